@@ -1,0 +1,65 @@
+"""The lower seam: an engine takes token ids and gives token ids. It knows no prompt, no step, no beam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from cord_distill.types import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one request is sampled. `seed` belongs to this request alone, never to a stream shared with others.
+
+    stop: strings that end the generation; they are not part of the text given back. max_tokens: in the engine's own
+    tokens. top_k -1 = off.
+    """
+
+    max_tokens: int
+    seed: int
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = -1
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up to the
+    stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` stopped it.
+    cached: prompt tokens that were read from the prefix cache.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    stop: Stop
+    matched: str | None = None
+    cached: int = 0
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Implementations: vllm.py, server.py, scripted.py, and replay.py in front of any of them."""
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        """Continues `ids`. Raises EngineError when the engine is gone or the request timed out."""
+        ...
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        """Natural log p(target_ids[i] | ids + target_ids[:i]), at temperature 1, one float per target."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EngineError(RuntimeError):
+    """A request that the engine could not answer. The problem it belongs to is recorded as failed and tried again."""
+
+
+def stop_of(matched: str | None, ended_by_eos: bool, think_close: str = "</think>") -> Stop:
+    """The name of an ending. A matched stop string other than `</think>` is a step marker."""
+    if matched is not None:
+        return Stop.THINK_END if matched == think_close else Stop.STEP
+    return Stop.EOS if ended_by_eos else Stop.LENGTH

@@ -1,0 +1,18 @@
+"""Where the files that travel with the package lie: in a clone beside it, in a wheel inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cord_distill.errors import CordError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def bundled(kind: str) -> Path:
+    """Folder of `recipes`, `accelerate_configs` or `eval`, or the file `train.py`. Raises CordError when it is gone."""
+    for root in (PACKAGE.parent, PACKAGE / "bundled"):
+        path = root / kind
+        if path.exists() and (root.name == "bundled" or (root / "pyproject.toml").exists()):
+            return path
+    raise CordError(f"{kind} is missing beside the package: install cord-distill again, or run from a clone")

@@ -1,0 +1,136 @@
+"""One renderer per tokenizer: the same text and the same ids for decoding, scoring, training and evaluation.
+
+The prompt always ends with one `<think>\\n`, whether the model's chat template writes it or not. Everything after it is
+the completion: reasoning, `</think>`, final answer. Ids come from `encode` without added special tokens, since
+the template itself writes BOS.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from cord_distill.errors import CordError
+from cord_distill.types import THINK_CLOSE, THINK_OPEN
+
+PROBE = "cord-distill probe"
+
+
+class Renderer:
+    """Text and ids of one tokenizer under one chat template.
+
+    system_prompt: None or "" = no system message of ours (a template may still write its own).
+    Raises CordError when the tokenizer has no chat template, or does not give back the text it was given.
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, system_prompt: str | None = None, chat_template: str | None = None, name: str = ""
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.system_prompt = system_prompt or ""
+        self.name = name or getattr(tokenizer, "name_or_path", "tokenizer")
+        if chat_template is not None:
+            tokenizer.chat_template = chat_template
+        if not tokenizer.chat_template:
+            raise CordError(f"{self.name}: the tokenizer has no chat template; give one with `chat_template: ./file.jinja`")
+
+    def messages(self, question: str) -> list[dict[str, str]]:
+        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        return [*system, {"role": "user", "content": question}]
+
+    def prompt_text(self, question: str) -> str:
+        """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
+        text = self.tokenizer.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+        tag = THINK_OPEN.strip()
+        head = text.rstrip()
+        return head[: -len(tag)] + THINK_OPEN if head.endswith(tag) else text + THINK_OPEN
+
+    def prompt_ids(self, question: str) -> list[int]:
+        return self.encode(self.prompt_text(question))
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and, for each, the characters [start, end) of `text` that it covers. Needs a fast tokenizer."""
+        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return out["input_ids"], [tuple(pair) for pair in out["offset_mapping"]]
+
+    def decode(self, ids: list[int] | tuple[int, ...]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def end_of_turn(self) -> str:
+        """The special token that closes the assistant's turn: what a student must learn to stop on.
+
+        Read off the template (the special token after the assistant's content), else the tokenizer's EOS.
+        """
+        turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE + " answer"}]
+        tail = self.tokenizer.apply_chat_template(turn, tokenize=False).rpartition(PROBE + " answer")[2].strip()
+        specials = sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
+        found = next((token for token in specials if tail.startswith(token)), None)
+        token = found or self.tokenizer.eos_token
+        if not token:
+            raise CordError(f"{self.name}: neither the chat template nor the tokenizer names an end-of-turn token")
+        return token
+
+    @cached_property
+    def end_of_turn_id(self) -> int:
+        return self.tokenizer.convert_tokens_to_ids(self.end_of_turn)
+
+    def training_ids(self, question: str, completion: str) -> tuple[list[int], list[int]]:
+        """(input_ids, labels), both of one length: labels are -100 on the prompt and the ids on the completion.
+
+        completion: what follows `<think>\\n`, without the end of turn, which is appended. The prompt's ids are exactly those that
+        decoding and evaluation send.
+        """
+        prompt = self.prompt_ids(question)
+        target = [*self.encode(completion), self.end_of_turn_id]
+        return prompt + target, [-100] * len(prompt) + target
+
+    def check_round_trip(self, text: str) -> None:
+        """Raises CordError when encode and decode do not give back `text` (a wrong tokenizer class does this)."""
+        back = self.decode(self.encode(text))
+        if back != text:
+            raise CordError(
+                f"{self.name}: the tokenizer turns {text[:60]!r} into {back[:60]!r}; it was loaded as another class than the "
+                "model's own (put the model's config.json beside the tokenizer files, or upgrade transformers)"
+            )
+
+
+def split_thought(completion: str) -> tuple[str, str]:
+    """(reasoning, what follows `</think>`); the second is "" when the thought was never closed."""
+    reasoning, _, answer = completion.partition(THINK_CLOSE)
+    return reasoning, answer
+
+
+def load_renderer(
+    path: str,
+    *,
+    revision: str | None = None,
+    system_prompt: str | None = None,
+    chat_template: str | None = None,
+    trust_remote_code: bool = False,
+    name: str = "",
+) -> Renderer:
+    """Renderer of a model folder or hub id. chat_template: path of a jinja file that replaces the model's own.
+
+    system_prompt None = what the model's card recommends (cards.yaml). Raises CordError with the fix.
+    """
+    from pathlib import Path
+
+    from transformers import AutoTokenizer
+
+    from cord_distill.prompts.cards import recommended_system_prompt
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise CordError(f"{name or path}: no tokenizer could be loaded from {path!r}: {str(error).splitlines()[0]}") from None
+    if not tokenizer.is_fast:
+        raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
+    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
+    system = recommended_system_prompt(path) if system_prompt is None else system_prompt
+    renderer = Renderer(tokenizer, system_prompt=system, chat_template=template, name=name or path)
+    renderer.check_round_trip(renderer.prompt_text("Find $x$ if $\\frac{1}{2}x = 3$.") + "### Step 1. So x = 6.\n\n" + THINK_CLOSE)
+    return renderer

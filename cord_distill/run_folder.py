@@ -1,0 +1,87 @@
+"""The run folder: where each stage of one recipe writes. Paths only; nothing is created by asking for a path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cord_distill.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """`outputs/<recipe name>/`; a recipe with variants has one folder per variant inside it.
+
+    Shared by all variants: recipe.yaml, summary.json, report.html, eval/<label>/. Per method: the rest.
+    """
+
+    root: Path
+    method: str
+    has_variants: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> RunFolder:
+        root = Path(recipe.output_dir) if recipe.output_dir else Path("outputs") / recipe.name
+        return cls(root.absolute(), method_name(recipe), recipe.variant is not None)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.method if self.has_variants else self.root
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        return self.folder / "trajectories.jsonl"
+
+    @property
+    def generate_stats(self) -> Path:
+        """Seconds, cache hits, tokens per teacher, discarded work: all that depends on timing."""
+        return self.folder / "generate_stats.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.folder / "dataset"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def final_model(self) -> Path:
+        return self.checkpoints / "final"
+
+    @property
+    def eval(self) -> Path:
+        return self.root / "eval"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def wandb(self) -> Path:
+        return self.root
+
+
+def method_name(recipe: Recipe) -> str:
+    """What tables call this way of making data: the variant's name, else the pipeline's."""
+    return recipe.variant or recipe.decode.pipeline
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes beside, then renames: a reader sees the old file or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)

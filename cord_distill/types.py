@@ -1,0 +1,161 @@
+"""The nouns: Problem, Step, Beam, Candidate, Trajectory. Small, frozen, standard library only.
+
+Derived facts are properties; nothing is stored twice. A `Step` keeps its identity from the search to the disk to
+the viewer: it is never split again from text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+THINK_OPEN = "<think>\n"
+THINK_CLOSE = "</think>"
+
+
+class Stop(StrEnum):
+    """Why a generation, or a whole trajectory, ended.
+
+    STEP: the next step marker was reached. THINK_END: `</think>` was written. EOS: the model ended its turn.
+    LENGTH: a token budget was spent. ABORT: nothing usable came (only empty proposals, or an engine gave up).
+    """
+
+    STEP = "step"
+    THINK_END = "think_end"
+    EOS = "eos"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with its known answer. `meta` is carried along untouched (graders and process checks read it)."""
+
+    id: str
+    question: str
+    answer: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reasoning step as it stands in the context.
+
+    n: position in the trace, from 1. teacher: name of the proposer. text: the step with its marker, exactly as in
+    the context. ids: the token ids of `text` in the proposer's own vocabulary (what its engine has in its KV cache).
+    num_tokens: tokens of `text` in the meta-prover's vocabulary (the budget's unit). score: S of the prefix that ends
+    here, in [0, 1] (eq. 3), or None where the pipeline does not score steps.
+    """
+
+    n: int
+    teacher: str
+    text: str
+    ids: tuple[int, ...]
+    num_tokens: int
+    score: float | None
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One proposal at one step of the search, kept or pruned: what the beam tree shows.
+
+    parent: index of the live beam that it continues. sample: index among the proposals of that teacher for that parent.
+    error: why it could not take part (an engine's failure), else None.
+    """
+
+    parent: int
+    teacher: str
+    sample: int
+    text: str
+    score: float | None
+    kept: bool
+    stop: Stop
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """A partial trace: its steps so far and how it ended, if it did (None = live)."""
+
+    steps: tuple[Step, ...] = ()
+    stop: Stop | None = None
+
+    @property
+    def score(self) -> float | None:
+        return self.steps[-1].score if self.steps else None
+
+    @property
+    def live(self) -> bool:
+        return self.stop is None
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(step.num_tokens for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One finished problem: a row of `trajectories.jsonl`.
+
+    prediction: the answer that the grader extracted. correct: the grader's verdict, None where nothing was graded.
+    score: S of the reasoning, in [0, 1]. stop: how the reasoning ended. num_tokens: `reasoning` and `answer` of the
+    trace in the meta-prover's tokens, `generated_total` over all proposals (each model's own tokens),
+    `scored_total` fed to the meta-prover. candidates: per step, all proposals. error: why the problem failed;
+    such a row is tried again on the next run. checks: what a process check found, e.g. {"steps_right": [true, ...]}.
+    """
+
+    id: str
+    problem: Problem
+    pipeline: str
+    steps: tuple[Step, ...]
+    final_answer_text: str
+    prediction: str | None
+    correct: bool | None
+    score: float | None
+    stop: Stop
+    num_tokens: dict[str, int]
+    recipe_hash: str
+    seed: int
+    candidates: tuple[tuple[Candidate, ...], ...] = ()
+    checks: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def reasoning(self) -> str:
+        """Everything between `<think>\\n` and the end of `</think>`."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def completion(self) -> str:
+        """What the student learns to write after `<think>\\n`: the steps, `</think>`, the final answer."""
+        return self.reasoning + self.final_answer_text
+
+    def to_row(self) -> dict[str, Any]:
+        row = asdict(self)
+        return {"schema": row.pop("schema"), **row}
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Trajectory:
+        """Inverse of `to_row`. Raises KeyError or TypeError on a row that is not of this schema."""
+        steps = tuple(Step(**{**s, "ids": tuple(s["ids"]), "stop": Stop(s["stop"])}) for s in row["steps"])
+        candidates = tuple(
+            tuple(Candidate(**{**c, "stop": Stop(c["stop"])}) for c in at_step) for at_step in row["candidates"]
+        )
+        problem = Problem(**row["problem"])
+        return cls(
+            **{
+                **row,
+                "problem": problem,
+                "steps": steps,
+                "candidates": candidates,
+                "stop": Stop(row["stop"]),
+            }
+        )
