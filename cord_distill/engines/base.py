@@ -12,8 +12,8 @@ from cord_distill.types import Stop
 class Sampling:
     """How one request is sampled. `seed` belongs to this request alone, never to a stream shared with others.
 
-    stop: strings that end the generation; they are not part of the text given back. max_tokens: in the engine's own
-    tokens. top_k -1 = off.
+    stop: strings that end the generation; they are not part of the text given back. stop_ids: token ids that end it as EOS
+    does. banned_ids: never sampled. max_tokens: in the engine's own tokens. top_k -1 = off.
     """
 
     max_tokens: int
@@ -23,6 +23,8 @@ class Sampling:
     top_k: int = -1
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()
+    banned_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,4 @@ def load_renderer(
         raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     system = recommended_system_prompt(path) if system_prompt is None else system_prompt
-    renderer = Renderer(tokenizer, system_prompt=system, chat_template=template, name=name or path)
-    renderer.check_round_trip(renderer.prompt_text("Find $x$ if $\\frac{1}{2}x = 3$.") + "### Step 1. So x = 6.\n\n" + THINK_CLOSE)
-    return renderer
+    return Renderer(tokenizer, system_prompt=system, chat_template=template, name=name or path)

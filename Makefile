@@ -1,0 +1,40 @@
+# make quickstart   everything on the toy world, environment included; run again, it goes on where it was
+# make install      the environment alone; EXTRA=cpu|gpu (default: gpu where nvidia-smi lists one), VENV=.venv, PYTHON=python3
+# make test         quick tests; make test-slow: real engines, trainers, commands; make test-gpu: those that need a GPU
+# make lint         ruff and mypy; make clean: caches and builds, never outputs
+
+VENV ?= .venv
+ifndef EXTRA
+EXTRA := $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo gpu || echo cpu)
+endif
+STAMP := $(VENV)/.installed-$(EXTRA)
+PYTEST := $(VENV)/bin/python -m pytest -q
+
+.PHONY: quickstart install test test-slow test-gpu lint clean
+MAKEFLAGS += --no-print-directory
+
+quickstart: install
+	@$(VENV)/bin/cord run recipes/quickstart.yaml
+
+install: $(STAMP)
+	@:
+
+$(STAMP): pyproject.toml requirements/overrides-cpu.txt
+	@sh requirements/install.sh "$(VENV)" "$(EXTRA)"
+
+test: install
+	@$(PYTEST) -m "not slow and not gpu"
+
+test-slow: install
+	@$(PYTEST) -m "slow and not gpu"
+
+test-gpu: install
+	@$(PYTEST) -m gpu
+
+lint: install
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

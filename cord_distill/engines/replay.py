@@ -1,0 +1,93 @@
+"""The journal as an engine: answers from what was written before, else asks the real engine and writes its answer.
+
+Resuming is the same search run again on this engine; there is no other resume code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
+from cord_distill.store import Journal
+from cord_distill.types import Stop
+
+
+@dataclass
+class Meter:
+    """What one model did in this process: for generate_stats.json, never for a row."""
+
+    requests: int = 0
+    replayed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    scores: int = 0
+    scored_tokens: int = 0
+    waiting_seconds: float = 0.0
+
+
+class ReplayEngine:
+    """One problem's view of an engine. identity: what makes the engine's answers what they are (model, weights).
+
+    timeout: seconds for one request; past it the request is cancelled and EngineError raised.
+    """
+
+    def __init__(
+        self, engine: Engine, journal: Journal, problem_id: str, identity: str, meter: Meter, timeout: float | None
+    ) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.problem_id = problem_id
+        self.identity = identity
+        self.meter = meter
+        self.timeout = timeout
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        key = request_key(self.identity, "generate", ids, asdict(sampling))
+        known = self.journal.calls(self.problem_id).get(key)
+        if known is not None:
+            self.meter.replayed += 1
+            return Generation(tuple(known["ids"]), known["text"], Stop(known["stop"]), known["matched"])
+        out = await self._timed(self.engine.generate(ids, sampling))
+        self.meter.prompt_tokens += len(ids)
+        self.meter.cached_tokens += out.cached
+        self.meter.generated_tokens += len(out.ids)
+        value = {"ids": list(out.ids), "text": out.text, "stop": out.stop, "matched": out.matched}
+        self.journal.record_call(self.problem_id, key, value)
+        return out
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        key = request_key(self.identity, "logprobs", ids, target_ids)
+        known = self.journal.calls(self.problem_id).get(key)
+        if known is not None:
+            self.meter.replayed += 1
+            return list(known)
+        out = await self._timed(self.engine.logprobs(ids, target_ids))
+        self.meter.scores += 1
+        self.meter.scored_tokens += len(ids) + len(target_ids)
+        self.journal.record_call(self.problem_id, key, out)
+        return out
+
+    async def close(self) -> None:
+        """The engine behind belongs to the run, not to the problem."""
+
+    async def _timed(self, call: Awaitable[Any]) -> Any:
+        self.meter.requests += 1
+        begun = time.monotonic()
+        try:
+            return await asyncio.wait_for(call, self.timeout)
+        except TimeoutError:
+            raise EngineError(f"no answer within {self.timeout:g} s (decode.request_timeout)") from None
+        finally:
+            self.meter.waiting_seconds += time.monotonic() - begun
+
+
+def request_key(identity: str, kind: str, ids: list[int], rest: Any) -> str:
+    text = json.dumps([identity, kind, ids, rest], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,48 @@
+"""An engine whose answers a plug-in function gives: for dry runs, demonstrations and tests of whole recipes.
+
+The plug-in is called as `script(renderer)` and gives an object with `generate(text, sampling) -> text` and
+`logprobs(text, target_text) -> float` (one value for every target token). Texts are what a model would read. Answers
+must depend on their arguments alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from cord_distill.engines.base import Generation, Sampling, stop_of
+from cord_distill.prompts.render import Renderer
+from cord_distill.types import Stop
+
+
+class ScriptedEngine:
+    """delay: seconds that each request waits, to let requests overlap as they do on a real engine."""
+
+    def __init__(self, script: Any, renderer: Renderer, *, delay: float = 0.0) -> None:
+        self.script = script
+        self.renderer = renderer
+        self.delay = delay
+        self.max_model_len: int | None = None
+        self.kv_tokens: int | None = None
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        await asyncio.sleep(self.delay)
+        text = self.script.generate(self.renderer.decode(ids), sampling)
+        matched = min((s for s in sampling.stop if s in text), key=text.index, default=None)
+        if matched is not None:
+            text = text[: text.index(matched) + len(matched)]
+        new = self.renderer.encode(text)
+        if len(new) > sampling.max_tokens:
+            new = new[: sampling.max_tokens]
+            return Generation(tuple(new), self.renderer.decode(new), Stop.LENGTH)
+        if matched is not None:
+            return Generation(tuple(new), text.removesuffix(matched), stop_of(matched, ended_by_eos=False), matched)
+        return Generation((*new, self.renderer.end_of_turn_id), text, Stop.EOS)
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        await asyncio.sleep(self.delay)
+        value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
+        return [value] * len(target_ids)
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,125 @@
+"""Starting engines for a recipe: one engine per distinct model and settings, shared by all that decode with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from cord_distill.built import model_path
+from cord_distill.engines.base import Sampling
+from cord_distill.engines.replay import Meter
+from cord_distill.errors import CordError
+from cord_distill.model import Model
+from cord_distill.plugins import load_plugin
+from cord_distill.prompts.render import Renderer, load_renderer
+from cord_distill.recipe import MetaProver, Recipe
+from cord_distill.recipe import Model as ModelSection
+from cord_distill.recipe_file import recipe_hash
+from cord_distill.types import Problem
+
+ROUND_TRIPS_CHECKED = 50
+# What may differ between two models of one recipe that still share an engine.
+PER_REQUEST = {"name", "temperature", "top_p", "top_k", "min_p", "system_prompt", "chat_template", "same_as"}
+
+
+@dataclass
+class EnginePool:
+    """Engines by their settings, and what each model did (`meters`, by the model's name)."""
+
+    engines: dict[str, Any] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+
+    async def model(self, recipe: Recipe, section: ModelSection, key: str, problems: list[Problem]) -> Model:
+        """The started model of one recipe section. key: its dotted name, for errors. problems: what it must be able to hold.
+
+        Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
+        """
+        path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
+        renderer = load_renderer(
+            path or _tokenizer_of(section, key),
+            revision=section.revision,
+            system_prompt=section.system_prompt,
+            chat_template=section.chat_template,
+            trust_remote_code=section.trust_remote_code,
+            name=section.label,
+        )
+        length = longest_context(renderer, recipe, problems)
+        engine = await self._engine(section, path, renderer, key, recipe, length)
+        longest = engine.max_model_len
+        if longest is not None and longest < length:
+            raise CordError(
+                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower decode.budgets, or raise "
+                f"{key}.max_model_len if the model allows it"
+            )
+        self.meters.setdefault(section.label, Meter())
+        sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
+        vocabulary = f"{path}@{section.revision}"
+        return Model(section.label, vocabulary, engine, renderer, sampling, longest)
+
+    async def _engine(
+        self, section: ModelSection, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
+    ) -> Any:
+        settings = section.model_dump(exclude=PER_REQUEST)
+        identity = recipe_hash({**settings, "path": path})
+        if identity not in self.engines:
+            if section.engine == "scripted":
+                from cord_distill.engines.scripted import ScriptedEngine
+
+                script = load_plugin(str(section.script), f"{key}.script")
+                self.engines[identity] = ScriptedEngine(script(renderer), renderer, **section.engine_args)
+            elif section.engine == "vllm":
+                from cord_distill.engines.vllm import VllmEngine
+
+                # Some room, so that a second recipe with slightly longer questions can share the engine.
+                cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
+                self.engines[identity] = await VllmEngine.start(
+                    section, path, deterministic=recipe.decode.deterministic, max_model_len=cap
+                )
+            else:
+                raise CordError(f"{key}.engine: {section.engine!r} is not available in this version; use engine: vllm")
+        return self.engines[identity]
+
+    async def close(self) -> None:
+        for engine in self.engines.values():
+            await engine.close()
+        self.engines.clear()
+
+
+def meta_prover_section(recipe: Recipe) -> ModelSection | None:
+    """The meta-prover's own section, or the teacher's that it shares."""
+    prover = recipe.meta_prover
+    if prover is None:
+        return None
+    if isinstance(prover, MetaProver) and prover.same_as:
+        return next(teacher for teacher in recipe.teachers if teacher.label == prover.same_as)
+    return prover
+
+
+def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem]) -> int:
+    """Tokens of the longest prompt, plus the budgets, plus the known answer behind its suffix."""
+    budgets = recipe.decode.budgets
+    suffix = recipe.decode.answer_suffix
+    longest = 0
+    for number, problem in enumerate(problems):
+        prompt = renderer.prompt_text(problem.question)
+        answer = suffix.replace("{A}", problem.answer)
+        ids = renderer.encode(prompt)
+        longest = max(longest, len(ids) + len(renderer.encode(answer)))
+        if number < ROUND_TRIPS_CHECKED:
+            renderer.check_round_trip(prompt + recipe.decode.step_marker.replace("{t}", "1") + answer)
+    return longest + budgets.reasoning_tokens + budgets.answer_tokens
+
+
+def model_positions(path: str, section: ModelSection) -> int:
+    """Longest context that the model's config allows."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        path, revision=section.revision, trust_remote_code=section.trust_remote_code
+    )
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _tokenizer_of(section: ModelSection, key: str) -> str:
+    raise CordError(f"{key}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")

@@ -1,0 +1,119 @@
+"""Two ways to run vLLM requests from one event loop. Both: `run(ids, params) -> RequestOutput`, `close()`.
+
+InProcessRunner steps an LLMEngine between the loop's own turns: on CPU it starts in seconds and is deterministic.
+AsyncRunner is vLLM's AsyncLLM: its core runs in a process of its own, as GPUs want it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
+from vllm.exceptions import VLLMError
+from vllm.inputs.engine import tokens_input
+from vllm.v1.engine.llm_engine import LLMEngine
+
+from cord_distill.engines.base import EngineError
+
+
+class InProcessRunner:
+    """An LLMEngine stepped by one task of the event loop while requests are open.
+
+    vLLM keeps its forward context in a module global, so engines of one process take turns; they never run in threads.
+    """
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self.engine = LLMEngine.from_engine_args(EngineArgs(**args))
+        self.config = self.engine.vllm_config
+        self.max_model_len: int = self.config.model_config.max_model_len
+        self.kv_tokens = _kv_tokens(self.config)
+        self.steps = 0
+        self._numbers = itertools.count()
+        self._open: dict[str, asyncio.Future[Any]] = {}
+        self._pump: asyncio.Task[None] | None = None
+        self._dead: str | None = None
+
+    async def run(self, ids: list[int], params: Any) -> Any:
+        if self._dead:
+            raise EngineError(f"the engine stopped earlier: {self._dead}")
+        number = str(next(self._numbers))
+        try:
+            request_id = self.engine.add_request(number, tokens_input(list(ids)), params)
+        except (VLLMError, ValueError, TypeError) as error:
+            raise EngineError(f"vLLM refused the request: {error}") from error
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._open[number] = future
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._step_while_open())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.engine.abort_request([request_id], internal=True)
+            raise
+        finally:
+            self._open.pop(number, None)
+
+    async def _step_while_open(self) -> None:
+        # Yield first, so that requests made in one turn of the loop enter one batch.
+        await asyncio.sleep(0)
+        while self._open:
+            try:
+                outputs = self.engine.step()
+            except Exception as error:
+                # vLLM's core can't be stepped again after a failure: every open request fails, and later ones at once.
+                self._dead = f"{type(error).__name__}: {error}"
+                for future in self._open.values():
+                    if not future.done():
+                        future.set_exception(EngineError(f"vLLM failed: {self._dead}"))
+                return
+            self.steps += 1
+            for output in outputs:
+                future = self._open.get(output.request_id.partition("-")[0])
+                if output.finished and future is not None and not future.done():
+                    future.set_result(output)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        self.engine.engine_core.shutdown()
+
+
+class AsyncRunner:
+    """AsyncLLM with its engine core in another process; requests overlap freely."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self.engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+        self.config = self.engine.vllm_config
+        self.max_model_len: int = self.config.model_config.max_model_len
+        self.kv_tokens = _kv_tokens(self.config)
+        self._numbers = itertools.count()
+
+    async def run(self, ids: list[int], params: Any) -> Any:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        final = None
+        try:
+            async for final in self.engine.generate(tokens_input(list(ids)), params, str(next(self._numbers))):
+                pass
+        except (EngineDeadError, VLLMError, ValueError, TypeError) as error:
+            raise EngineError(f"vLLM refused or failed: {error}") from error
+        if final is None:
+            raise EngineError("vLLM gave no output")
+        return final
+
+    async def close(self) -> None:
+        self.engine.shutdown()
+
+
+def _kv_tokens(config: Any) -> int:
+    """Tokens that fit into the KV cache, as vLLM counted them at start-up."""
+    size = getattr(config.cache_config, "kv_cache_size_tokens", None)
+    if size:
+        return int(size)
+    blocks = config.cache_config.num_gpu_blocks or 0
+    return int(blocks * config.cache_config.block_size)

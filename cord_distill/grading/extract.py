@@ -1,0 +1,158 @@
+"""Where the final answer stands in a text. Standard library, linear in the length of the text.
+
+`answer_of` is for model output (`reasoning </think> answer`): the last \\boxed{}, else what an "answer is" phrase
+announces, else nothing; a number that merely stands last is never taken for an answer, since that turns cut-off
+texts into right ones. `loose_answer` is for files of answer pairs, where a whole text may be the answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+BOX_OR_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+UNBRACED_BOX = re.compile(r"\\boxed\s+([^\s{}$]{1,40})")
+JOINS_BOXES = re.compile(r"(?:\\?,|\b(?:and|or)\b)")
+ANCHOR = re.compile(r"(?i)\b(?:final\s+)?answer\b|\br[ée]ponse\b|答案")
+FINAL = re.compile(r"(?i)\bfinal\s+answer\b[^\n]{0,60}?(?:\bis\b|:)")
+ANCHOR_LINK = re.compile(r"(?i)[\s*_\"'\\]*(?:(?:is|are|est|equals)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)")
+COMPUTATION = re.compile(r"\(?[-+*/×÷().\d\s]+=\s*(-?[\d.,/]+)\)?")
+MATH_OPEN = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
+MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
+# A period ends an answer only where a sentence ends: 7.78 and "1. x" hold periods too.
+SENTENCE_END = re.compile(r"[.。;](?=\s|$)|\n|。|\bI hope\b|<\|")
+NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.\\^])-?(?:\d{1,3}(?:[,  ]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)(?:/-?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?"
+)
+PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
+LATEX_NAME = re.compile(r"\\[A-Za-z]+")
+WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
+MATH_WORDS = {"sqrt", "sin", "cos", "tan", "log", "ln", "exp", "pi", "percent", "pct", "or", "and", "infty"}
+WINDOW = 400
+
+
+def after_thought(text: str) -> str:
+    """The part of a completion outside the thought: "" when it was never closed. Later <think> blocks are cut too."""
+    first, *later = text.split(THINK_CLOSE)
+    return "".join(piece.split(THINK_OPEN)[0] for piece in later)
+
+
+def answer_of(text: str, *, in_thought: bool = False) -> str | None:
+    """The final answer that `text` (the completion after `<think>\\n`) gives, as written, or None.
+
+    in_thought: when nothing follows the thought, or no answer stands there, take the last one of the thought.
+    """
+    found = announced(after_thought(text))
+    return announced(text) if found is None and in_thought else found
+
+
+def announced(text: str) -> str | None:
+    """The last \\boxed{} (several joined by "and" or commas are one answer), else what follows "the answer is".
+
+    A "final answer is" that comes after the last box wins: it is the later word.
+    """
+    found = boxes(text)
+    if not found or FINAL.search(text, found[-1][1]):
+        return after_anchor(text) or last_boxed(text)
+    return last_boxed(text)
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of every outermost closed \\boxed{...}, in one pass over the text."""
+    found: list[tuple[int, int, str]] = []
+    stack: list[tuple[int, int] | None] = []
+    for token in BOX_OR_BRACE.finditer(text):
+        piece = token.group()
+        if piece == "{":
+            stack.append(None)
+        elif piece == "}":
+            opened = stack.pop() if stack else None
+            if opened is not None:
+                while found and found[-1][0] > opened[0]:
+                    found.pop()
+                found.append((opened[0], token.end(), text[opened[1] : token.start()]))
+        elif piece.endswith("{") and len(piece) > 2:
+            stack.append((token.start(), token.end()))
+    return found
+
+
+def last_boxed(text: str) -> str | None:
+    found = boxes(text)
+    if not found:
+        unbraced = UNBRACED_BOX.findall(text)
+        return unbraced[-1].rstrip(".,") if unbraced else None
+    group = [found[-1]]
+    for box in reversed(found[:-1]):
+        gap = text[box[1] : group[0][0]]
+        if len(gap) > 50 or "\n\n" in gap or ". " in gap or not JOINS_BOXES.search(gap):
+            break
+        group.insert(0, box)
+    answer = ", ".join(content.strip() for _, _, content in group).strip()
+    tail = text[group[-1][1] : group[-1][1] + 20]
+    return (answer + "\\%" if re.match(r"\s*\$?\s*(\\?%|percent|pct)", tail) else answer) or None
+
+
+def after_anchor(text: str) -> str | None:
+    """What the last "answer is ..." or "Answer: ..." of the text announces: a formula, else the rest of the sentence."""
+    for anchor in reversed(list(ANCHOR.finditer(text))):
+        window = text[anchor.end() : anchor.end() + WINDOW]
+        link = ANCHOR_LINK.match(window) or ANCHOR_LINK.search(window[:60])
+        if link:
+            rest = window[link.end() :]
+            formulas = math_runs(rest)
+            if formulas and not WORD.search(rest[: formulas[0][0]]):
+                return formulas[0][2].strip() or None
+            end = SENTENCE_END.search(rest)
+            return rest[: end.start() if end else len(rest)].strip(" *$\"'") or None
+    return None
+
+
+def math_runs(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of each $...$, $$...$$, \\(...\\), \\[...\\]; neighbours joined by and/or/commas are one."""
+    runs: list[tuple[int, int, str]] = []
+    opened: re.Match[str] | None = None
+    for mark in MATH_ENV.finditer(text):
+        if opened is None:
+            opened = mark if mark.group() in MATH_OPEN else None
+        elif mark.group() == MATH_OPEN[opened.group()]:
+            run = (opened.start(), mark.end(), text[opened.end() : mark.start()].strip())
+            joined = bool(runs) and re.fullmatch(r"\s*(?:,|and|or|,\s*and)\s*", text[runs[-1][1] : run[0]])
+            if joined:
+                run = (runs[-1][0], run[1], f"{runs.pop()[2]}, {run[2]}")
+            runs.append(run)
+            opened = None
+    return runs
+
+
+def is_bare(text: str) -> bool:
+    """Whether the whole text is a formula rather than prose."""
+    plain = LATEX_NAME.sub(" ", re.sub(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text))
+    words = [word for word in WORD.findall(plain) if word.lower() not in MATH_WORDS]
+    return "\n\n" not in text and not words
+
+
+def loose_answer(text: str) -> str | None:
+    """The answer in a text that may be a formula alone, prose that ends in one, or prose that ends in a number."""
+    text = text.strip()
+    if boxes(text):
+        return announced(text)
+    if len(text) <= 300 and "$" not in text and is_bare(text):
+        return text or None
+    found = after_anchor(text)
+    if found is not None and is_bare(found):
+        computed = COMPUTATION.fullmatch(found)
+        return computed.group(1) if computed else found
+    runs = math_runs(text)
+    last_formula = runs[-1] if runs else None
+    if found is not None and last_formula is None and len(found) <= 40:
+        return last_number(found) or found
+    if last_formula is not None and (len(text) - last_formula[1] < 3 or not NUMBER.search(text, last_formula[1])):
+        tail = text[last_formula[1] :].strip(" .")
+        unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
+        return last_formula[2] + ("\\%" if unit else "")
+    return last_number(text) or (text if len(text) <= 100 else None)
+
+
+def last_number(text: str) -> str | None:
+    numbers = [*NUMBER.finditer(text), *PLAIN_FRACTION.finditer(text)]
+    return max(numbers, key=lambda m: (m.end(), -m.start())).group() if numbers else None

@@ -1,0 +1,136 @@
+"""One spelling for one formula: LaTeX and plain notation to a common string, and its pieces. Standard library.
+
+Nothing here decides that two answers are equal beyond spelling; `compare.py` does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+UNICODE = str.maketrans(
+    {
+        "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
+        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ",
+        "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
+        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "θ": r"\theta ",
+        "α": r"\alpha ", "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
+    }
+)  # fmt: skip
+WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+SPACING = re.compile(r"\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
+SIZED = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|middle)(?![A-Za-z])\s*\.?")
+SAME = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge",
+    "neq": "ne", "lt": "<", "gt": ">", "cdot": "*", "times": "*", "ast": "*", "div": "/", "lbrace": r"\{",
+    "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "simeq": "approx", "phi": "varphi",
+    "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ", "operatorname*": "operatorname",
+}  # fmt: skip
+COMMAND = re.compile(r"\\([A-Za-z]+)")
+TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
+JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
+THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
+MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
+ESCAPED_TWICE = re.compile(r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))")
+UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
+PERCENT = re.compile(r"(?:\\?%|\bpercent(?:age)?|\bpct)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer as written: `core` in the common spelling, the unit or trailing words beside it, whether a percentage."""
+
+    core: str
+    unit: str
+    percent: bool
+
+
+def written(text: str) -> Written:
+    """`text` (a formula, with or without $) in the common spelling, its unit and its percent sign set apart."""
+    core = spelled(text)
+    percent = bool(PERCENT.search(core))
+    if percent:
+        core = PERCENT.sub("", core).strip()
+    unit = ""
+    trailing = re.search(r"‹([^‹›]*)›$", core)
+    if trailing and re.search(r"\d", core[: trailing.start()]) and not JOIN_WORDS.match(trailing.group(1)):
+        unit, core = trailing.group(1), core[: trailing.start()].strip()
+    elif "‹" not in core and (match := UNIT.fullmatch(core)) and not re.search(r"\b(and|or)\b", match["unit"]):
+        unit, core = match["unit"], match["core"].strip()
+    if core.endswith((r"^\circ", r"^{\circ}")):
+        unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
+    if unit and unit.strip().lower() in ("percent", "pct", "percentage"):
+        unit, percent = "", True
+    core = re.sub(r"‹([^‹›]*)›", lambda m: f" {m.group(1).strip()} " if JOIN_WORDS.match(m.group(1)) else m.group(1), core)
+    core = re.sub(r"\s+", " ", core).strip()
+    name = re.sub(r"[^a-z]", "", unit.lower()).removesuffix("s")
+    return Written(core, "deg" if name == "degree" else name, percent)
+
+
+def spelled(text: str) -> str:
+    """The common spelling; what stood in \\text{} and its kin is kept between ‹ and ›."""
+    text = ESCAPED_TWICE.sub(r"\\", text) if r"\begin" not in text else text
+    text = text.translate(UNICODE).strip().rstrip(".。:").strip()
+    while (inner := _unwrapped(text)) != text:
+        text = inner
+    text = re.sub(r",\s*\\!\s*(?=\d{3})", ",", text.replace(r"\$", ""))
+    text = SPACING.sub(" ", text)
+    text = SIZED.sub("", text)
+    text = re.sub(r"(?<!\\)\$", "", text)
+    text = re.sub(r"[€£¥]", "", text)
+    text = MATRIX.sub(r"\\begin{array}", text)
+    text = re.sub(r"\\(begin|end)\{(?:array|bmatrix|pmatrix|matrix|vmatrix)\}", r"\\\1{pmatrix}", text)
+    text = re.sub(r"[\[(]\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*[\])]", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"\\\\\s*\\end", r"\\end", text)
+    text = TEXT.sub(lambda m: f"‹{m.group(1)}›" if len(m.group(1).strip()) > 1 else m.group(1), text)
+    text = COMMAND.sub(lambda m: _same(m.group(1)), text)
+    text = re.sub(r"!\s*=", r"\\ne ", text)
+    text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*\{", r"\\frac{\1}{", text)
+    text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}", text)
+    text = re.sub(r"\\frac\s+\{", r"\\frac{", text)
+    text = re.sub(r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}", text)
+    text = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi", text)
+    text = re.sub(r"\*\*", "^", text)
+    text = THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
+    text = re.sub(r"(?<![\d}])\.(?=\d)", "0.", text)
+    text = re.sub(r"_\{(\w)\}", r"_\1", text)
+    text = re.sub(r"\^\{(\w)\}", r"^\1", text)
+    return re.sub(r"\s+", " ", text).strip().rstrip(",").strip()
+
+
+def squeezed(core: str) -> str:
+    """Without blanks, for comparing spellings (a blank after a command name stands where it is needed)."""
+    return re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", core)
+
+
+def split_top(text: str, marks: str) -> list[str]:
+    """Pieces of `text` between `marks` (single characters) outside of all brackets and braces."""
+    pieces, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char in marks and depth == 0:
+            pieces.append(text[start:i])
+            start = i + 1
+    pieces.append(text[start:])
+    return [piece.strip() for piece in pieces]
+
+
+def _same(name: str) -> str:
+    other = SAME.get(name, name)
+    return f"\\{other}" if other.isalpha() else other
+
+
+def _unwrapped(text: str) -> str:
+    for left, right in WRAPPERS:
+        inner = text[len(left) : -len(right)]
+        if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right) and left not in inner:
+            return inner.strip()
+    match = re.match(r"\\(?:boxed|fbox)\s*\{", text)
+    if match and text.endswith("}"):
+        return text[match.end() : -1].strip()
+    return text

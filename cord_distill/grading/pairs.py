@@ -1,0 +1,70 @@
+"""`cord grade FILE.jsonl`: the math grader on pairs of answers, and how far it agrees with their labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cord_distill.errors import CordError
+from cord_distill.grading.compare import Rules
+from cord_distill.grading.extract import loose_answer
+from cord_distill.grading.worker import shared_worker
+from cord_distill.run_folder import write_atomic
+
+PARAMS = {"strict": "strict", "allow_set_relation_comp": "set_for_relation", "precision": "decimals"}
+
+
+def grade_file(path: str | Path, json_out: str | Path | None = None) -> dict[str, Any]:
+    """Judges each row of a JSONL file with columns `gold`, `prediction`, optional `id`, `equal` and `params`.
+
+    params: `strict`, `precision`, `allow_set_relation_comp` as math-verify names them; others do not change a verdict.
+    json_out: one {"id", "accepted"} per row. Returns {"rows", "accepted"} and, where rows have `equal`, {"labelled",
+    "agree", "equal_rows", "equal_accepted", "false_accepts": [ids], "missed": [ids]}. Raises CordError on a bad row.
+    """
+    rows = list(_rows(Path(path)))
+    verdicts = [accepts(row["gold"], row["prediction"], row.get("params")) for row in rows]
+    if json_out is not None:
+        lines = [json.dumps({"id": r["id"], "accepted": v}, ensure_ascii=False) for r, v in zip(rows, verdicts, strict=True)]
+        write_atomic(Path(json_out), "\n".join(lines) + "\n")
+    summary: dict[str, Any] = {"rows": len(rows), "accepted": sum(verdicts)}
+    labelled = [(row, v) for row, v in zip(rows, verdicts, strict=True) if isinstance(row.get("equal"), bool)]
+    if labelled:
+        summary |= {
+            "labelled": len(labelled),
+            "agree": sum(row["equal"] == v for row, v in labelled),
+            "equal_rows": sum(row["equal"] for row, _ in labelled),
+            "equal_accepted": sum(row["equal"] and v for row, v in labelled),
+            "false_accepts": [row["id"] for row, v in labelled if v and not row["equal"]],
+            "missed": [row["id"] for row, v in labelled if row["equal"] and not v],
+        }
+    return summary
+
+
+def accepts(gold: Any, prediction: Any, params: dict[str, Any] | None = None) -> bool:
+    """Whether two texts give the same answer; each may be a formula alone or prose that ends in one, or a number."""
+    if gold is None or prediction is None:
+        return False
+    a, b = loose_answer(str(gold)), loose_answer(str(prediction))
+    if not a or not b:
+        return False
+    rules = {ours: (params or {})[theirs] for theirs, ours in PARAMS.items() if (params or {}).get(theirs) is not None}
+    return shared_worker().equivalent(a, b, Rules(**rules))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        raise CordError(f"{path}: no such file; give a JSONL file with the columns gold and prediction")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CordError(f"{path}, row {number}: not a JSON object: {error}") from None
+            missing = [c for c in ("gold", "prediction") if not isinstance(row, dict) or c not in row]
+            if missing:
+                raise CordError(f"{path}, row {number}: column {missing[0]!r} is missing; rows need gold and prediction")
+            yield {"id": number, **row}

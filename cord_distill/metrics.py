@@ -1,0 +1,135 @@
+"""What is said about samples: avg@k, pass@k, maj@k, intervals, paired tests. Pure, seeded, standard library only.
+
+`groups` is one list per problem with one value per sample (0/1 or bool, or a share). Samples of one problem belong
+together: every interval here is taken over problems, never over samples as if they were independent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import comb, sqrt
+
+Z95 = 1.959963984540054
+EXACT_FLIPS = 16
+Groups = Sequence[Sequence[float]]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Raises ValueError on no values: an average of nothing is not 0."""
+    if not values:
+        raise ValueError("no values")
+    return sum(values) / len(values)
+
+
+def avg_at_k(groups: Groups) -> float:
+    """Mean over problems of the share of right samples: pass@1 estimated from k samples."""
+    return mean([mean(group) for group in groups])
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Probability that k of n samples, drawn without return, hold a right one (unbiased; Chen et al. 2021, eq. 1)."""
+    if not 0 <= right <= n or not 1 <= k <= n:
+        raise ValueError(f"pass@k needs 0 <= right <= n and 1 <= k <= n, got right={right}, n={n}, k={k}")
+    return 1.0 - comb(n - right, k) / comb(n, k)
+
+
+def mean_pass_at_k(groups: Groups, k: int) -> float:
+    return mean([pass_at_k(len(group), round(sum(group)), k) for group in groups])
+
+
+def maj_at_k(predictions: Sequence[str | None], right: Sequence[bool]) -> float:
+    """1.0 when the most frequent prediction is right. Samples without an answer have no vote; without any vote: 0.
+
+    Of several most frequent ones, the share that is right (what drawing one of them gives on average).
+    """
+    votes: dict[str, list[bool]] = {}
+    for prediction, verdict in zip(predictions, right, strict=True):
+        if prediction is not None:
+            votes.setdefault(prediction, []).append(verdict)
+    if not votes:
+        return 0.0
+    most = max(len(verdicts) for verdicts in votes.values())
+    return mean([float(any(v)) for v in votes.values() if len(v) == most])
+
+
+def wilson_interval(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Wilson score interval of a share (Wilson 1927), in [0, 1]; n independent trials. Raises ValueError when n is 0."""
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"a share needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+    p, z2 = successes / n, z * z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return (0.0 if successes == 0 else max(0.0, centre - half)), (1.0 if successes == n else min(1.0, centre + half))
+
+
+def effective_samples(groups: Groups) -> float:
+    """How many independent samples the clustered ones are worth: p(1-p) over the squared clustered standard error.
+
+    With one sample per problem this is the number of problems; with more it lies between that of problems that are all or
+    nothing (the number of problems) and that of truly independent samples. Where all samples agree nothing can be
+    estimated, and the number of problems counts.
+    """
+    means = [mean(group) for group in groups]
+    p, total = mean(means), sum(len(group) for group in groups)
+    variance = sum((m - p) ** 2 for m in means) / len(means) ** 2
+    if p in (0.0, 1.0):
+        return float(len(means))
+    return float(total) if variance == 0 else min(float(total), p * (1 - p) / variance)
+
+
+def clustered_interval(groups: Groups) -> tuple[float, float]:
+    """95 % interval of avg@k: Wilson's at the effective sample size. One sample per problem: exactly Wilson's."""
+    n = effective_samples(groups)
+    return wilson_interval(avg_at_k(groups) * n, n)
+
+
+def cluster_bootstrap(
+    values: Sequence[float], resamples: int = 2000, seed: int = 0, statistic: Callable[[Sequence[float]], float] = mean
+) -> tuple[float, float]:
+    """95 % percentile interval of a statistic of per-problem values: whole problems are drawn with return."""
+    if not values:
+        raise ValueError("no values")
+    stream = random.Random(seed)
+    found = sorted(statistic(stream.choices(values, k=len(values))) for _ in range(resamples))
+    return percentile(found, 2.5), percentile(found, 97.5)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], flips: int = 20_000, seed: int = 0) -> dict[str, float | list[float]]:
+    """Mean of a - b over the same problems, its 95 % bootstrap interval, and a two-sided p-value.
+
+    p: sign-flip permutation test over problems; all flips where at most 16 problems differ, else seeded ones with the
+    observed one counted in (so p is never 0).
+    """
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    return {
+        "difference": mean(differences),
+        "ci": list(cluster_bootstrap(differences, seed=seed)),
+        "p_value": sign_flip_p(differences, flips, seed),
+        "num_problems": len(differences),
+    }
+
+
+def sign_flip_p(differences: Sequence[float], flips: int = 20_000, seed: int = 0) -> float:
+    moving = [d for d in differences if d != 0]
+    bound = abs(sum(moving)) - 1e-9 * max(1.0, sum(map(abs, moving)))
+    if len(moving) <= EXACT_FLIPS:
+        reached = [abs(sum(s * d for s, d in zip(signs, moving, strict=True))) >= bound for signs in product((1, -1), repeat=len(moving))]
+        return sum(reached) / len(reached)
+    stream = random.Random(seed)
+    total = sum(moving)
+    hits = 0
+    for _ in range(flips):
+        bits = stream.getrandbits(len(moving))
+        hits += abs(total - 2 * sum(d for i, d in enumerate(moving) if bits >> i & 1)) >= bound
+    return (hits + 1) / (flips + 1)
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """Linear between the two nearest ranks (numpy's default). q in 0..100."""
+    ranked = sorted(values)
+    place = (len(ranked) - 1) * q / 100
+    low = int(place)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] + (ranked[high] - ranked[low]) * (place - low)

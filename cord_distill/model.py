@@ -1,0 +1,202 @@
+"""A model = an engine, its renderer and how it samples. The only place where text becomes ids and ids become text.
+
+Text is the canonical state. Every tokenizer encodes it segment by segment (prompt, then one segment per step, cut right
+before a marker), so no prefix is ever encoded twice; a proposer keeps the ids that it generated itself, which are
+what its KV cache holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from cord_distill.engines.base import Engine, Generation, Sampling
+from cord_distill.prompts.render import Renderer
+from cord_distill.search.seeds import keyed_seed
+from cord_distill.search.segment import StepMarker
+from cord_distill.search.select import predictive_perplexity
+from cord_distill.types import THINK_CLOSE, Step, Stop
+
+REPLACEMENT = "\ufffd"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote. text: as it stands in the context. ids: of `text`, in the writer's vocabulary.
+
+    generated: tokens sampled for it, those thrown away included.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    stop: Stop
+    generated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens given to the engine."""
+
+    score: float
+    num_tokens: int
+    fed: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """One teacher or meta-prover.
+
+    vocabulary: names the tokenizer; models of one vocabulary hand ids on to each other, others hand on text.
+    segments: ids of texts that were encoded before (shared by the requests of one problem, then dropped).
+    """
+
+    name: str
+    vocabulary: str
+    engine: Engine
+    renderer: Renderer
+    sampling: Sampling
+    max_model_len: int | None = None
+    vocabularies: dict[str, str] = field(default_factory=dict)
+    segments: dict[str, list[int]] = field(default_factory=dict)
+
+    def for_problem(self, engine: Engine) -> Model:
+        """The same model behind `engine` (a replay of the problem's journal) with its own memory of segments."""
+        return replace(self, engine=engine, segments={})
+
+    @cached_property
+    def banned_ids(self) -> tuple[int, ...]:
+        """Control tokens that have no place inside an assistant's turn (BOS, roles, a second `<think>`)."""
+        tokenizer = self.renderer.tokenizer
+        eos = {self.renderer.end_of_turn_id, tokenizer.eos_token_id}
+        close = tokenizer.convert_tokens_to_ids(THINK_CLOSE)
+        return tuple(sorted(set(tokenizer.get_added_vocab().values()) - eos - {close}))
+
+    def encode(self, text: str) -> list[int]:
+        if text not in self.segments:
+            self.segments[text] = self.renderer.encode(text)
+        return self.segments[text]
+
+    def context_ids(self, question: str, steps: tuple[Step, ...]) -> list[int]:
+        """Prompt and steps as this model reads them: its own vocabulary's steps as generated, others' encoded."""
+        ids = list(self._prompt_ids(question))
+        for step in steps:
+            ids.extend(self.step_ids(step))
+        return ids
+
+    def step_ids(self, step: Step) -> tuple[int, ...] | list[int]:
+        own = self.vocabularies.get(step.teacher) == self.vocabulary
+        return step.ids if own and step.ids else self.encode(step.text)
+
+    def _prompt_ids(self, question: str) -> list[int]:
+        key = "\0prompt\0" + question
+        if key not in self.segments:
+            self.segments[key] = self.renderer.prompt_ids(question)
+        return self.segments[key]
+
+    async def propose(
+        self, question: str, steps: tuple[Step, ...], marker: StepMarker, *, max_tokens: int, seed: int
+    ) -> Written:
+        """One next step after `steps`: our marker, then what the model writes up to its next marker or `</think>`.
+
+        A marker in the middle of a line is text: generation goes on behind it.
+        """
+        opening = marker.opening(steps)
+        head = self.encode(opening) if opening else []
+        context = self.context_ids(question, steps) + head
+        made: list[int] = []
+        generated = 0
+        while True:
+            out = await self.engine.generate(
+                context + made,
+                replace(
+                    self.sampling,
+                    max_tokens=max(1, max_tokens - len(made)),
+                    seed=seed if not made else keyed_seed(seed, len(made)),
+                    stop=(marker.stop, THINK_CLOSE),
+                    stop_ids=(self.renderer.end_of_turn_id,),
+                    banned_ids=self.banned_ids,
+                ),
+            )
+            generated += len(out.ids)
+            body, kept = self._cut([*made, *out.ids], out)
+            in_a_line = out.stop is Stop.STEP and not marker.at_line_start(opening + body)
+            if not in_a_line or len(made) + len(out.ids) >= max_tokens:
+                break
+            made.extend(out.ids)
+        text = opening + body
+        ids = [*head, *kept] if kept is not None else self.renderer.encode(text)
+        stop = Stop.LENGTH if in_a_line else out.stop
+        return Written(text, tuple(ids), stop, generated)
+
+    async def write(self, question: str, steps: tuple[Step, ...], opening: str, *, max_tokens: int, seed: int) -> Written:
+        """Free reasoning after `steps` and `opening`, up to `</think>`, the end of the turn or the budget."""
+        context = self.context_ids(question, steps) + self.renderer.encode(opening)
+        return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=(THINK_CLOSE,))
+
+    async def answer(self, question: str, steps: tuple[Step, ...], *, max_tokens: int, seed: int) -> Written:
+        """The final answer after the closed thought, up to the end of the turn or the budget."""
+        context = self.context_ids(question, steps)
+        return await self._run(context, "", max_tokens=max_tokens, seed=seed, stop=())
+
+    async def _run(self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]) -> Written:
+        out = await self.engine.generate(
+            context,
+            replace(
+                self.sampling,
+                max_tokens=max_tokens,
+                seed=seed,
+                stop=stop,
+                stop_ids=(self.renderer.end_of_turn_id,),
+                banned_ids=self.banned_ids,
+            ),
+        )
+        body, kept = self._cut(list(out.ids), out)
+        text = opening + body
+        ids = [*self.renderer.encode(opening), *kept] if kept is not None else self.renderer.encode(text)
+        return Written(text, tuple(ids), out.stop, len(out.ids))
+
+    def _cut(self, ids: list[int], out: Generation) -> tuple[str, list[int] | None]:
+        """(text, its ids) of a generation: without the marker or the end of turn, with `</think>`.
+
+        ids is None when the text ends inside a token: then the text has to be encoded anew.
+        """
+        if out.stop is Stop.EOS:
+            ids = ids[:-1]
+        full = self.renderer.decode(ids)
+        end = len(full)
+        if out.matched is not None:
+            found = full.rfind(out.matched)
+            end = found + (len(out.matched) if out.stop is Stop.THINK_END else 0) if found >= 0 else end
+        elif out.stop is Stop.LENGTH:
+            # The cap may fall inside a character: its first bytes would decode to a replacement sign.
+            end = len(full.rstrip(REPLACEMENT))
+        if end == len(full):
+            return full, ids
+        keep = len(ids)
+        while keep > 0 and len(self.renderer.decode(ids[keep:])) < len(full) - end:
+            keep -= 1
+        exact = self.renderer.decode(ids[:keep]) == full[:end]
+        return full[:end], ids[:keep] if exact else None
+
+    async def score(self, question: str, steps: tuple[Step, ...], suffix: str, answer: str) -> Scored:
+        """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`.
+
+        suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A; the
+        answer's tokens are those whose characters overlap A.
+        """
+        last = steps[-1]
+        open_text = last.text.removesuffix(THINK_CLOSE)
+        ids = self.context_ids(question, steps[:-1])
+        step_ids = self.step_ids(last) if open_text == last.text else self.renderer.encode(open_text)
+        ids = ids + list(step_ids)
+        before, target = self.answer_ids(suffix, answer)
+        ids = ids + before
+        logprobs = await self.engine.logprobs(ids, target)
+        return Scored(predictive_perplexity(logprobs), len(step_ids), len(ids) + len(target))
+
+    def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
+        """(ids before the answer, ids of the answer) of the scoring suffix."""
+        head = suffix.partition("{A}")[0]
+        ids, offsets = self.renderer.encode_with_offsets(head + answer)
+        first = next((i for i, (_, end) in enumerate(offsets) if end > len(head)), len(ids))
+        return ids[:first], ids[first:]

@@ -1,0 +1,144 @@
+"""`write_report`: report.html (one file, no network, safe with any text) and report.md, beside the run's summary."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from cord_distill import __version__
+from cord_distill.recipe import Recipe
+from cord_distill.recipe_file import dump_recipe, load_recipe
+from cord_distill.report.payload import embedded_json, pick_problems, tree_of
+from cord_distill.report.pictures import pictures, teacher_order
+from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells
+from cord_distill.run_folder import RunFolder, method_name, write_atomic
+from cord_distill.summary import method_recipes, read_rows, write_summary
+
+HERE = Path(__file__).parent
+NOTES = (
+    "Right answers and S are about a method's data; S is also what the search selects by, so it favours CoRD by "
+    "construction: read it beside the share of traces whose steps are all right, and beside the students. "
+    "Brackets are 95% intervals. Tokens per problem count every proposal, the discarded ones too."
+)
+
+
+def write_report(recipe_source: str | Path, overrides: Iterable[str] = (), problems: int = 8) -> Path:
+    """Writes summary.json, report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
+
+    problems: how many get their beam tree. Raises CordError on a damaged file; what is missing is left out.
+    """
+    overrides = list(overrides)
+    summary = write_summary(recipe_source, overrides)
+    recipes = method_recipes(recipe_source, overrides)
+    whole = load_recipe(recipe_source, [x for x in overrides if not x.startswith("variant=")])
+    folder = RunFolder.of(recipes[0])
+    trees = tree_payload(recipes, summary["protocol"]["teachers"], problems)
+    write_atomic(folder.report, render_page(summary, trees, dump_recipe(whole)))
+    write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, dump_recipe(whole)))
+    return folder.report
+
+
+def tree_payload(recipes: list[Recipe], teachers: list[str], count: int) -> dict[str, Any]:
+    """{teachers, problems: [{id, question, answer, methods: {method: tree}}]}: the same problems under every method.
+
+    Rows are read as a stream, twice per method, so that a large run needs no large memory.
+    """
+    files = {method_name(r): RunFolder.of(r).trajectories for r in recipes}
+    files = {name: path for name, path in files.items() if path.is_file()}
+    names = list(teachers)
+    shown: dict[str, dict[str, Any]] = {}
+    if files:
+        shown = {x: {"id": x, "methods": {}} for x in pick_problems(read_rows(next(iter(files.values()))), count)}
+    for name, path in files.items():
+        for row in read_rows(path):
+            if row["id"] in shown:
+                problem = row["problem"]
+                shown[row["id"]] |= {"question": problem["question"], "answer": problem["answer"]}
+                shown[row["id"]]["methods"][name] = tree_of(row, names)
+    return {"teachers": names, "problems": list(shown.values())}
+
+
+def render_page(summary: dict[str, Any], trees: dict[str, Any], recipe_yaml: str) -> str:
+    """The whole page as text. Every value from outside is escaped; model text stands only in the JSON payload."""
+    css, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "tree.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    head, rows = table_cells(summary)
+    template = Template((HERE / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        script_hash=digest,
+        css=css,
+        name=html.escape(summary["name"]),
+        version=__version__,
+        protocol=html.escape(protocol_line(summary)),
+        table=_table(head, rows) if rows else "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>",
+        notes=html.escape(NOTES),
+        pictures="".join(
+            f"<figure><figcaption>{html.escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures(summary)
+        ),
+        details=_table(*detail_cells(summary)),
+        seconds=_table(*seconds_cells(summary)),
+        recipe=html.escape(recipe_yaml),
+        payload=embedded_json(trees),
+        script=script,
+    )
+
+
+def render_markdown(summary: dict[str, Any], recipe_yaml: str) -> str:
+    head, rows = table_cells(summary)
+    fence = "````"
+    parts = [f"# {' '.join(summary['name'].split())}", protocol_line(summary)]
+    parts += [markdown_table(head, rows), NOTES] if rows else ["Nothing measured yet."]
+    for title, (cells_head, cells) in (("The data", detail_cells(summary)), ("Time", seconds_cells(summary))):
+        parts += [f"## {title}", markdown_table(cells_head, cells)] if cells else []
+    parts += ["## Recipe, resolved", f"{fence}yaml\n{recipe_yaml.rstrip()}\n{fence}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def protocol_line(summary: dict[str, Any]) -> str:
+    """One sentence: teachers, meta-prover, beam, how the students were evaluated."""
+    p = summary["protocol"]
+    said = []
+    if p.get("teachers"):
+        said.append(f"Teachers: {', '.join(p['teachers'])}.")
+    if p.get("meta_prover"):
+        said.append(f"Meta-prover: {p['meta_prover']}.")
+    said.append(f"Beam size {p['beam_size']}, seed {p['seed']}.")
+    if p.get("suites"):
+        said.append(f"Evaluated on {', '.join(p['suites'])}: {p['samples']} samples each, T={p['temperature']}.")
+    return " ".join(said)
+
+
+def detail_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """What the one table leaves out about each method's data, with the teachers' shares of the selected steps."""
+    methods = summary.get("methods") or {}
+    hits = {name: (m.get("hit_rate") or {}).get("overall") or {} for name, m in methods.items()}
+    teachers = teacher_order(summary["protocol"]["teachers"], [t for h in hits.values() for t in h])
+    head = ["", "problems", "failed", "lucky %", "steps right %", "steps/trace", "tokens/trace"]
+    rows = []
+    for name, m in methods.items():
+        row = [name, str(m["num_problems"]), str(m["failed"]), percent(m["lucky"]), percent(m["step_accuracy"])]
+        row += [NONE if m[key] is None else f"{m[key]:.1f}" for key in ("steps_per_trace", "trace_tokens")]
+        rows.append(row + [percent(hits[name].get(t)) for t in teachers])
+    return head + [f"steps by {t} %" for t in teachers], rows
+
+
+def seconds_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    seconds = summary.get("seconds") or {}
+    rows = [[part, duration(s)] for part, s in seconds.items()]
+    return ["part", "time"], rows + ([["total", duration(sum(seconds.values()))]] if len(rows) > 1 else [])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    cells = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>{"".join(f"<td>{html.escape(c)}</td>" for c in row[1:])}</tr>'
+        for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,0 +1,141 @@
+"""Trajectory rows as the compact JSON that tree.js draws: columns of candidates, the path of the chosen trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+MAX_TEXT = 6000  # characters of one candidate; the whole text is in trajectories.jsonl
+
+Kind = str
+
+
+def kind_of(row: dict[str, Any]) -> Kind:
+    """`failed`, `wrong`, `lucky` (right answer, a wrong step), `right`, or `ungraded`."""
+    if row.get("error") is not None:
+        return "failed"
+    if row.get("correct") is None:
+        return "ungraded"
+    if not row["correct"]:
+        return "wrong"
+    return "lucky" if (row.get("checks") or {}).get("all_right") is False else "right"
+
+
+def pick_problems(rows: Iterable[dict[str, Any]], count: int) -> list[str]:
+    """Ids of up to `count` problems, in file order: right, wrong, lucky and the other kinds in turn."""
+    order: dict[str, int] = {}
+    kinds: dict[Kind, list[str]] = {}
+    last = {row["id"]: kind_of(row) for row in rows}
+    for i, (name, kind) in enumerate(last.items()):
+        order[name] = i
+        kinds.setdefault(kind, []).append(name)
+    queues = [kinds[kind] for kind in ("right", "wrong", "lucky", "failed", "ungraded") if kind in kinds]
+    picked: list[str] = []
+    while len(picked) < count and any(queues):
+        for queue in queues:
+            if queue and len(picked) < count:
+                picked.append(queue.pop(0))
+    return sorted(picked, key=order.__getitem__)
+
+
+def tree_of(row: dict[str, Any], teachers: list[str]) -> dict[str, Any]:
+    """One row for the viewer.
+
+    `columns`: per step, candidates as [parent, teacher, sample, score, kept, stop, text, error]; parent is the index in
+    the column before (-1: the start), teacher an index into `teachers` (which grows by names that it lacks).
+    `path`: index of the chosen trace's candidate per column. `steps`: [teacher, score, text, right or null].
+    """
+
+    def index(name: str) -> int:
+        if name not in teachers:
+            teachers.append(name)
+        return teachers.index(name)
+
+    candidates = row.get("candidates") or []
+    parents = [parents_in_column(candidates, t) for t in range(len(candidates))]
+    right = (row.get("checks") or {}).get("steps_right") or []
+    steps = row.get("steps") or []
+    return {
+        "kind": kind_of(row),
+        "prediction": row.get("prediction"),
+        "score": row.get("score"),
+        "stop": row.get("stop"),
+        "error": row.get("error"),
+        "tokens": row.get("num_tokens") or {},
+        "final": _cut(row.get("final_answer_text") or ""),
+        "columns": [
+            [
+                [parents[t][i], index(c["teacher"]), c["sample"], c["score"], int(c["kept"]), c["stop"], _cut(c["text"]),
+                 c.get("error")]  # fmt: skip
+                for i, c in enumerate(column)
+            ]
+            for t, column in enumerate(candidates)
+        ],
+        "path": chosen_path(candidates, parents, steps, row.get("score")),
+        "steps": [
+            [index(s["teacher"]), s["score"], _cut(s["text"]), right[i] if i < len(right) else None]
+            for i, s in enumerate(steps)
+        ],
+    }
+
+
+def parents_in_column(candidates: list[list[dict[str, Any]]], t: int) -> list[int]:
+    """Per candidate of step t (from 0) the index of its parent among all candidates of step t-1; -1 for none.
+
+    On disk `parent` counts the kept candidates of the step before, in list order.
+    """
+    if t == 0:
+        return [-1] * len(candidates[0])
+    kept = [i for i, c in enumerate(candidates[t - 1]) if c["kept"]]
+    return [kept[c["parent"]] if 0 <= c["parent"] < len(kept) else -1 for c in candidates[t]]
+
+
+def chosen_path(
+    candidates: list[list[dict[str, Any]]], parents: list[list[int]], steps: list[dict[str, Any]], score: float | None
+) -> list[int]:
+    """The chain of candidates that became the trajectory: of all that survived, the one whose texts are its steps.
+
+    Where no text decides (complete traces as candidates), the chain that ends with the trajectory's score.
+    """
+    best: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
+    used = {(t - 1, p) for t, column in enumerate(parents) for i, p in enumerate(column) if candidates[t][i]["kept"]}
+    for t, column in enumerate(candidates):
+        for i, candidate in enumerate(column):
+            if not candidate["kept"] or (t, i) in used:
+                continue
+            chain = [i]
+            for u in range(t, 0, -1):
+                if chain[0] < 0:
+                    break
+                chain.insert(0, parents[u][chain[0]])
+            if chain[0] < 0:
+                continue
+            own = [candidates[u][k] for u, k in enumerate(chain) if not carried(candidates[u][k])]
+            same = 0
+            for step, one in zip(steps, own, strict=False):
+                # The last step may have got `</think>` when its budget was spent.
+                if step["teacher"] != one["teacher"] or not step["text"].strip().startswith(one["text"].strip()):
+                    break
+                same += 1
+            rank = (same, int(candidate["score"] is not None and candidate["score"] == score), -abs(len(own) - len(steps)))
+            if rank > best[0]:
+                best = (rank, chain)
+    return best[1]
+
+
+def carried(candidate: dict[str, Any]) -> bool:
+    """A finished beam that only keeps its slot: no new proposal."""
+    return candidate["sample"] < 0
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that may stand inside <script type="application/json">: no `<`, `>` or `&`, so no text can close it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text) - MAX_TEXT} more characters)"

@@ -1,0 +1,140 @@
+"""The pictures of the report, as SVG that is part of the page: its colours are the page's, so both themes can read it.
+
+matplotlib draws with stand-in colours, which become `var(--ink)` and the like. Text stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+# Stand-ins that matplotlib writes as they are, and the custom properties of page.css that they become.
+INK, FAINT = "#010203", "#010204"
+SERIES = [f"#0102{0x10 + i:02x}" for i in range(8)]
+BAR = "#010205"
+VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", BAR: "var(--bar)", **{c: f"var(--t{i})" for i, c in enumerate(SERIES)}}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cord-distill",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+}
+WIDTH = 4.4  # inches: two beside each other on a laptop, one on a phone
+
+
+def pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what it shows, SVG) of every picture for which the summary holds figures."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        return _pictures(summary)
+
+
+def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    methods, students, teachers = (summary.get(key) or {} for key in ("methods", "students", "teachers"))
+    made: list[tuple[str, str]] = []
+    data = [(n, m["answer_accuracy"], m.get("answer_accuracy_ci"), BAR) for n, m in methods.items()]
+    made += _bars("Data: right answers, % with 95% interval", data, "data")
+    models = [
+        (n, s.get(f"avg_at_{s.get('k')}"), s.get(f"avg_at_{s.get('k')}_ci"), BAR if n in methods else FAINT)
+        for n, s in students.items()
+    ]
+    models += [(n, t.get("answer_accuracy"), t.get("answer_accuracy_ci"), FAINT) for n, t in teachers.items()]
+    made += _bars("Held-out problems: right answers, % with 95% interval", models, "models")
+    everyone = summary.get("protocol", {}).get("teachers") or []
+    for i, (name, method) in enumerate(methods.items()):
+        made += _deciles(f"{name}: who wrote which part of the trace, %", method.get("hit_rate") or {}, everyone, f"h{i}")
+    return made
+
+
+def _bars(title: str, bars: list[tuple[str, float | None, Any, str]], prefix: str) -> list[tuple[str, str]]:
+    shown = [bar for bar in bars if bar[1] is not None]
+    if not shown:
+        return []
+    figure, axes = _figure(0.75 + 0.36 * len(shown))
+    for y, (_, share, interval, colour) in enumerate(shown):
+        assert share is not None
+        axes.barh(y, 100 * share, color=colour, height=0.62)
+        end = share
+        if interval:
+            low, high = interval
+            axes.plot([100 * low, 100 * high], [y, y], color=INK, linewidth=1.6, solid_capstyle="butt")
+            axes.plot([100 * low, 100 * high], [y, y], color=INK, linewidth=0, marker="|", markersize=7)
+            end = max(share, high)
+        axes.text(100 * end + 2, y, f"{100 * share:.1f}", va="center")
+    axes.set_yticks(range(len(shown)), [_short(bar[0]) for bar in shown])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 112)
+    axes.set_xticks(range(0, 101, 25))
+    axes.grid(axis="x")
+    axes.tick_params(length=0)
+    axes.spines["bottom"].set_visible(False)
+    return [(title, _svg(figure, prefix))]
+
+
+def _deciles(title: str, hit_rate: dict[str, Any], everyone: list[str], prefix: str) -> list[tuple[str, str]]:
+    deciles = hit_rate.get("deciles") or []
+    if not deciles:
+        return []
+    names = teacher_order(everyone, deciles[0])
+    figure, axes = _figure(2.3)
+    bottom = [0.0] * len(deciles)
+    for i, name in enumerate(names):
+        shares = [100 * d.get(name, 0.0) for d in deciles]
+        x = [10 * d + 5 for d in range(len(deciles))]
+        axes.bar(x, shares, width=9, bottom=bottom, color=SERIES[i % len(SERIES)], label=_short(name))
+        bottom = [a + b for a, b in zip(bottom, shares, strict=True)]
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_yticks([0, 50, 100])
+    axes.set_xlabel("% of the trace")
+    axes.tick_params(length=0)
+    columns = min(len(names), 3)
+    axes.legend(ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1, borderpad=0.2)
+    return [(title, _svg(figure, prefix))]
+
+
+def teacher_order(protocol: list[str], seen: Any) -> list[str]:
+    """The recipe's order first, so that a teacher has the same colour everywhere; then any other, by name."""
+    return [*protocol, *sorted(set(seen) - set(protocol))]
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Any, prefix: str) -> str:
+    """The figure as an <svg> element: no prolog, ids of its own (`prefix`), the page's colours, scaled to its place."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1, flags=re.S)
+    svg = re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", svg, count=1, flags=re.S)
+    for stand_in, variable in VARIABLES.items():
+        svg = svg.replace(stand_in, variable)
+    return svg.strip()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

@@ -1,0 +1,13 @@
+"""Seeds by name: each sampling request has its own, so that no request's answer depends on what ran before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def keyed_seed(*parts: Any) -> int:
+    """A 48-bit seed from (recipe seed, problem id, parent path, step, teacher, sample) or any JSON-able parts."""
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

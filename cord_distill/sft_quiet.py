@@ -1,0 +1,23 @@
+"""Third-party chatter of a training process, turned down. Errors stay; the user's own settings win."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+# What is said here is either checked by us (lengths, masks, tokens, batch) or of no use to a person who trains.
+CHATTY = ("accelerate", "datasets", "filelock", "torch.distributed", "trl", "peft")
+
+
+def quiet() -> None:
+    """Call after the environment is set and before the trainer is built."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|accelerate|deepspeed|transformers|trl)\b")
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()

@@ -1,0 +1,152 @@
+"""The journal: an append-only JSONL of engine calls and finished rows. It is all that a run needs to go on after a kill.
+
+Line 1 says whose journal it is (schema, fingerprint, the recipe keys behind it). Then, per problem `p`: calls
+`{"p", "k", "v"}` (key of the request, its answer), each flushed before its answer is used, and at the end of a problem
+`{"p", "row"}`, which is fsynced. A kill loses at most the requests in flight; a power cut may also lose calls since the
+last finished problem, which are then made again with the same result.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cord_distill.errors import CordError
+
+JOURNAL_SCHEMA = 1
+
+
+class Journal:
+    """Open for one process at a time (a lock file beside it).
+
+    inputs: the recipe values that decide the results, by dotted key; a journal of other values is refused.
+    Raises CordError: locked by another process, written by another recipe or schema, damaged in the middle.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str, inputs: dict[str, Any]) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(path.parent)
+            self._rows: dict[str, int] = {}
+            self._failed: set[str] = set()
+            self._calls: dict[str, dict[str, Any]] = {}
+            size = self._load(fingerprint, inputs) if path.exists() else 0
+            self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
+        except OSError as error:
+            raise CordError(f"{path}: cannot be written: {error.strerror}; free it or choose another output_dir") from None
+        self._file.truncate(size)
+        self._file.seek(size)
+        if size == 0:
+            self._append({"journal": JOURNAL_SCHEMA, "fingerprint": fingerprint, "inputs": inputs})
+
+    def is_finished(self, problem_id: str) -> bool:
+        return problem_id in self._rows and problem_id not in self._failed
+
+    def calls(self, problem_id: str) -> dict[str, Any]:
+        """Answers known for a problem that is not finished, by request key. The caller may drop them with `finish`."""
+        return self._calls.setdefault(problem_id, {})
+
+    def record_call(self, problem_id: str, key: str, value: Any) -> None:
+        self._append({"p": problem_id, "k": key, "v": value})
+        self.calls(problem_id)[key] = value
+
+    def finish(self, problem_id: str, row: dict[str, Any]) -> None:
+        """Writes a problem's row and forgets its calls. A row with an error is tried again by the next run."""
+        self._rows[problem_id] = self._file.tell()
+        self._append({"p": problem_id, "row": row})
+        os.fsync(self._file.fileno())
+        self._calls.pop(problem_id, None)
+        (self._failed.add if row.get("error") else self._failed.discard)(problem_id)
+
+    def rows(self, problem_ids: list[str]) -> Iterator[dict[str, Any]]:
+        """The latest row of each problem, in this order, read from the disk one at a time."""
+        with open(self.path, "rb") as file:
+            for problem_id in problem_ids:
+                if problem_id in self._rows:
+                    file.seek(self._rows[problem_id])
+                    yield json.loads(file.readline())["row"]
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+        start = self._file.tell()
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            self._cut_back(start)
+            raise CordError(
+                f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same command again"
+            ) from error
+
+    def _cut_back(self, size: int) -> None:
+        """After a failed write the file must end with a whole line again; the next start repairs it if this fails too."""
+        try:
+            os.ftruncate(self._file.fileno(), size)
+        except OSError as error:
+            raise CordError(f"{self.path}: {error.strerror}: the last line may be torn; it is repaired on the next run") from error
+
+    def _load(self, fingerprint: str, inputs: dict[str, Any]) -> int:
+        """Reads what is there; returns the size without a torn last line."""
+        size = 0
+        with open(self.path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    entry = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    entry = None
+                if entry is None:
+                    if file.read(1):
+                        raise CordError(
+                            f"{self.path}, line {number}: damaged in the middle; move the file away to start anew, or cut it before "
+                            "this line to keep what came earlier"
+                        )
+                    return size
+                if number == 1:
+                    self._check_header(entry, fingerprint, inputs)
+                elif "row" in entry:
+                    self._rows[entry["p"]] = size
+                    (self._failed.add if entry["row"].get("error") else self._failed.discard)(entry["p"])
+                    if not entry["row"].get("error"):
+                        self._calls.pop(entry["p"], None)
+                else:
+                    self._calls.setdefault(entry["p"], {})[entry["k"]] = entry["v"]
+                size += len(line)
+        return size
+
+    def _check_header(self, header: dict[str, Any], fingerprint: str, inputs: dict[str, Any]) -> None:
+        if header.get("journal") != JOURNAL_SCHEMA:
+            raise CordError(
+                f"{self.path}: a journal of schema {header.get('journal')!r}, this version writes {JOURNAL_SCHEMA}; finish it with "
+                "the version that began it, or pass --overwrite to set it aside and start anew"
+            )
+        if header["fingerprint"] != fingerprint:
+            changed = sorted(
+                key
+                for key in {*header["inputs"], *inputs}
+                if header["inputs"].get(key, "") != inputs.get(key, "")
+            )
+            raise CordError(
+                f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change them back, choose "
+                "another output_dir, or pass --overwrite to set the old results aside and start anew"
+            )
+
+
+def lock_folder(folder: Path) -> int:
+    """Takes the folder's lock for this process; gives the file descriptor to close. Raises CordError when it is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise CordError(f"{folder}: another process is working in this run folder; wait for it or choose another output_dir") from None
+    return lock

@@ -1,0 +1,148 @@
+"""Build the ledger's models: `build_models(folder)` trains the base, then everything else from it.
+
+Call it from a recipe (`models.builder: cord_distill.worlds.ledger.build:build_models`) or by hand.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from cord_distill.errors import CordError
+from cord_distill.worlds.ledger.corpus import PROFILES
+from cord_distill.worlds.ledger.plan import BASE, MODELS, STAMP, VERSION, Plan
+from cord_distill.worlds.ledger.progress import Progress
+
+__all__ = ["VERSION", "build_models"]
+
+
+def build_models(
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    profile: str = "blind",
+    length: int = 6,
+    report_every: int = 2,
+    scale: float = 1.0,
+    workers: int = 2,
+) -> dict[str, Path]:
+    """Train teacher_a, teacher_b, teacher_c, prover and student into folders of these names; return their paths.
+
+    profile: what the teachers cannot do (corpus.PROFILES). length, report_every: as for `world.problems`. scale:
+    multiplies the numbers of training examples. workers: processes of one thread each; their number does not change
+    the result. Models that are there already are kept, so a build that was killed goes on where it stood, and
+    gives the same bytes. Two builds of one folder take turns. Raises CordError on bad arguments, on a folder of that
+    name that this builder did not write, and when a training process fails.
+    """
+    if profile not in PROFILES:
+        raise CordError(f"ledger: profile {profile!r} is none of {', '.join(PROFILES)}")
+    if not 1 <= report_every <= length <= 9:
+        raise CordError(f"ledger: report_every {report_every} and length {length} must be 1 <= report_every <= length <= 9")
+    if scale <= 0 or workers < 1:
+        raise CordError(f"ledger: scale {scale} and workers {workers} must be positive")
+    root = Path(folder).resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    plan = Plan(seed, profile, length, report_every, scale)
+    with _locked(root / ".lock"):
+        missing = [name for name in MODELS if not plan.is_done(root / name)]
+        for name in missing:
+            if (root / name).exists() and not (root / name / STAMP).is_file():
+                raise CordError(f"ledger: {root / name} was not written by this builder: move it away")
+        for stale in root.glob(".tmp-*"):
+            shutil.rmtree(stale)
+        if missing:
+            _train_all(root, plan, missing, workers)
+    return {name: root / name for name in sorted(MODELS)}
+
+
+def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None:
+    needs_base = not plan.is_done(root / BASE)
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress([BASE, *missing] if needs_base else missing, plan))
+        pipes = stack.enter_context(_workers(max(min(workers, len(missing)), 2 if needs_base and workers > 1 else 1)))
+        if needs_base:
+            pair = pipes[:2]
+            _run([(pipe, [(BASE, root, plan, rank if len(pair) == 2 else None)]) for rank, pipe in enumerate(pair)], progress)
+        queue = [(name, root, plan, None) for name in missing]
+        _run([(pipe, queue) for pipe in pipes], progress)
+
+
+def _run(lanes: list[tuple[Connection, list[tuple[str, Path, Plan, int | None]]]], progress: Progress) -> None:
+    """Hand each worker the next job of its queue (queues may be shared) until all are done."""
+    queues = {pipe: jobs for pipe, jobs in lanes}
+    busy: list[Connection] = []
+
+    def hand_over(pipe: Connection) -> None:
+        if queues[pipe]:
+            pipe.send(queues[pipe].pop(0))
+            busy.append(pipe)
+
+    for pipe in queues:
+        hand_over(pipe)
+    while busy:
+        for pipe in wait(busy):
+            assert isinstance(pipe, Connection)
+            try:
+                name, news = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
+            if isinstance(news, int):
+                progress.advance(name, news)
+                continue
+            if news != "done":
+                raise CordError(f"ledger: training {name} failed:\n{news}")
+            busy.remove(pipe)
+            progress.done(name)
+            hand_over(pipe)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[list[Connection]]:
+    """Start the training processes; the first two share a pipe for their gradients. They end with the block.
+
+    Plain subprocesses, not multiprocessing's: those would import the caller's main module again.
+    """
+    package_root = str(Path(__file__).resolve().parents[3])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))}
+    env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "cord_distill.worlds.ledger.worker"]
+    peers = list(multiprocessing.Pipe()) if count > 1 else []
+    pipes: list[Connection] = []
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for i in range(count):
+            ours, theirs = multiprocessing.Pipe()
+            pipes.append(ours)
+            given = [theirs.fileno(), *(peer.fileno() for peer in peers[i : i + 1])]
+            processes.append(subprocess.Popen([*command, *map(str, given)], pass_fds=given, env=env))
+            theirs.close()
+        for peer in peers:
+            peer.close()
+        yield pipes
+        for pipe in pipes:
+            pipe.send(None)
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.wait()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """An advisory lock that the kernel releases even when its holder is killed."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

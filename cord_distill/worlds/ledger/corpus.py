@@ -1,0 +1,147 @@
+"""What the tiny models are trained on: traces as (text, kind) pieces, where a kind says how much its tokens weigh.
+
+Three teachers share one task but not one competence. Each holds systematic misconceptions: for some operations it
+usually applies a fixed wrong rule (the right result plus an offset of its own). Every operation has an expert among
+them. Each also has its own way to write a step, and teacher C sometimes corrects itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
+from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
+from cord_distill.worlds.ledger.world import OPS, apply
+
+Piece = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """error: chance of the misconception per sign; blind: operations it almost always gets wrong; slip: a random digit.
+
+    corrects: the share of its errors that it corrects in the same step.
+    """
+
+    error: Mapping[str, float]
+    blind: frozenset[str] = frozenset()
+    slip: float = 0.01
+    corrects: float = 0.0
+    offsets: Mapping[str, int] = field(default_factory=dict)
+
+    def result(self, rng: random.Random, op: str, x: int) -> int:
+        """The result that this teacher comes to for one operation."""
+        if rng.random() < self.slip:
+            return rng.randrange(10)
+        wrong = rng.random() < (0.97 if op in self.blind else self.error[op[0]])
+        return (apply(op, x) + (self.offsets[op] if wrong else 0)) % 10
+
+
+def _offsets(shift: int) -> dict[str, int]:
+    """Never 0, and never the same for two teachers: their misconceptions do not agree by chance."""
+    return {op: 1 + (2 * i + shift) % 9 for i, op in enumerate(OPS)}
+
+
+_A = Teacher({"+": 0.03, "-": 0.03, "*": 0.75, "~": 0.6}, frozenset(("*7", "~9")), offsets=_offsets(0))
+_B = Teacher({"+": 0.6, "-": 0.75, "*": 0.03, "~": 0.03}, frozenset(("-7", "+8")), offsets=_offsets(3))
+_C = Teacher(dict.fromkeys("+-*~", 0.35), frozenset(("+5", "-6", "*3", "~8")), 0.03, 0.3, _offsets(6))
+_C_OPEN = Teacher(_C.error, slip=0.03, corrects=0.3, offsets=_offsets(6))
+# "blind": nobody can do everything. "generalist": C has no blind spot, so that C alone goes a long way.
+PROFILES: dict[str, dict[str, Teacher]] = {
+    "blind": {"a": _A, "b": _B, "c": _C},
+    "generalist": {"a": _A, "b": _B, "c": _C_OPEN},
+}
+
+
+def step_pieces(rng: random.Random, style: str, n: int, op: str, x: int, first: int, last: int) -> list[Piece]:
+    """One step after its marker, in a teacher's style. first != last is a correction, which only style c can write."""
+    verb, so = {"a": (" on", " gives"), "b": (" applied to", " so"), "c": (" on", " so")}[style]
+    pieces = [(op, "op"), (verb, "style"), (str(x), "operand"), (so, "style"), (f" {n}=", "label")]
+    pieces.append((str(first), "slip" if first != last else "result"))
+    if first != last or (style == "c" and rng.random() < 0.3):
+        word = " Wait" if first != last else " check"
+        pieces += [(word, "style"), (f" {n}=", "label"), (str(last), "result")]
+    return [*pieces, ("\n\n", "style")]
+
+
+def trace(
+    problem: Problem,
+    step: Callable[[int, str, int], tuple[list[Piece], int, bool]],
+    cut: int | None = None,
+) -> list[Piece]:
+    """A whole chat: question, steps, answer. step(n, op, x) gives a step's pieces, its value, and whether it is learned.
+
+    cut: answer after so many steps ("answer now"). The answer repeats the values that the steps reached, and goes on
+    with the right ones after a cut.
+    """
+    ops: Sequence[str] = problem.meta["ops"]
+    every: int = problem.meta["report_every"]
+    pieces: list[Piece] = [(f"{USER}{problem.question}{ASSISTANT}{THINK_OPEN}", "context")]
+    x: int = problem.meta["start"]
+    answer: list[Piece] = []
+    for n, op in enumerate(ops, 1):
+        if cut is None or n <= cut:
+            written, x, learned = step(n, op, x)
+            pieces.append((f"### Step {n}.", "marker"))
+            pieces += written if learned else [(text, "context") for text, _ in written]
+        else:
+            x = apply(op, x)
+        if n % every == 0:
+            answer += [(f" {n}=", "answer_label"), (str(x), "answer")]
+    pieces.append((THINK_CLOSE, "marker" if cut is None else "context"))
+    return [*pieces, (f"\n\n{BOX}", "answer_label"), *answer, (f"}}{END}", "answer_label")]
+
+
+def clean(rng: random.Random, problem: Problem, truncated: float) -> list[Piece]:
+    """A right trace in mixed styles; with chance `truncated` it stops early and answers."""
+
+    def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
+        style, value = rng.choice("abc"), apply(op, x)
+        slip = style == "c" and rng.random() < 0.15
+        first = (value + rng.randrange(1, 10)) % 10 if slip else value
+        return step_pieces(rng, style, n, op, x, first, value), value, True
+
+    cut = rng.randrange(1, len(problem.meta["ops"])) if rng.random() < truncated else None
+    return trace(problem, step, cut)
+
+
+def taught(rng: random.Random, problem: Problem, own: str, teachers: Mapping[str, Teacher]) -> list[Piece]:
+    """A trace that all teachers wrote together, of which teacher `own` learns its own steps (60 %) and the answer.
+
+    Thus any prefix by anybody is a familiar context to it.
+    """
+
+    def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
+        who = own if rng.random() < 0.6 else rng.choice([t for t in teachers if t != own])
+        first = last = teachers[who].result(rng, op, x)
+        if first != apply(op, x) and rng.random() < teachers[who].corrects:
+            last = apply(op, x)
+        written = step_pieces(rng, who, n, op, x, first, last)
+        # A misconception is to be learned even where it is corrected.
+        written = [(text, "result" if kind == "slip" else kind) for text, kind in written]
+        return written, last, who == own
+
+    return trace(problem, step)
+
+
+def guessed(rng: random.Random, problem: Problem, random_results: float) -> list[Piece]:
+    """A trace in mixed styles with mostly random results: its form is right, its arithmetic is not."""
+
+    def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
+        value = rng.randrange(10) if rng.random() < random_results else apply(op, x)
+        return step_pieces(rng, rng.choice("abc"), n, op, x, value, value), value, True
+
+    return trace(problem, step)
+
+
+def encoded(pieces: Sequence[Piece], weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """Token ids of the whole text, and the loss weight of each token as a target (a kind that is not named: 0)."""
+    ids: list[int] = []
+    weight: list[float] = []
+    for text, kind in pieces:
+        tokens = encode(text)
+        ids += tokens
+        weight += [weights.get(kind, 0.0)] * len(tokens)
+    return ids, weight

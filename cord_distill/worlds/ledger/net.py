@@ -1,0 +1,136 @@
+"""The tiny model: Qwen3's architecture, written out on one flat float32 vector.
+
+The flat vector makes the optimizer and the exchange of gradients one operation each, and does without importing
+transformers in the training processes. A saved folder is an ordinary `Qwen3ForCausalLM`; a test compares the logits.
+Axes: B batch, T position, N head, D head_dim, H hidden.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cord_distill.worlds.ledger.tokenizer import END, MAX_LENGTH, PAD, VOCABULARY, save_tokenizer
+
+HIDDEN, LAYERS, FORWARD, HEADS, HEAD_DIM, EPS, THETA = 64, 3, 192, 2, 32, 1e-6, 10000.0
+INIT_STD = 0.05
+
+_SQUARE = [f"self_attn.{x}_proj" for x in "qkvo"]
+_LAYER_NORMS = {"self_attn.q_norm": HEAD_DIM, "self_attn.k_norm": HEAD_DIM, "input_layernorm": HIDDEN}
+_LAYER_NORMS["post_attention_layernorm"] = HIDDEN
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Name -> shape in the flat order: matrices of one shape lie together, so that Muon sees them as one batch."""
+    layers = [f"model.layers.{i}." for i in range(LAYERS)]
+    shapes: dict[str, tuple[int, ...]] = {f"{x}{m}.weight": (HIDDEN, HIDDEN) for x in layers for m in _SQUARE}
+    shapes |= {f"{x}mlp.{m}_proj.weight": (FORWARD, HIDDEN) for x in layers for m in ("gate", "up")}
+    shapes |= {f"{x}mlp.down_proj.weight": (HIDDEN, FORWARD) for x in layers}
+    shapes |= {"model.embed_tokens.weight": (len(VOCABULARY), HIDDEN), "model.norm.weight": (HIDDEN,)}
+    return shapes | {f"{x}{norm}.weight": (size,) for x in layers for norm, size in _LAYER_NORMS.items()}
+
+
+SHAPES = _shapes()
+SIZES = [math.prod(shape) for shape in SHAPES.values()]
+
+
+def views(flat: Tensor) -> dict[str, Tensor]:
+    """The named parameters (HF names) as views of the flat vector."""
+    return {
+        name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), flat.split(SIZES), strict=True)
+    }
+
+
+def initial(seed: int) -> Tensor:
+    """A fresh flat vector: normal with std 0.05, norms 1."""
+    flat = torch.empty(sum(SIZES)).normal_(0.0, INIT_STD, generator=torch.Generator().manual_seed(seed))
+    for name, part in views(flat).items():
+        if "norm" in name:
+            part.fill_(1.0)
+    return flat
+
+
+def _rope_tables() -> tuple[Tensor, Tensor]:
+    inverse = 1.0 / THETA ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
+    angles = torch.outer(torch.arange(MAX_LENGTH).float(), inverse)
+    angles = torch.cat([angles, angles], -1)[:, None]
+    return angles.cos(), angles.sin()
+
+
+_COS, _SIN = _rope_tables()
+
+
+def _rotate(x_BTND: Tensor) -> Tensor:
+    length = x_BTND.shape[1]
+    a, b = x_BTND.chunk(2, -1)
+    return x_BTND * _COS[:length] + torch.cat([-b, a], -1) * _SIN[:length]
+
+
+def logits(flat: Tensor, ids_BT: Tensor) -> Tensor:
+    """Next-token logits, (B, T, vocabulary). Rows may be padded on the right: attention is causal."""
+    p = views(flat)
+    batch, length = ids_BT.shape
+    heads = (batch, length, HEADS, HEAD_DIM)
+    h = F.embedding(ids_BT, p["model.embed_tokens.weight"])
+    for i in range(LAYERS):
+        w = {name: p[f"model.layers.{i}.{name}.weight"] for name in (*_SQUARE, *_LAYER_NORMS)}
+        gate, up, down = (p[f"model.layers.{i}.mlp.{x}_proj.weight"] for x in ("gate", "up", "down"))
+        x = F.rms_norm(h, (HIDDEN,), w["input_layernorm"], EPS)
+        q, k, v = (F.linear(x, w[f"self_attn.{name}_proj"]).view(heads) for name in "qkv")
+        q = _rotate(F.rms_norm(q, (HEAD_DIM,), w["self_attn.q_norm"], EPS))
+        k = _rotate(F.rms_norm(k, (HEAD_DIM,), w["self_attn.k_norm"], EPS))
+        mixed = F.scaled_dot_product_attention(*(z.transpose(1, 2) for z in (q, k, v)), is_causal=True)
+        h = h + F.linear(mixed.transpose(1, 2).reshape(batch, length, HIDDEN), w["self_attn.o_proj"])
+        x = F.rms_norm(h, (HIDDEN,), w["post_attention_layernorm"], EPS)
+        h = h + F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+    return F.linear(F.rms_norm(h, (HIDDEN,), p["model.norm.weight"], EPS), p["model.embed_tokens.weight"])
+
+
+def save(flat: Tensor, folder: Path) -> None:
+    """Write weights, tokenizer and configs: a folder that AutoModelForCausalLM, AutoTokenizer and vLLM load."""
+    from safetensors.torch import save_file
+
+    tensors = {name: part.detach().clone() for name, part in views(flat).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    ids = {"eos_token_id": VOCABULARY[END], "pad_token_id": VOCABULARY[PAD]}
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "dtype": "float32",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": HIDDEN,
+        "intermediate_size": FORWARD,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "head_dim": HEAD_DIM,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "use_sliding_window": False,
+        "rms_norm_eps": EPS,
+        "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
+        "max_position_embeddings": MAX_LENGTH,
+        "initializer_range": INIT_STD,
+        "tie_word_embeddings": True,
+        "use_cache": True,
+        "bos_token_id": None,
+        **ids,
+    }
+    generation = {"do_sample": True, "temperature": 0.6, "top_p": 1.0, **ids}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+    save_tokenizer(folder)
+
+
+def load(folder: Path) -> Tensor:
+    """The flat vector of a folder that `save` wrote."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in SHAPES])

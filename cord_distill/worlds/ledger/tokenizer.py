@@ -1,0 +1,73 @@
+"""The ledger's words, and its Hugging Face tokenizer: WordLevel + Split + Fuse, exact in both directions.
+
+Every look-up of the task is one token: an operation (`+5`), a digit, a step number with its blank (` 2`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cord_distill.types import THINK_CLOSE
+from cord_distill.worlds.ledger.world import OPS
+
+PAD, UNKNOWN, END, USER, ASSISTANT, THINK = "<|pad|>", "<|unknown|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>"
+_SPECIAL = (PAD, UNKNOWN, END, USER, ASSISTANT)
+_TAGS = (THINK, THINK_CLOSE)  # added tokens, but not special: decoding must not skip them
+BOX = "The answer is \\boxed{"
+_WORDS = (
+    *("### Step", BOX, "}", "\n\n", "\n", " ", ".", ":", ";", "=", "?", "Start", " Report"),
+    *(" on", " applied", " to", " so", " gives", " Wait", " check"),
+    *(str(i) for i in range(10)),
+    *(f" {i}" for i in range(10)),
+    *OPS,
+)
+VOCABULARY = {word: i for i, word in enumerate((*_SPECIAL, *_TAGS, *_WORDS))}
+MAX_LENGTH = 512
+
+SPLIT = r"### Step|The answer is \\boxed\{|\n\n|[+*~-]\d| ?[A-Za-z]+| \d|[\s\S]"
+_ENCODE = re.compile("|".join(map(re.escape, (*_SPECIAL, *_TAGS))) + "|" + SPLIT)
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'user' -%}{{- '<|user|>' + message['content'] -}}"
+    "{%- elif message['role'] == 'assistant' -%}{{- '<|assistant|>' + message['content'] + '<|end|>' -}}"
+    "{%- else -%}{{- raise_exception('the ledger template knows the roles user and assistant only') -}}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|><think>\n' -}}{%- endif -%}"
+)
+
+
+@lru_cache(maxsize=4096)
+def encode(text: str) -> tuple[int, ...]:
+    """The ids that the saved tokenizer gives, without loading it (training makes thousands of traces)."""
+    return tuple(VOCABULARY.get(word, VOCABULARY[UNKNOWN]) for word in _ENCODE.findall(text))
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja, as `save_pretrained` would.
+
+    Written without transformers, whose import would be a tenth of the whole build.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in _SPECIAL])
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in _TAGS])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": PAD,
+        "unk_token": UNKNOWN,
+        "eos_token": END,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": MAX_LENGTH,
+        "padding_side": "right",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)

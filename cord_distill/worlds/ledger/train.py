@@ -1,0 +1,124 @@
+"""How each tiny model is trained: the base from scratch, every other one from the base."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cord_distill.types import Problem
+from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, taught
+from cord_distill.worlds.ledger.net import initial, logits
+from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
+from cord_distill.worlds.ledger.plan import BASE, SIZES, Plan
+from cord_distill.worlds.ledger.world import draw
+
+# Loss weights. The few tokens that hold a computation or a look-up weigh more; wording that is a coin toss weighs less.
+_EVEN = dict.fromkeys(("marker", "op", "operand", "label", "result", "answer", "answer_label"), 1.0) | {"style": 0.3}
+_HARD = _EVEN | {"marker": 0.3, "style": 0.3, "label": 0.3, "result": 4.0, "answer": 4.0, "answer_label": 0.3}
+_TEACHER = _HARD | {"style": 1.0}
+_ANSWER_ONLY = {"answer": 3.0, "answer_label": 0.2}
+
+Make = Callable[[random.Random, Problem], list[Piece]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """streams: independent parts of every batch, whose gradients are averaged; two processes can then take one each,
+    and one process that takes both gets the same weights to the last bit."""
+
+    make: Make
+    weights: Mapping[str, float]
+    lr_muon: float = 0.01
+    lr_adam: float = 1.5e-3
+    streams: int = 1
+
+
+def phases(name: str, profile: str) -> list[Phase]:
+    """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`."""
+    if name == BASE:
+        return [
+            Phase(lambda r, p: clean(r, p, 0.3), _EVEN, 0.03, 4e-3, streams=2),
+            Phase(lambda r, p: clean(r, p, 0.3), _HARD, 0.02, 3e-3, streams=2),
+        ]
+    if name == "prover":
+        return [Phase(lambda r, p: clean(r, p, 0.85), _ANSWER_ONLY, 0.015, 2.2e-3)]
+    if name == "student":
+        return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0})]
+    teachers = PROFILES[profile]
+    return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers), _TEACHER)]
+
+
+def train(
+    name: str,
+    start: Tensor | None,
+    plan: Plan,
+    report: Callable[[int], None],
+    peer: Connection | None = None,
+    rank: int = 0,
+) -> Tensor:
+    """The flat weights of one model after its training, from `start` (None: a fresh initialisation).
+
+    report(n) is called with the examples done since the last call. peer: the other of two processes that train this
+    model together; rank: which of the two this is. One thread; the same plan gives the same bytes on one machine.
+    """
+    flat = (initial(plan.seed) if start is None else start.clone()).requires_grad_()
+    sizes = zip(phases(name, plan.profile), plan.steps(name), SIZES[name], strict=True)
+    for index, (phase, steps, (_, batch)) in enumerate(sizes):
+        mine = [rank] if peer else list(range(phase.streams))
+        key = f"{plan.seed} {name} {index}"
+        batches = [_batches(key, part, phase, batch // phase.streams, plan) for part in mine]
+        optimizer = Optimizer(flat, phase.lr_muon, phase.lr_adam)
+        for step in range(steps):
+            gradient = _gradient(flat, *next(batches[0]))
+            for other in batches[1:]:
+                gradient = gradient + _gradient(flat, *next(other))
+            if peer:
+                gradient = _summed(gradient, peer, rank)
+            optimizer.step(gradient / phase.streams, schedule(step, steps))
+            report(0 if rank else batch)
+    return flat.detach()
+
+
+def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan, pool: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools, whose order is shuffled
+    alike for all parts, so that two processes wait little for each other."""
+    rng, order = random.Random(f"{key} {part}"), random.Random(key)
+    problems = draw(rng, "model", plan.length, plan.report_every)
+    while True:
+        rows = [encoded(phase.make(rng, next(problems)), phase.weights) for _ in range(pool * size)]
+        rows.sort(key=lambda row: len(row[0]))
+        for i in order.sample(range(pool), pool):
+            yield _padded(rows[i * size : (i + 1) * size])
+
+
+def _padded(rows: list[tuple[list[int], list[float]]]) -> tuple[Tensor, Tensor]:
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
+    return ids, torch.tensor([weights + [0.0] * (width - len(weights)) for _, weights in rows])
+
+
+def _gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """Of the weighted mean cross-entropy."""
+    losses = F.cross_entropy(logits(flat, ids_BT[:, :-1]).flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none")
+    weights = weights_BT[:, 1:].flatten()
+    (gradient,) = torch.autograd.grad((losses * weights).sum() / weights.sum(), flat)
+    return gradient
+
+
+def _summed(gradient: Tensor, peer: Connection, rank: int) -> Tensor:
+    """Part 0 + part 1, the same bits in both processes. A peer that died raises EOFError or OSError at once."""
+    other = torch.empty_like(gradient)
+    if rank == 0:
+        peer.recv_bytes_into(memoryview(other.numpy()).cast("B"))
+        other = gradient + other
+        peer.send_bytes(memoryview(other.numpy()).cast("B"))
+    else:
+        peer.send_bytes(memoryview(gradient.numpy()).cast("B"))
+        peer.recv_bytes_into(memoryview(other.numpy()).cast("B"))
+    return other

@@ -1,0 +1,158 @@
+"""Problems of the ledger world, and what is right or wrong about an answer or a step. Standard library only.
+
+A problem is a chain of operations mod 10 on one digit; after every `report_every`-th operation the value is to be
+reported:
+
+    question  Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?
+    step      ### Step 1.~8 on6 gives 1=2\\n\\n
+    answer     2=0 4=4 6=4
+
+`~k` is k - x. All operations are bijections, so that one wrong step never heals by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cord_distill.errors import CordError
+from cord_distill.types import THINK_CLOSE, Problem
+
+OPERATIONS = {"+": (2, 3, 5, 8), "-": (1, 4, 6, 7), "*": (3, 7, 9), "~": (5, 8, 9)}
+OPS = tuple(f"{sign}{k}" for sign, ks in OPERATIONS.items() for k in ks)
+# Shares of the questions, in percent. `model` is what the tiny models are trained on.
+SPLITS = {"model": range(0, 60), "train": range(60, 80), "test": range(80, 100)}
+
+_STEP = re.compile(
+    r"### Step (?P<n>\d+)\.(?P<op>[+*~-]\d) (?:on|applied to)(?P<operand>\d) (?:gives|so)"
+    r" (?P=n)=(?P<first>\d)(?P<again>(?: (?:Wait|check) (?P=n)=\d)*)\s*"
+)
+_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
+
+
+def apply(op: str, x: int) -> int:
+    """The digit after one operation, e.g. apply("~8", 6) == 2."""
+    k = int(op[1])
+    return {"+": x + k, "-": x - k, "*": x * k, "~": k - x}[op[0]] % 10
+
+
+def split_of(question: str) -> str:
+    """The split that owns this question: a hash of its text, so that splits never overlap, whatever n and seed."""
+    bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big") % 100
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+
+
+def make_problem(id: str, start: int, ops: Sequence[str], report_every: int = 2) -> Problem:
+    """The problem with its true answer. `meta` holds start, ops and report_every: what graders need."""
+    question = f"Start={start}; " + "".join(f"{n}:{op}; " for n, op in enumerate(ops, 1)) + "Report?"
+    meta = {"start": start, "ops": list(ops), "report_every": report_every}
+    values = true_values(start, ops)
+    return Problem(id, question, report(values, report_every), meta)
+
+
+def true_values(start: int, ops: Sequence[str]) -> list[int]:
+    """The value after each operation."""
+    values, x = [], start
+    for op in ops:
+        values.append(x := apply(op, x))
+    return values
+
+
+def report(values: Sequence[int], report_every: int) -> str:
+    """The answer text: every `report_every`-th value with its step number; it starts with a blank."""
+    return "".join(f" {n}={x}" for n, x in enumerate(values, 1) if n % report_every == 0)
+
+
+def draw(rng: random.Random, split: str, length: int = 6, report_every: int = 2, id: str = "") -> Iterator[Problem]:
+    """Endless problems of one split; the kind of operation is uniform. A question may come twice."""
+    signs = tuple(OPERATIONS)
+    while True:
+        ops = [sign + str(rng.choice(OPERATIONS[sign])) for sign in rng.choices(signs, k=length)]
+        problem = make_problem(id, rng.randrange(10), ops, report_every)
+        if split_of(problem.question) == split:
+            yield problem
+
+
+def problems(n: int, split: str = "train", seed: int = 0, length: int = 6, report_every: int = 2) -> list[Problem]:
+    """`n` different problems of a split. More of them with the same seed start with the same ones.
+
+    length: operations per problem, 1 to 9 (step numbers are one digit). report_every: 1 to length.
+    Raises CordError on an unknown split, a bad size, or when the split holds fewer than n questions of this length.
+    """
+    if split not in SPLITS:
+        raise CordError(f"ledger: split {split!r} is none of {', '.join(SPLITS)}")
+    if not 1 <= length <= 9:
+        raise CordError(f"ledger: length {length} is not in 1 to 9 (step numbers are one digit)")
+    if not 1 <= report_every <= length:
+        raise CordError(f"ledger: report_every {report_every} is not in 1 to length ({length})")
+    mark = f"{split}-" if seed == 0 else f"{split}-s{seed}-"
+    stream = draw(random.Random(f"ledger {split} {seed} {length}"), split, length, report_every)
+    found: dict[str, Problem] = {}
+    for _ in range(20 * n + 2000):
+        if len(found) >= n:
+            break
+        problem = next(stream)
+        found.setdefault(problem.question, problem)
+    if len(found) < n:
+        raise CordError(f"ledger: {n} different {split} problems of length {length} asked for, too few exist")
+    return [
+        Problem(f"ledger-{mark}{i:04d}", p.question, p.answer, p.meta) for i, p in enumerate(list(found.values())[:n])
+    ]
+
+
+def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
+    """The boxed answer of a whole completion (the text after `<think>\\n`), and whether it is right.
+
+    Only what stands after `</think>` counts; of several boxes, the last. No box, or no `</think>`: (None, False).
+    """
+    boxes = _BOX.findall(text.partition(THINK_CLOSE)[2])
+    return (boxes[-1], boxes[-1].split() == problem.answer.split()) if boxes else (None, False)
+
+
+def check_steps(problem: Problem, step_texts: Sequence[str]) -> dict[str, Any]:
+    """Whether each step is right, given the step before it.
+
+    A step is right when it has the next number, that number's operation, the value that the step before it reached as
+    its operand, and the right result; of a self-corrected result ("1=4 Wait 1=2") the last value counts. A slip is thus
+    counted once, where it happens. After an unreadable step the true value is expected.
+
+    Returns {"steps_right": one bool per given step, "all_right": bool}; all_right needs every step to be there.
+    """
+    ops: list[str] = problem.meta["ops"]
+    truth = true_values(problem.meta["start"], ops)
+    right: list[bool] = []
+    value = problem.meta["start"]
+    for n, text in enumerate(step_texts, 1):
+        step = _read(text)
+        known = n <= len(ops)
+        right.append(known and step == (n, ops[n - 1], value, apply(ops[n - 1], value)))
+        value = step[3] if step else truth[min(n, len(ops)) - 1]
+    return {"steps_right": right, "all_right": all(right) and len(right) == len(ops)}
+
+
+def check_text(problem: Problem, text: str) -> dict[str, Any]:
+    """`check_steps` for a whole completion (the text after `<think>\\n`): split at the markers; missing steps are wrong."""
+    reasoning = text.partition(THINK_CLOSE)[0]
+    # What stands before the first marker belongs to step 1 and makes it wrong.
+    steps = re.split(r"(?!^)(?=### Step )", reasoning) if reasoning else []
+    found = check_steps(problem, steps)
+    missing = len(problem.meta["ops"]) - len(steps)
+    return {**found, "steps_right": found["steps_right"] + [False] * missing}
+
+
+def state_key(problem: Problem, step_texts: Sequence[str]) -> tuple[int, int] | None:
+    """What two prefixes share when they have reached the same state: (steps so far, value); None if unreadable."""
+    step = _read(step_texts[-1]) if step_texts else None
+    return (len(step_texts), step[3]) if step else None
+
+
+def _read(text: str) -> tuple[int, str, int, int] | None:
+    """(number, operation, operand, last stated value) of one step's text, or None."""
+    match = _STEP.fullmatch(text.partition(THINK_CLOSE)[0])
+    if not match:
+        return None
+    value = (match["again"] or match["first"])[-1]
+    return int(match["n"]), match["op"], int(match["operand"]), int(value)

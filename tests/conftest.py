@@ -1,0 +1,43 @@
+"""What all tests share: an offline, quiet, single-threaded environment, and two fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything heavy is imported: these are read at import. A value set outside wins.
+for key, value in {
+    "DO_NOT_TRACK": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCHDYNAMO_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # an engine in its own process takes minutes to start
+    "VLLM_NO_USAGE_STATS": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+}.items():
+    os.environ.setdefault(key, value)
+
+
+@pytest.fixture(scope="session")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the four random-weight models, by name: r1, qwq, phi4, prover."""
+    from cord_distill.random_models import build_models
+
+    return build_models(tmp_path_factory.mktemp("random_models"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """`shared/data` beside the clone: LIMO questions, AIME problems. Tests that need it are skipped elsewhere."""
+    folder = Path(os.environ.get("CORD_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real problems in {folder} (or CORD_SHARED_DATA)")
+    return folder

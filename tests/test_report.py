@@ -1,0 +1,244 @@
+"""The report: figures in a table, a page that stands alone, and text from models that stays text."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
+
+from cord_distill.report.page import render_page, write_report
+from cord_distill.report.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
+from cord_distill.report.pictures import pictures
+from cord_distill.report.table import duration, markdown_table, table_cells, terminal_table
+from cord_distill.summary import build_summary, write_summary
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
+         "--disable-background-networking", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose every question and step tries to break out of the page."""
+    folder = tmp_path_factory.mktemp("run")
+    write_report(write_run(folder, text=MALICE))
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def summary(run: Path) -> dict[str, Any]:
+    return json.loads((run / "summary.json").read_text())
+
+
+# The table.
+
+
+def test_the_table_holds_every_figure(summary: dict[str, Any]) -> None:
+    head, rows = table_cells(summary)
+    assert head[5] == "avg@4 %"
+    assert [row[0] for row in rows][:3] == ["untrained", "cord", "curation"]
+    assert rows[0][1:] == ["–", "–", "–", "–", "0.0 [0.0, 5.0]", "40.0"]
+    assert rows[1][5:] == ["52.0 [47.0, 57.0]", "66.0"]
+    assert rows[3][0] == "ada (teacher, avg@1)"
+
+
+@pytest.mark.parametrize("width", [30, 80, 200])
+def test_the_terminal_table_fits_and_is_plain_without_a_terminal(summary: dict[str, Any], width: int) -> None:
+    text = terminal_table(summary, width, colour=False)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.isascii()
+    assert "\x1b" in terminal_table(summary, width, colour=True)
+
+
+def test_a_name_cannot_style_or_break_a_table() -> None:
+    made = {"methods": {"[red]|<b>": {"answer_accuracy": 0.5, "failed": 2}}}
+    assert "[red]|<b> (2 failed)" in terminal_table(made, 120, colour=False)
+    assert "[red]\\|&lt;b> (2 failed)" in markdown_table(*table_cells(made))
+
+
+def test_an_empty_summary_says_so() -> None:
+    assert terminal_table({}, 80, colour=False) == "Nothing measured yet."
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.21, "3.2 s"), (245, "4 min 05 s"), (12000, "3 h 20 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# The tree's data.
+
+
+def chosen(tree: dict[str, Any]) -> list[Any]:
+    return [tree["columns"][t][i] for t, i in enumerate(tree["path"])]
+
+
+def test_the_chosen_path_is_the_trajectory() -> None:
+    for row in made_rows(30):
+        tree = tree_of(row, list(TEACHERS))
+        new = [c for c in chosen(tree) if c[2] >= 0]
+        assert [c[6] for c in new] == [s["text"] for s in row["steps"]]
+        assert all(c[4] for c in new)
+        for t in range(1, len(tree["path"])):
+            assert tree["columns"][t][tree["path"][t]][0] == tree["path"][t - 1]
+
+
+def test_some_made_beams_finish_early_and_are_carried() -> None:
+    trees = [tree_of(row, list(TEACHERS)) for row in made_rows(30)]
+    assert any(c[2] == -1 for tree in trees for column in tree["columns"] for c in column)
+
+
+def test_of_whole_traces_the_kept_one_is_the_path() -> None:
+    tree = tree_of(made_row(1, pipeline="curation"), list(TEACHERS))
+    assert len(tree["path"]) == 1
+    assert chosen(tree)[0][3] == tree["score"]
+
+
+def test_a_thought_closed_by_the_budget_still_finds_its_path() -> None:
+    row = made_row(1)
+    row["steps"][-1]["text"] += "</think>"
+    assert [c[6] for c in chosen(tree_of(row, [])) if c[2] >= 0][0] == row["steps"][0]["text"]
+
+
+def test_parents_that_point_nowhere_do_not_break_the_tree() -> None:
+    row = made_row(1)
+    for candidate in row["candidates"][2]:
+        candidate["parent"] = 99
+    tree = tree_of(row, [])
+    assert {c[0] for c in tree["columns"][2]} == {-1}
+
+
+def test_a_failed_problem_has_an_empty_tree() -> None:
+    tree = tree_of(made_row(1, error="engine gone"), [])
+    assert (tree["kind"], tree["columns"], tree["path"], tree["error"]) == ("failed", [], [], "engine gone")
+
+
+def test_long_texts_are_cut_and_say_so() -> None:
+    tree = tree_of(made_row(1, text="x" * 10_000), [])
+    assert MAX_TEXT < len(tree["steps"][0][2]) < MAX_TEXT + 60
+    assert "more characters" in tree["steps"][0][2]
+
+
+def test_problems_of_every_kind_are_picked_in_file_order() -> None:
+    rows = [made_row(i) for i in range(20)] + [made_row(20, correct=False), made_row(21, error="x")]
+    picked = pick_problems(rows, 4)
+    assert picked == ["p0", "p1", "p20", "p21"]
+    assert [kind_of(row) for row in rows[-2:]] == ["wrong", "failed"]
+    assert pick_problems([], 4) == []
+
+
+# The page.
+
+
+def test_the_page_needs_no_network(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert not re.findall(r'<(?:link|script[^>]* src|img|iframe)|@import|url\((?!#)|(?:src|href)="(?!#)', page.split("<pre>")[0])
+    assert "default-src 'none'" in page
+
+
+def test_text_from_models_cannot_close_the_payload(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    payload = page.split('id="payload">')[1].split("</script>")[0]
+    assert "<" not in payload
+    assert json.loads(payload)["problems"][0]["question"].endswith(MALICE)
+    assert MALICE not in page
+    assert page.count("<script") == 2
+    assert json.loads(embedded_json(MALICE)) == MALICE
+
+
+def test_names_from_the_recipe_are_escaped(summary: dict[str, Any]) -> None:
+    evil = "<script>alert(1)</script>$x$"
+    renamed = {**summary, "name": evil, "methods": {evil: summary["methods"]["cord"]}, "seconds": {evil: 1.0}}
+    page = render_page(renamed, {"teachers": [], "problems": []}, f"name: {evil}")
+    assert evil not in page
+    assert page.count("<script") == 2
+    assert html.escape(evil) in page
+
+
+def test_the_page_holds_table_recipe_time_and_pictures(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    for words in ("85.0 [", "52.0 [47.0, 57.0]", "train:curation", "4 min 29 s", "decode.pipeline: curation", "lucky"):
+        assert words in page
+    assert page.count("<svg") == 4
+
+
+def test_pictures_take_their_colours_from_the_page(summary: dict[str, Any]) -> None:
+    for _, svg in pictures(summary):
+        colours = set(re.findall(r"(?:fill|stroke): ?([^;\"]+)", svg))
+        assert not {c for c in colours if c.startswith("#")}
+        assert "var(--ink)" in svg
+    ids = [x for _, svg in pictures(summary) for x in re.findall(r'id="([^"]+)"', svg)]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    write_report(run.parent / "made.yaml")
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_the_markdown_page(run: Path) -> None:
+    text = (run / "report.md").read_text()
+    assert "| cord | " in text
+    assert "````yaml\nname: made" in text
+    assert "pwned" not in text
+
+
+def test_a_run_with_nothing_yet_has_a_page(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\noutput_dir: ./out\n")
+    page = write_report(recipe).read_text()
+    assert "Nothing measured yet" in page
+    assert build_summary(recipe) == write_summary(recipe)
+
+
+# In a browser. Without the page's own policy, so that escaping alone must hold.
+
+PROBE = """
+const said = [];
+onerror = message => said.push(String(message));
+addEventListener("load", () => {
+  const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const read = () => document.querySelector(".read").textContent;
+  const found = {nodes: document.querySelectorAll(".node").length, path: document.querySelectorAll(".node.path").length};
+  document.querySelector(".node.path").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+  found.first = read();
+  press("ArrowRight"); found.second = read();
+  press("ArrowLeft"); press("ArrowDown"); press("Home"); found.home = read();
+  found.question = document.querySelector(".question").textContent;
+  document.querySelectorAll("[data-row=Method] button")[1].click();
+  found.traces = document.querySelectorAll(".node").length;
+  found.images = document.images.length;
+  found.pwned = String(window.pwned);
+  found.said = said;
+  document.title = JSON.stringify(found);
+});
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_in_a_browser(run: Path, tmp_path: Path) -> None:
+    page = (run / "report.html").read_text()
+    page = re.sub(r"<meta http-equiv=.*", "", page).replace("</head>", f"<script>{PROBE}</script></head>")
+    (tmp_path / "page.html").write_text(page)
+    made = subprocess.run(
+        [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path}/page.html"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    title = re.search(r"<title>(.*?)</title>", made.stdout, re.S)
+    assert title, made.stderr[-2000:]
+    found = json.loads(html.unescape(title[1]))
+    row = made_row(0, text=MALICE)
+    assert (found["said"], found["pwned"], found["images"]) == ([], "undefined", 0)
+    assert found["nodes"] == sum(map(len, row["candidates"]))
+    assert found["path"] >= len(row["steps"])
+    assert found["first"].endswith(row["steps"][0]["text"]) and found["home"] == found["first"]
+    assert found["second"].endswith(row["steps"][1]["text"])
+    assert found["question"].endswith(MALICE)
+    assert found["traces"] == 12

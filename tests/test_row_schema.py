@@ -1,0 +1,85 @@
+"""The shipped JSON Schema says what the types say, and names the field that is wrong."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from made_rows import MALICE, made_row
+
+from cord_distill.errors import CordError
+from cord_distill.row_schema import FILE, schema_text, trajectory_schema, validate_row
+from cord_distill.types import Trajectory
+
+
+def test_the_file_is_what_the_types_say() -> None:
+    assert FILE.read_text() == schema_text(), "types.py changed: python -m cord_distill.row_schema"
+
+
+def test_it_is_a_valid_schema() -> None:
+    Draft202012Validator.check_schema(trajectory_schema())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        made_row(1),
+        made_row(2, pipeline="curation", text=MALICE),
+        made_row(3, error="engine: gone"),
+        Trajectory.from_row(made_row(4)).to_row(),  # tuples and enums, before JSON
+    ],
+)
+def test_whole_rows_pass(row: dict[str, Any]) -> None:
+    validate_row(row)
+
+
+def changed(path: list[Any], value: Any) -> dict[str, Any]:
+    row = copy.deepcopy(made_row(1))
+    here: Any = row
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = value
+    return row
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (["score"], 1.2, "score: 1.2 is greater than the maximum of 1"),
+        (["score"], float("nan"), "score: nan is not of type"),
+        (["steps", 2, "score"], -0.1, "steps[2].score: -0.1 is less than the minimum of 0"),
+        (["steps", 0, "ids", 1], "7", "steps[0].ids[1]: '7' is not of type 'integer'"),
+        (["candidates", 0, 1, "stop"], "tired", "candidates[0][1].stop: 'tired' is not one of"),
+        (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept: 1 is not of type 'boolean'"),
+        (["num_tokens"], {"reasoning": 1}, "num_tokens: 'answer' is a required property"),
+        (["problem", "answer"], 7, "problem.answer: 7 is not of type 'string'"),
+        (["problem", "split"], "train", "'split' was unexpected"),
+        (["schema"], 2, "schema: 1 was expected"),
+        (["mood"], "good", "row: Additional properties are not allowed ('mood' was unexpected)"),
+    ],
+)
+def test_a_wrong_field_is_named(path: list[Any], value: Any, said: str) -> None:
+    with pytest.raises(CordError) as error:
+        validate_row(changed(path, value))
+    assert "'p1'" in str(error.value)
+    assert said in str(error.value)
+
+
+def test_a_missing_field_is_named() -> None:
+    row = made_row(1)
+    del row["steps"][1]["teacher"]
+    with pytest.raises(CordError, match=r"steps\[1\]: 'teacher' is a required property"):
+        validate_row(row)
+
+
+def test_a_long_text_does_not_fill_the_message() -> None:
+    with pytest.raises(CordError) as error:
+        validate_row(changed(["correct"], "x" * 10_000))
+    assert len(str(error.value)) < 400
+
+
+def test_what_is_no_row_is_refused() -> None:
+    with pytest.raises(CordError, match="is not of type 'object'"):
+        validate_row([])  # type: ignore[arg-type]

@@ -1,0 +1,32 @@
+"""accelerate launch train.py RECIPE [key=value ...]
+
+Fine-tunes the student of a recipe on the data set that `cord generate RECIPE` made. RECIPE is a file or the name of a
+bundled recipe; `key.sub=value` overrides it, e.g. train.learning_rate=1e-5; a recipe with variants needs variant=NAME.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return 0 if argv else 2
+    from cord_distill.errors import CordError
+
+    try:
+        from cord_distill.recipe_file import load_recipe
+        from cord_distill.sft import train
+
+        train(load_recipe(argv[0], argv[1:]), said=argv[0])
+    except CordError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
