@@ -26,9 +26,9 @@ WHOLE_FILE_LIMIT = 64 * 2**20
 # Keys that change what is logged, kept or how fast it goes, but not the trained weights.
 WITHOUT_EFFECT = {
     "dataloader_num_workers", "dataloader_persistent_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",
-    "ddp_timeout", "disable_tqdm", "log_level", "log_on_each_node", "logging_dir", "logging_first_step", "logging_steps",
-    "logging_strategy", "output_dir", "project", "report_to", "resume_from_checkpoint", "run_name", "save_on_each_node",
-    "save_steps", "save_strategy", "save_total_limit",
+    "ddp_timeout", "disable_tqdm", "log_level", "log_on_each_node", "logging_dir", "logging_first_step",
+    "logging_steps", "logging_strategy", "output_dir", "project", "report_to", "resume_from_checkpoint", "run_name",
+    "save_on_each_node", "save_steps", "save_strategy", "save_total_limit",
 }  # fmt: skip
 
 Inputs = dict[str, Any]
@@ -95,8 +95,8 @@ def look(output_dir: Path, final: Path, inputs: Inputs) -> Training:
 def complete_checkpoints(output_dir: Path) -> list[Path]:
     """Checkpoints that were written to their end, oldest first. A half-written one is passed over.
 
-    transformers takes the highest number and fails on a missing file; here `trainer_state.json` (written last) has to be
-    there and whole, and under DeepSpeed the `latest` file and the folder that it names.
+    transformers takes the highest number and fails on a missing file; here `trainer_state.json` (written last) has to
+    be there and whole, and under DeepSpeed the `latest` file and the folder that it names.
     """
     return sorted((p for p in output_dir.glob("checkpoint-*") if _is_complete(p)), key=_number)
 
@@ -116,8 +116,8 @@ def _number(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def begin(output_dir: Path, inputs: Inputs, world_size: int, deepspeed: bool) -> None:
-    state = {"inputs": inputs, "fingerprint": recipe_hash(inputs), "world_size": world_size, "deepspeed": deepspeed}
+def begin(output_dir: Path, inputs: Inputs, world_size: int, zero_stage: int) -> None:
+    state = {"inputs": inputs, "fingerprint": recipe_hash(inputs), "world_size": world_size, "zero_stage": zero_stage}
     write_atomic(output_dir / STATE_FILE, json.dumps(state, indent=2) + "\n")
 
 
@@ -126,18 +126,23 @@ def finish(output_dir: Path, inputs: Inputs, **figures: Any) -> None:
     write_atomic(output_dir / DONE_FILE, json.dumps(done, indent=2) + "\n")
 
 
-def refuse_other_world(found: Training, world_size: int, deepspeed: bool) -> None:
-    """A DeepSpeed checkpoint is cut into one piece per rank: another number of processes cannot read it."""
+def refuse_other_world(found: Training, world_size: int, zero_stage: int) -> None:
+    """A DeepSpeed checkpoint is cut into one piece per rank: another number of processes or stage cannot read it."""
     before = found.written or {}
-    if (deepspeed or before.get("deepspeed")) and before.get("world_size") != world_size:
+    if before.get("zero_stage") != zero_stage:
         raise CordError(
-            f"the checkpoints were written by {before.get('world_size')} processes and this run has {world_size}, which "
-            "DeepSpeed cannot resume: start as many, or add train.resume_from_checkpoint=false to begin anew"
+            f"the checkpoints were written under ZeRO stage {before.get('zero_stage')} and this run has {zero_stage} (0 = "
+            "no DeepSpeed): use the same, or add train.resume_from_checkpoint=false to begin anew"
+        )
+    if zero_stage and before.get("world_size") != world_size:
+        raise CordError(
+            f"the checkpoints were written by {before.get('world_size')} processes and this run has {world_size}, "
+            "which DeepSpeed cannot resume: start as many, or add train.resume_from_checkpoint=false to begin anew"
         )
 
 
 def set_aside(output_dir: Path) -> Path | None:
-    """Renames a training folder to `<name>.old-N`, so that a new training begins in an empty one. Nothing is deleted."""
+    """Renames a training folder to `<name>.old-N`, so that a new training begins in an empty one."""
     if not output_dir.is_dir():
         return None
     n = 1
@@ -173,7 +178,7 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
 
 
 def remove_half_written(output_dir: Path) -> None:
-    """Deletes checkpoints without `trainer_state.json`: a killed save, which nothing can read and which fills the disk."""
+    """Deletes checkpoints without `trainer_state.json`: killed saves that nothing can read."""
     for path in output_dir.glob("checkpoint-*"):
         if path.is_dir() and not (path / "trainer_state.json").is_file():
             shutil.rmtree(path, ignore_errors=True)

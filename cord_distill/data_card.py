@@ -20,21 +20,22 @@ def card_text(recipe: Recipe, stats: dict[str, Any]) -> str:
     tokens = stats["tokens"]
     return f"""# {name}
 
-{stats["kept"]} reasoning traces written by language models ({recipe.decode.pipeline}), made with cord-distill {__version__}.
-No person has checked them. {stats["correct"]} of them end in an answer that the grader accepted{score}.
+{stats["kept"]} reasoning traces written by language models ({recipe.decode.pipeline}), made with cord-distill
+{__version__}. No person has checked them. {stats["correct"]} of them end in an answer that the grader accepted{score}.
 
 Teachers:
 {models}
 | teacher | share of steps |
 |---|---|
 {share}
-Tokens, counted by the meta-prover: {tokens["reasoning"]} reasoning, {tokens["answer"]} answer, {tokens["mean_per_row"]:.0f} per row, the
-longest row {tokens["longest_row"]}.
+Tokens, counted by the meta-prover: {tokens["reasoning"]} reasoning, {tokens["answer"]} answer;
+{tokens["mean_per_row"]:.0f} per row, the longest row {tokens["longest_row"]}.
 
 Dropped, of {stats["rows"]} trajectories:
 {dropped}
 Decontaminated against {against}. Step markers are {"kept" if stats["keep_markers"] else "stripped"}.
 
-Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the answer), `id`,
-`pipeline`, `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step), `recipe_hash`, `seed`.
+Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the
+answer), `id`, `pipeline`, `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step), `recipe_hash`,
+`seed`.
 """

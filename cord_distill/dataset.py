@@ -143,8 +143,8 @@ def read_trajectories(path: Path, dropped: Counter[str]) -> Iterator[Trajectory]
                     dropped["torn_line"] += 1
                     return
                 raise CordError(
-                    f"{path}, line {number}: not a trajectory row ({type(error).__name__}: {error}); remove this line and "
-                    "run cord generate again"
+                    f"{path}, line {number}: not a trajectory row ({type(error).__name__}: {error}); remove this "
+                    "line and run cord generate again"
                 ) from None
 
 

@@ -28,7 +28,9 @@ class Contamination:
         found = cls()
         for path in paths:
             if not Path(path).is_file():
-                raise CordError(f"data.decontaminate: {path} is not there; give a JSONL file with one question per line")
+                raise CordError(
+                    f"data.decontaminate: {path} is not there; give a JSONL file with one question per line"
+                )
             with open(path, encoding="utf-8") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():

@@ -27,7 +27,7 @@ from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
 from cord_distill.row_schema import validate_row
 from cord_distill.run_folder import RunFolder, write_atomic
-from cord_distill.store import Journal
+from cord_distill.store import Journal, set_aside, written_fingerprint
 from cord_distill.types import Problem, Stop, Trajectory
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
@@ -66,8 +66,10 @@ def decode_inputs(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def generate(recipes: Sequence[Recipe]) -> None:
+def generate(recipes: Sequence[Recipe], *, overwrite: bool = False) -> None:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
+
+    overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused.
 
     Finished rows are kept in the journal as they come; at the end `trajectories.jsonl` is written in problem order.
     Raises CordError before any engine starts when problems, paths or settings are wrong.
@@ -76,7 +78,20 @@ def generate(recipes: Sequence[Recipe]) -> None:
     for recipe, problems in work:
         check_decode(recipe, problems)
         build_models(recipe)
+        if overwrite:
+            set_changed_aside(recipe)
     asyncio.run(_generate_all(work))
+
+
+def set_changed_aside(recipe: Recipe) -> None:
+    """Moves the journal and what was made of it away when another recipe made it."""
+    run = RunFolder.of(recipe)
+    written = written_fingerprint(run.journal) if run.journal.exists() else None
+    if written in (None, recipe_hash(decode_inputs(recipe))):
+        return
+    for path in (run.journal, run.trajectories, run.generate_stats):
+        if path.exists():
+            set_aside(path, written)
 
 
 def check_decode(recipe: Recipe, problems: list[Problem]) -> None:

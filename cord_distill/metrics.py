@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import comb, sqrt
+from operator import mul
 
 Z95 = 1.959963984540054
 EXACT_FLIPS = 16
@@ -55,7 +56,7 @@ def maj_at_k(predictions: Sequence[str | None], right: Sequence[bool]) -> float:
 
 
 def wilson_interval(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
-    """Wilson score interval of a share (Wilson 1927), in [0, 1]; n independent trials. Raises ValueError when n is 0."""
+    """Wilson score interval of a share (Wilson 1927), in [0, 1]; n independent trials. ValueError when n is 0."""
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"a share needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     p, z2 = successes / n, z * z
@@ -67,9 +68,8 @@ def wilson_interval(successes: float, n: float, z: float = Z95) -> tuple[float, 
 def effective_samples(groups: Groups) -> float:
     """How many independent samples the clustered ones are worth: p(1-p) over the squared clustered standard error.
 
-    With one sample per problem this is the number of problems; with more it lies between that of problems that are all or
-    nothing (the number of problems) and that of truly independent samples. Where all samples agree nothing can be
-    estimated, and the number of problems counts.
+    With one sample per problem, or problems that are all or nothing, this is the number of problems; with samples that
+    are truly independent, their number. Where all samples agree nothing can be estimated: the number of problems.
     """
     means = [mean(group) for group in groups]
     p, total = mean(means), sum(len(group) for group in groups)
@@ -96,7 +96,9 @@ def cluster_bootstrap(
     return percentile(found, 2.5), percentile(found, 97.5)
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], flips: int = 20_000, seed: int = 0) -> dict[str, float | list[float]]:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], flips: int = 20_000, seed: int = 0
+) -> dict[str, float | list[float]]:
     """Mean of a - b over the same problems, its 95 % bootstrap interval, and a two-sided p-value.
 
     p: sign-flip permutation test over problems; all flips where at most 16 problems differ, else seeded ones with the
@@ -115,8 +117,8 @@ def sign_flip_p(differences: Sequence[float], flips: int = 20_000, seed: int = 0
     moving = [d for d in differences if d != 0]
     bound = abs(sum(moving)) - 1e-9 * max(1.0, sum(map(abs, moving)))
     if len(moving) <= EXACT_FLIPS:
-        reached = [abs(sum(s * d for s, d in zip(signs, moving, strict=True))) >= bound for signs in product((1, -1), repeat=len(moving))]
-        return sum(reached) / len(reached)
+        sums = [sum(map(mul, signs, moving)) for signs in product((1, -1), repeat=len(moving))]
+        return sum(abs(total) >= bound for total in sums) / len(sums)
     stream = random.Random(seed)
     total = sum(moving)
     hits = 0

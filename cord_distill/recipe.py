@@ -20,6 +20,13 @@ def _module_function(value: str) -> str:
     return value
 
 
+def _folder_name(value: str) -> str:
+    if not value or value.startswith(".") or set(value) & set("/\\\0"):
+        raise ValueError(f"{value!r} names a folder: no slashes, no leading dot")
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 PlugIn = Annotated[str, AfterValidator(_module_function)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -50,7 +57,7 @@ class Model(Section):
     """
 
     model: str = ""
-    name: str | None = None
+    name: FolderName | None = None
     revision: str | None = None
     engine: Literal["vllm", "server", "scripted"] = "vllm"
     script: PlugIn | None = None
@@ -175,9 +182,10 @@ class Decode(Section):
 class Filters(Section):
     """Which trajectories become training rows. Every dropped row is counted by its reason.
 
-    correct: keep only right answers. finished: keep only traces whose teacher closed the thought itself. boxed: keep only
-    final answers with \\boxed{}. max_repetition: drop traces in which one line makes up more than this share of
-    the lines. max_tokens: drop longer rows (student's tokens). steps_right: keep only traces that pass the process check.
+    correct: keep only right answers. finished: keep only traces whose teacher closed the thought itself. boxed: keep
+    only final answers with \\boxed{}. max_repetition: drop traces in which one line makes up more than this share of
+    the lines. max_tokens: drop longer rows (student's tokens). steps_right: keep only traces that pass the process
+    check.
     """
 
     correct: bool = True
@@ -208,8 +216,8 @@ class Launch(Section):
 class Evaluate(Section):
     """Which suites run on which checkpoints.
 
-    suites: names of `eval/` suites or of `tasks` entries. tasks: extra lighteval task files by path, or modules, that export
-    TASKS_TABLE. data: suite name -> local JSONL file. samples: n per problem, or {suite: n}. engine: keys of a
+    suites: names of `eval/` suites or of `tasks` entries. tasks: extra lighteval task files by path, or modules, that
+    export TASKS_TABLE. data: suite name -> local JSONL file. samples: n per problem, or {suite: n}. engine: keys of a
     `Model` section that say how vLLM runs the checkpoint.
     """
 
@@ -245,7 +253,7 @@ class Recipe(Section):
     """The whole recipe, resolved. `variants` maps a name to overrides ({"decode.pipeline": "curation"}): each
     variant is decoded, trained and evaluated on its own, over shared models and problems."""
 
-    name: str
+    name: FolderName
     seed: int = 0
     output_dir: str | None = None
     models: Models | None = None
@@ -258,8 +266,8 @@ class Recipe(Section):
     launch: Launch = Launch()
     evaluate: Evaluate = Evaluate()
     track: Track = Track()
-    variants: dict[str, dict[str, Any]] = {}
-    variant: str | None = None
+    variants: dict[FolderName, dict[str, Any]] = {}
+    variant: FolderName | None = None
 
     @model_validator(mode="after")
     def _names_agree(self) -> Recipe:
@@ -267,6 +275,10 @@ class Recipe(Section):
         twice = sorted({x for x in labels if labels.count(x) > 1})
         if twice:
             raise ValueError(f"two teachers are called {twice[0]!r}: give each its own `name`")
+        methods = [*self.variants, self.variant or self.decode.pipeline]
+        taken = sorted({"eval", "untrained"} & {*self.variants}) or sorted({"untrained", *methods} & {*labels})
+        if taken:
+            raise ValueError(f"{taken[0]!r} is taken (eval/{taken[0]}): give the variant or teacher another name")
         if self.meta_prover and self.meta_prover.same_as and self.meta_prover.same_as not in labels:
             raise ValueError(f"meta_prover.same_as {self.meta_prover.same_as!r} names no teacher; there are: {labels}")
         return self

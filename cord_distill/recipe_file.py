@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ Where = dict[tuple[str, ...], tuple[Path, int]]
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
 ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"}
-LIST_OR_MAP_OF_PATHS = {"evaluate.data", "evaluate.tasks", "data.decontaminate"}
+# Lists that take modules or hub ids too: there a file's ending makes a path as well.
+LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def load_recipe(source: str | Path, overrides: list[str] | tuple[str, ...] = (), variant: str | None = None) -> Recipe:
@@ -42,7 +53,7 @@ def load_recipe(source: str | Path, overrides: list[str] | tuple[str, ...] = (),
             continue
         _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
     if variant is not None:
-        tree = _with_variant(tree, variant, path)
+        tree = _with_variant(tree, variant, path, where)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
@@ -78,7 +89,7 @@ def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise CordError(f"{path.name}: `extends` goes round in a circle: {' -> '.join(p.name for p in (*seen, path))}")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CordError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
@@ -107,19 +118,21 @@ def _construct(node: yaml.Node, path: Path, key: tuple[str, ...], where: Where) 
             tree[name] = _construct(value_node, path, (*key, name), where)
         return tree
     if isinstance(node, yaml.SequenceNode):
-        items = [_construct(item, path, (*key, str(i)), where) for i, item in enumerate(node.value)]
-        return _anchored(".".join(key), items, path.parent)
+        return [_construct(item, path, (*key, str(i)), where) for i, item in enumerate(node.value)]
     loader = yaml.SafeLoader("")
     return _anchored(".".join(key), loader.construct_object(node), path.parent)
 
 
 def _anchored(key: str, value: Any, folder: Path) -> Any:
     """A relative path in `value` becomes absolute, relative to `folder`; everything else stays."""
-    if isinstance(value, list) and key in LIST_OR_MAP_OF_PATHS:
-        return [_anchored(f"{key}.0", item, folder) for item in value]
+    if isinstance(value, dict):
+        return {name: _anchored(f"{key}.{name}", item, folder) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_anchored(f"{key}.{i}", item, folder) for i, item in enumerate(value)]
     if not isinstance(value, str) or not value:
         return value
     always = key in ALWAYS_PATHS or key.startswith("evaluate.data.")
+    always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
         return str((folder / Path(value).expanduser()).resolve())
     return value
@@ -141,7 +154,9 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> Non
             here[key] = {}
         here = here[key]
         if not isinstance(here, (dict, list)):
-            raise CordError(f"override {said!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}")
+            raise CordError(
+                f"override {said!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}"
+            )
     if isinstance(here, list):
         _item(here, keys[-1], said)
         here[int(keys[-1])] = value
@@ -157,18 +172,22 @@ def _item(items: list[Any], key: str, said: str) -> Any:
 
 def _yaml_value(text: str, said: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise CordError(f"override {said!r}: the value is not readable as YAML; quote it") from None
 
 
-def _with_variant(tree: dict[str, Any], variant: str, path: Path) -> dict[str, Any]:
+def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where) -> dict[str, Any]:
     variants = tree.get("variants") or {}
+    if not isinstance(variants, dict) or not isinstance(variants.get(variant) or {}, dict):
+        raise CordError(f"{path.name}: variants: each is a name with a mapping of overrides: {{a: {{seed: 1}}}}")
     if variant not in variants:
         raise CordError(f"{path.name}: variant {variant!r} is not among its variants: {', '.join(variants) or 'none'}")
     tree = json.loads(json.dumps(tree))
     for key, value in (variants[variant] or {}).items():
-        _assign(tree, str(key).split("."), value, f"variants.{variant}.{key}")
+        file, line = where.get(("variants", variant, str(key)), (path, 1))
+        where[tuple(str(key).split("."))] = (file, line)
+        _assign(tree, str(key).split("."), _anchored(str(key), value, file.parent), f"variants.{variant}.{key}")
     tree["variants"] = {}
     tree["variant"] = variant
     return tree
@@ -180,7 +199,8 @@ def explain(error: ValidationError, where: Where, path: Path) -> str:
 
 
 def _sentence(item: Any, where: Where, path: Path) -> str:
-    loc = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "dict[", "list["))]
+    inner = ("function-", "dict[", "list[", "constrained-")
+    loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
     message = item["msg"].removeprefix("Value error, ")
     if loc[:1] == ["train"] and message.startswith("["):
         name, _, rest = message[1:].partition("]")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill import checkpoints, sft_deepspeed
+from cord_distill.built import model_path
 from cord_distill.dataset import TRAIN_FILE
 from cord_distill.errors import CordError
 from cord_distill.launch import environment
@@ -24,14 +25,14 @@ from cord_distill.sft_args import resolved_section, training_arguments
 
 @dataclass(frozen=True)
 class Plan:
-    """One training, checked as far as that goes without torch. section: the resolved `train:`, student path included."""
+    """One training, checked as far as that goes without torch. section: the resolved `train:`, student's path in it."""
 
     recipe: Recipe
     folder: RunFolder
     section: dict[str, Any]
     inputs: checkpoints.Inputs
     found: checkpoints.Training
-    deepspeed: bool
+    zero_stage: int
 
     @property
     def output_dir(self) -> Path:
@@ -57,14 +58,15 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     data = folder.dataset / TRAIN_FILE
     if not data.is_file():
         raise CordError(f"data set {_short(data)} is not there: make it with cord generate {command}")
-    section["model_name_or_path"] = student_path(recipe, section["model_name_or_path"], command)
+    student = model_path(recipe, str(section["model_name_or_path"]), "train.model_name_or_path")
+    section["model_name_or_path"] = student
     template = section.get("chat_template_path")
     if template and not Path(template).is_file():
         raise CordError(f"train.chat_template_path: {template} is not there; give a local .jinja file")
     inputs = checkpoints.training_inputs(section, data, recipe.data.filters.max_tokens)
-    deepspeed = bool(section.get("deepspeed")) or sft_deepspeed.launcher_brings_it()
+    zero_stage = sft_deepspeed.declared_stage(section)
     found = checkpoints.look(Path(section["output_dir"]), folder.final_model, inputs)
-    made = Plan(recipe, folder, section, inputs, found, deepspeed)
+    made = Plan(recipe, folder, section, inputs, found, zero_stage)
     if not made.anew and not made.done:
         if found.state == "stale":
             raise CordError(
@@ -72,22 +74,8 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
                 "train.resume_from_checkpoint=false to set it aside and begin anew, or give another train.output_dir"
             )
         if checkpoints.complete_checkpoints(made.output_dir):
-            checkpoints.refuse_other_world(found, int(os.environ.get("WORLD_SIZE", 1)), deepspeed)
+            checkpoints.refuse_other_world(found, int(os.environ.get("WORLD_SIZE", 1)), zero_stage)
     return made
-
-
-def student_path(recipe: Recipe, model: str, command: str) -> str:
-    """Folder or hub id of `train.model_name_or_path`. Raises CordError when a local path holds no model."""
-    if model.startswith("built:"):
-        from cord_distill.models import built_path
-
-        model = str(built_path(recipe, model))
-    local = model.startswith(("/", "./", "../", "~"))
-    path = Path(model).expanduser()
-    if local and not (path / "config.json").is_file():
-        made = f", or let cord run {command} build it" if recipe.models else ""
-        raise CordError(f"train.model_name_or_path: no model at {path} (config.json is missing): correct the path{made}")
-    return str(path) if local else model
 
 
 def train(recipe: Recipe, said: str = "RECIPE") -> None:
@@ -107,13 +95,13 @@ def _run(made: Plan) -> None:
     begun = time.monotonic()
     import torch
 
-    if made.deepspeed:
+    if made.zero_stage:
         sft_deepspeed.prepare(torch.cuda.is_available())
     from cord_distill.sft_quiet import quiet
 
     quiet()
     args, model_config = training_arguments(made.section)
-    if made.deepspeed:
+    if made.zero_stage:
         sft_deepspeed.check(args)
         sft_deepspeed.init_distributed()
     rows, renderer = _rows(made, model_config, args)
@@ -121,19 +109,25 @@ def _run(made: Plan) -> None:
         _prepare_folder(made, args.world_size)
     args.distributed_state.wait_for_everyone()
     trainer = _trainer(made, args, model_config, renderer, rows)
+    loaded = time.monotonic()
     trainer.train(resume_from_checkpoint=_checkpoint(made))
+    trained = time.monotonic()
     _save(made, trainer, renderer)
     if trainer.is_world_process_zero():
         history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         checkpoints.finish(
             made.output_dir,
             made.inputs,
-            seconds=round(time.monotonic() - begun, 3),
+            seconds={
+                "load": round(loaded - begun, 2),
+                "train": round(trained - loaded, 2),
+                "save": round(time.monotonic() - trained, 2),
+            },
             steps=trainer.state.global_step,
             rows=len(rows.labels),
             loss=history[-1] if history else None,
             mean_loss=sum(history) / len(history) if history else None,
-            zero_stage=sft_deepspeed.zero_stage(args),
+            zero_stage=made.zero_stage,
             world_size=args.world_size,
         )
         _say(f"trained: {_short(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
@@ -174,7 +168,7 @@ def _prepare_folder(made: Plan, world_size: int) -> None:
         if aside:
             _say(f"the training before this one is kept in {_short(aside)}")
     checkpoints.remove_half_written(made.output_dir)
-    checkpoints.begin(made.output_dir, made.inputs, world_size, made.deepspeed)
+    checkpoints.begin(made.output_dir, made.inputs, world_size, made.zero_stage)
 
 
 def _checkpoint(made: Plan) -> str | None:
@@ -227,7 +221,7 @@ def _save(made: Plan, trainer: Any, renderer: Any) -> None:
     if (beside / "adapter_config.json").is_file():
         checkpoints.replace_folder(beside, made.output_dir / "adapter")
         merge_adapter(made.section["model_name_or_path"], made.output_dir / "adapter", beside)
-    finish_folder(beside, renderer, trainer.model)
+    finish_folder(beside, renderer)
     checkpoints.replace_folder(beside, made.folder.final_model)
 
 

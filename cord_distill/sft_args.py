@@ -18,13 +18,16 @@ from cord_distill.run_folder import RunFolder, method_name
 from cord_distill.train_keys import OURS
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
-# save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: theirs is 10.
+# save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
+# disable_tqdm: theirs hides the bar when the log level is `error`. ddp_find_unused_parameters: a language model has none.
 DEFAULTS: dict[str, Any] = {
     "max_length": 20480,
     "per_device_train_batch_size": 1,
     "logging_steps": 1,
     "save_strategy": "epoch",
     "save_total_limit": 2,
+    "disable_tqdm": False,
+    "ddp_find_unused_parameters": False,
 }
 # Keys of these names would put a secret or a surprise into a record.
 REFUSED = {
@@ -49,14 +52,16 @@ def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1,
     Raises CordError where no whole number does it.
     """
     if world_size % sp_size:
-        raise CordError(f"{world_size} processes cannot form sequence-parallel groups of {sp_size}: start a multiple of it")
+        raise CordError(
+            f"{world_size} processes cannot form sequence-parallel groups of {sp_size}: start a multiple of it"
+        )
     ranks = world_size // sp_size
     if global_batch % (per_device * ranks):
         sizes = [n for n in range(1, global_batch + 1) if global_batch % n == 0]
         fits = [n for n in sizes if (global_batch // n) % per_device == 0]
         raise CordError(
-            f"train.global_batch_size {global_batch} is not a multiple of train.per_device_train_batch_size {per_device} x "
-            f"{ranks} data-parallel ranks = {per_device * ranks}: "
+            f"train.global_batch_size {global_batch} is not a multiple of train.per_device_train_batch_size "
+            f"{per_device} x {ranks} data-parallel ranks = {per_device * ranks}: "
             + (f"start {' or '.join(str(n) for n in fits[-3:])} ranks, " if fits else "")
             + "lower train.per_device_train_batch_size, or change train.global_batch_size"
         )
@@ -105,8 +110,8 @@ def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str]) -
     given = section.get("gradient_accumulation_steps", steps)
     if given != steps:
         raise CordError(
-            f"train.gradient_accumulation_steps {given} and train.global_batch_size {batch} disagree (it would be {steps} "
-            "here): keep global_batch_size and remove the other"
+            f"train.gradient_accumulation_steps {given} and train.global_batch_size {batch} disagree (it would be "
+            f"{steps} here): keep global_batch_size and remove the other"
         )
     return steps
 
@@ -127,9 +132,13 @@ def strict_values(section: dict[str, Any], *configs: type) -> list[dict[str, Any
         home = next((i for i, (names, _) in enumerate(known) if key in names), None)
         if home is None:
             near = get_close_matches(key, [name for names, _ in known for name in names], n=1)
-            raise CordError(f"train.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise CordError(
+                f"train.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
         names, hints = known[home]
         if value is not None:
+            if value is False and key.endswith("_strategy"):
+                value = "no"  # YAML reads an unquoted `no` as false
             try:
                 adapter = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
             except Exception:  # an annotation that pydantic cannot express: TRL's own check has to do
@@ -155,13 +164,13 @@ def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
     """(SFTConfig, ModelConfig) of a resolved section. Sets up the process group. Raises CordError.
 
     Precision: bfloat16 where a GPU has it, float32 on CPU. The weights themselves are loaded in bfloat16 only where
-    DeepSpeed keeps float32 masters of them or where they are frozen under LoRA: at lr 5e-6 an AdamW update of a bfloat16
-    weight rounds to nothing.
+    DeepSpeed keeps float32 masters of them or where they are frozen under LoRA: at lr 5e-6 an AdamW update of a
+    bfloat16 weight rounds to nothing.
     """
     import torch
     from trl import ModelConfig, SFTConfig
 
-    section = dict(section)
+    section = {key: value for key, value in section.items() if key != "resume_from_checkpoint"}
     cuda = torch.cuda.is_available()
     if not cuda:
         section.setdefault("use_cpu", True)
@@ -173,8 +182,9 @@ def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
     model.setdefault("dtype", "bfloat16" if half else "float32")
     if model["dtype"] != "float32" and not (masters or model.get("use_peft")):
         raise CordError(
-            f"train.dtype {model['dtype']}: full fine-tuning would update half-precision weights without float32 masters, and "
-            "small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train under DeepSpeed with bf16"
+            f"train.dtype {model['dtype']}: full fine-tuning would update half-precision weights without float32 "
+            "masters, and small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train "
+            "under DeepSpeed with bf16"
         )
     try:
         sft_config, model_config = SFTConfig(**sft), ModelConfig(**model)

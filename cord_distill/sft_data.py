@@ -1,4 +1,4 @@
-"""SFT rows to `input_ids` and `labels`, with the renderer that decoding and evaluation use, and every check before training.
+"""SFT rows to `input_ids` and `labels`, with the renderer of decoding and evaluation; the checks before training.
 
 TRL's own rendering of messages drops the thought (R1 templates cut everything up to `</think>`), doubles BOS on strings
 and cuts long rows in silence; here each of these is an error, or a count that is printed and kept.
@@ -68,22 +68,26 @@ def exchange(row: dict[str, Any], place: str) -> Exchange:
         turns = [*row["prompt"], *row["completion"]]
         roles, contents = [t["role"] for t in turns], [t["content"] for t in turns]
     except (KeyError, TypeError):
-        raise CordError(f"{place}: needs `prompt` and `completion`, each a list of {{role, content}} messages") from None
+        raise CordError(
+            f"{place}: needs `prompt` and `completion`, each a list of {{role, content}} messages"
+        ) from None
     if roles[-2:] != ["user", "assistant"] or roles[:-2] not in ([], ["system"]):
         raise CordError(f"{place}: roles are {', '.join(roles)}; a row is [system,] user, assistant")
     question, answer = contents[-2], contents[-1]
     if not isinstance(question, str) or not question.strip():
         raise CordError(f"{place}: the question is empty")
     if not answer.startswith(THINK_OPEN) or answer.count(THINK_CLOSE) != 1:
-        raise CordError(f"{place}: the thought is lost: the completion has to be `<think>\\n` ... `</think>` and the answer")
+        raise CordError(
+            f"{place}: the thought is lost: the completion has to be `<think>\\n` ... `</think>` and the answer"
+        )
     return Exchange(contents[0] if len(turns) == 3 else "", question, answer.removeprefix(THINK_OPEN))
 
 
 def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int | None, context: int | None) -> Rendered:
     """All rows of train.jsonl as ids.
 
-    max_length: TRL's limit, beyond which rows would be cut. max_tokens: `data.filters.max_tokens`, the explicit key that
-    drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with counts and the fix.
+    max_length: TRL's limit, beyond which rows would be cut. max_tokens: `data.filters.max_tokens`, the explicit key
+    that drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with the fix.
     """
     renderers: dict[str, Renderer] = {"": renderer}
     out, total = Rendered(), 0
@@ -120,22 +124,26 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
     if len(labels) - start < 2:
         raise CordError(f"{place}: nothing is trained: the mask covers no token of the completion")
     if labels[-1] != renderer.end_of_turn_id or renderer.end_of_turn_id is None:
-        raise CordError(f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop")
+        raise CordError(
+            f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop"
+        )
     stray = control_ids(renderer) & set(ids[start:-1])
-    if stray or renderer.decode(ids[:start]).count(THINK_OPEN.strip()) > 1 and THINK_OPEN.strip() in one.question:
+    if stray or (renderer.decode(ids[:start]).count(THINK_OPEN.strip()) > 1 and THINK_OPEN.strip() in one.question):
         return "a special token of the student stands in the text"
     prompt = renderer.decode(ids[:start])
     if prompt.count(THINK_OPEN.strip()) != 1 or not prompt.endswith(THINK_OPEN):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
     bos = renderer.tokenizer.bos_token_id
     if bos is not None and bos != renderer.tokenizer.eos_token_id and ids.count(bos) > 1:
-        raise CordError(f"{place}: BOS stands {ids.count(bos)} times; the chat template and the tokenizer both write it")
+        raise CordError(
+            f"{place}: BOS stands {ids.count(bos)} times; the chat template and the tokenizer both write it"
+        )
     trained = renderer.decode(ids[start:-1])
     if trained != one.completion:
         at = next((i for i, (a, b) in enumerate(zip(trained, one.completion, strict=False)) if a != b), 0)
         raise CordError(
-            f"{place}: the tokenizer gives back {trained[at : at + 30]!r} for {one.completion[at : at + 30]!r}; it was loaded as "
-            "another class than the model's own (put config.json beside the tokenizer files)"
+            f"{place}: the tokenizer gives back {trained[at : at + 30]!r} for {one.completion[at : at + 30]!r}; it was "
+            "loaded as another class than the model's own (put config.json beside the tokenizer files)"
         )
     return None
 
@@ -149,9 +157,9 @@ def _check_lengths(lengths: list[int], total: int, max_length: int, context: int
     cut = sum(length > max_length for length in lengths)
     if cut:
         raise CordError(
-            f"{cut} of {total} rows ({100 * cut / total:.1f} %) are longer than train.max_length {max_length} (the longest has "
-            f"{max(lengths)} tokens) and would lose their answer: raise train.max_length, or drop them with "
-            f"data.filters.max_tokens={max_length}"
+            f"{cut} of {total} rows ({100 * cut / total:.1f} %) are longer than train.max_length {max_length} (the "
+            f"longest has {max(lengths)} tokens) and would lose their answer: raise train.max_length, or drop them "
+            f"with data.filters.max_tokens={max_length}"
         )
     if context is not None and max(lengths) > context:
         beyond = sum(length > context for length in lengths)
@@ -180,6 +188,10 @@ def shortened(sample: str, limit: int = 700) -> str:
     parts = re.split(r"(?m)^(--- .*)$\n", sample)[1:]
     out = []
     for head, text in zip(parts[::2], parts[1::2], strict=True):
-        text = text if len(text) <= limit else f"{text[: limit // 2]}\n[... {len(text) - limit} characters]\n{text[-limit // 2 :]}"
+        text = (
+            text
+            if len(text) <= limit
+            else f"{text[: limit // 2]}\n[... {len(text) - limit} characters]\n{text[-limit // 2 :]}"
+        )
         out.append(f"{head}\n{text.rstrip()}")
     return "\n".join(out)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from cord_distill.errors import CordError
@@ -13,14 +15,15 @@ from cord_distill.errors import CordError
 def prepare(cuda: bool) -> None:
     """To be called before TRL is imported, when the recipe or the launcher brings DeepSpeed.
 
-    Without a GPU: DeepSpeed is told so (else it searches and warns), and its shared-memory op is not compiled (90 CPU
-    seconds and a compiler, for inference only). Without torchrun: a group of one process, since DeepSpeed would look for MPI.
+    Without a GPU its shared-memory op is not compiled (90 CPU seconds and a compiler, for inference only). Without torchrun: a group of one process, since DeepSpeed would look
+    for MPI.
     """
     if "RANK" not in os.environ:
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+        os.environ.update(
+            RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
+        )
     if cuda:
         return
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed.ops
     from deepspeed.utils import logger
 
@@ -42,8 +45,8 @@ def check(args: Any) -> None:
         gather = plugin.deepspeed_config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save")
         if not gather:
             raise CordError(
-                "DeepSpeed ZeRO-3 would save no whole model: set stage3_gather_16bit_weights_on_model_save: true in the "
-                "DeepSpeed file, or zero3_save_16bit_model: true in the accelerate config"
+                "DeepSpeed ZeRO-3 would save no whole model: set stage3_gather_16bit_weights_on_model_save: true in "
+                "the DeepSpeed file, or zero3_save_16bit_model: true in the accelerate config"
             )
 
 
@@ -51,10 +54,18 @@ def launcher_brings_it() -> bool:
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
 
 
-def zero_stage(trainer_or_args: Any) -> int:
-    """ZeRO stage in use, 0 = none."""
-    plugin = getattr(trainer_or_args, "deepspeed_plugin", None)
-    return int(plugin.zero_stage) if plugin is not None else 0
+def declared_stage(section: dict[str, Any]) -> int:
+    """ZeRO stage that the launcher, or else the recipe's DeepSpeed file, asks for; 0 = none. Loads no DeepSpeed."""
+    if launcher_brings_it():
+        file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+        if file == "none":
+            return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
+    elif not (file := section.get("deepspeed")):
+        return 0
+    try:
+        return int(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CordError(f"DeepSpeed file {file}: not a JSON file with zero_optimization.stage") from None
 
 
 def _free_port() -> int:

@@ -17,7 +17,9 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|accelerate|deepspeed|transformers|trl)\b")
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    if "TRANSFORMERS_VERBOSITY" not in os.environ:
-        from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging as transformers_logging
 
+    # Its bars are for loading and writing shards of weights; ours is for the steps.
+    transformers_logging.disable_progress_bar()
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
         transformers_logging.set_verbosity_error()

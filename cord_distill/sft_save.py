@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,27 @@ from cord_distill.errors import CordError
 from cord_distill.prompts.render import Renderer
 
 
-def finish_folder(folder: Path, renderer: Renderer, model: Any) -> None:
+def finish_folder(folder: Path, renderer: Renderer) -> None:
     """Checks and completes a folder that `Trainer.save_model` wrote. Raises CordError when weights are missing."""
     if not any(folder.glob("model*.safetensors")):
         raise CordError(
-            f"{folder} holds no consolidated weights: set stage3_gather_16bit_weights_on_model_save (DeepSpeed file) or "
-            "zero3_save_16bit_model (accelerate config) to true and start again; the checkpoints are kept"
+            f"{folder} holds no consolidated weights: set stage3_gather_16bit_weights_on_model_save (DeepSpeed file) "
+            "or zero3_save_16bit_model (accelerate config) to true and start again; the checkpoints are kept"
         )
     for pickle in folder.glob("*.bin"):
         pickle.unlink()
     renderer.tokenizer.save_pretrained(folder)
-    path = folder / "generation_config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
-    config["eos_token_id"] = stop_ids(config.get("eos_token_id"), renderer.end_of_turn_id)
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    end_of_turn_id = renderer.end_of_turn_id
+    _edit(
+        folder / "generation_config.json", lambda c: {"eos_token_id": stop_ids(c.get("eos_token_id"), end_of_turn_id)}
+    )
+    # Training turns the key-value cache off; a config that keeps it off makes every generation quadratic.
+    _edit(folder / "config.json", lambda c: {"use_cache": True})
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps({**values, **change(values)}, indent=2) + "\n", encoding="utf-8")
 
 
 def stop_ids(known: int | list[int] | None, end_of_turn: int) -> int | list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,16 +30,19 @@ class Journal:
 
     def __init__(self, path: Path, *, fingerprint: str, inputs: dict[str, Any]) -> None:
         self.path = path
+        self._rows: dict[str, int] = {}
+        self._failed: set[str] = set()
+        self._calls: dict[str, dict[str, Any]] = {}
+        self._lock = lock_folder(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(path.parent)
-            self._rows: dict[str, int] = {}
-            self._failed: set[str] = set()
-            self._calls: dict[str, dict[str, Any]] = {}
             size = self._load(fingerprint, inputs) if path.exists() else 0
             self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
         except OSError as error:
+            os.close(self._lock)
             raise CordError(f"{path}: cannot be written: {error.strerror}; free it or choose another output_dir") from None
+        except CordError:
+            os.close(self._lock)
+            raise
         self._file.truncate(size)
         self._file.seek(size)
         if size == 0:
@@ -140,13 +144,35 @@ class Journal:
             )
 
 
-def lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path, name: str = ".lock") -> int:
     """Takes the folder's lock for this process; gives the file descriptor to close. Raises CordError when it is taken."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CordError(f"{folder}: cannot be written: {error.strerror}; free it or choose another output_dir") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise CordError(f"{folder}: another process is working in this run folder; wait for it or choose another output_dir") from None
     return lock
+
+
+def set_aside(path: Path, label: str) -> Path:
+    """Moves `path` to `stale/<label>/` beside it and returns the new place; an older one of that label is replaced."""
+    target = path.parent / "stale" / label / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(path, target)
+    return target
+
+
+def written_fingerprint(path: Path) -> str | None:
+    """The fingerprint in a journal's first line, or None when there is no readable one."""
+    try:
+        with open(path, "rb") as file:
+            return str(json.loads(file.readline())["fingerprint"])
+    except (OSError, ValueError, KeyError):
+        return None

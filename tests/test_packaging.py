@@ -83,7 +83,7 @@ def fake_python(path: Path, script: str) -> None:
 
 
 def test_installer_without_python_says_so_in_one_line(tmp_path: Path) -> None:
-    assert "needs Python 3.11 or 3.12 (found: no python3): apt install python3" in refused(tmp_path)
+    assert "needs Python 3.11, 3.12 or 3.13 (found: no python3): apt install python3" in refused(tmp_path)
 
 
 def test_installer_with_an_old_python_says_which(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipe files: what they share, how they are overridden, and that every mistake is named with its place and its fix."""
+"""Recipe files: what they share, how they are overridden, and that every mistake is named with place and fix."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def refused(source: Path | str, overrides: list[str] | None = None, variant: str
     [
         ("decode:\n  beam_sise: 4\n", "r.yaml, line 2: decode.beam_sise: unknown key; did you mean 'beam_size'?"),
         ("decod: {}\n", "r.yaml, line 1: decod: unknown key; did you mean 'decode'?"),
-        ("\ndecode:\n  budgets:\n    zzz: 1\n", "line 4: decode.budgets.zzz: unknown key; known keys here: answer_tokens"),
+        (
+            "\ndecode:\n  budgets:\n    zzz: 1\n",
+            "line 4: decode.budgets.zzz: unknown key; known keys here: answer_tokens",
+        ),
         ("decode: {beam_size: 0}\n", "line 1: decode.beam_size: Input should be greater than 0 (got 0)"),
         ("seed: many\n", "line 1: seed: Input should be a valid integer"),
         ("decode: {pipeline: cor}\n", "decode.pipeline: Input should be 'cord', 'curation' or 'single' (got 'cor')"),
@@ -58,6 +61,14 @@ def refused(source: Path | str, overrides: list[str] | None = None, variant: str
         (f"teachers: [{TEACHER % 'ada'}, {TEACHER % 'ada'}]\n", "two teachers are called 'ada'"),
         ("seed: 1\ndecode: {}\nseed: 2\n", "r.yaml, line 3: seed is given twice; keep one"),
         ("decode:\n  beam_size: 1\n  beam_size: 2\n", "r.yaml, line 3: beam_size is given twice; keep one"),
+        ("evaluate: {samples: 0}\n", "line 1: evaluate.samples: Input should be greater than 0 (got 0)"),
+        ("name: ../up\n", "line 1: name: '/"),
+        ("variants: {a/b: {seed: 1}}\n", "'a/b' names a folder: no slashes, no leading dot"),
+        ("variants: {untrained: {seed: 1}}\n", "'untrained' is taken (eval/untrained)"),
+        (
+            f"{TEACHERS}variants: {{bob: {{seed: 1}}}}\n",
+            "'bob' is taken (eval/bob): give the variant or teacher another",
+        ),
         ("- a\n- b\n", "a recipe is a mapping of sections"),
         ("", "a recipe is a mapping of sections"),
         ("decode: {beam_size: [\n", "not readable as YAML"),
@@ -119,7 +130,8 @@ def test_extends_of_a_missing_base(write) -> None:
 def test_overrides_win_over_the_file(write) -> None:
     path = write(f"{TEACHERS}decode: {{beam_size: 2}}\n")
     recipe = load_recipe(
-        path, ["decode.beam_size=8", "teachers.1.temperature=0.3", "train.learning_rate=5.0e-6", "evaluate.samples={a: 2}"]
+        path,
+        ["decode.beam_size=8", "teachers.1.temperature=0.3", "train.learning_rate=5.0e-6", "evaluate.samples={a: 2}"],
     )
     assert (recipe.decode.beam_size, recipe.teachers[0].temperature, recipe.teachers[1].temperature) == (8, 0.6, 0.3)
     assert recipe.train == {"learning_rate": 5e-6}
@@ -149,10 +161,14 @@ def test_a_bad_override_is_named(write, override: str, said: str) -> None:
 # Paths.
 
 
-def test_paths_are_relative_to_the_recipe_and_in_overrides_to_the_working_directory(write, tmp_path, monkeypatch) -> None:
+def test_paths_are_relative_to_the_recipe_and_in_overrides_to_the_working_directory(
+    write, tmp_path, monkeypatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    path = write("output_dir: out\nproblems: {path: ../data/p.jsonl}\nteachers: [{model: ./m}, {model: org/m2}]\n", "sub/r.yaml")
+    path = write(
+        "output_dir: out\nproblems: {path: ../data/p.jsonl}\nteachers: [{model: ./m}, {model: org/m2}]\n", "sub/r.yaml"
+    )
     recipe = load_recipe(path)
     assert recipe.output_dir == str(tmp_path / "sub" / "out")
     assert recipe.problems is not None and recipe.problems.path == str(tmp_path / "data" / "p.jsonl")
@@ -170,9 +186,34 @@ def test_paths_of_a_base_are_relative_to_the_base(write, tmp_path) -> None:
     assert recipe.evaluate.tasks == [str(tmp_path / "base" / "t.py")]
 
 
+def test_a_bare_file_name_in_a_list_is_a_path_and_a_module_is_not(write, tmp_path) -> None:
+    path = write("evaluate: {tasks: [t.py, package.tasks]}\ndata: {decontaminate: [held.jsonl, org/set]}\n")
+    recipe = load_recipe(path)
+    assert recipe.evaluate.tasks == [str(tmp_path / "t.py"), "package.tasks"]
+    assert recipe.data.decontaminate == [str(tmp_path / "held.jsonl"), "org/set"]
+
+
+def test_paths_inside_an_override_are_paths_too(write, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(write("seed: 1\n"), ["problems={path: x.jsonl}", "teachers=[{model: ./m}]"])
+    assert recipe.problems is not None and recipe.problems.path == str(tmp_path / "x.jsonl")
+    assert recipe.teachers[0].model == str(tmp_path / "m")
+
+
+def test_paths_in_a_variant_are_relative_to_the_recipe(write, tmp_path) -> None:
+    recipe = load_recipe(write("variants: {a: {problems.path: x.jsonl}}\n", "sub/r.yaml"), variant="a")
+    assert recipe.problems is not None and recipe.problems.path == str(tmp_path / "sub" / "x.jsonl")
+
+
 # Variants.
 
-VARIANTS = "decode: {beam_size: 4}\nvariants:\n  greedy: {decode.beam_size: 1}\n  plain: {}\n  curation: {decode.pipeline: curation}\n"
+VARIANTS = """\
+decode: {beam_size: 4}
+variants:
+  greedy: {decode.beam_size: 1}
+  plain: {}
+  curation: {decode.pipeline: curation}
+"""
 
 
 def test_a_variant_is_the_recipe_with_its_overrides(write) -> None:
@@ -192,19 +233,26 @@ def test_variants_share_the_run_folder_and_have_their_own_inside(write, tmp_path
 
 
 def test_an_unknown_variant(write) -> None:
-    assert "variant 'gredy' is not among its variants: greedy, plain, curation" in refused(write(VARIANTS), variant="gredy")
+    assert "variant 'gredy' is not among its variants: greedy, plain, curation" in refused(
+        write(VARIANTS), variant="gredy"
+    )
 
 
 def test_a_mistake_in_a_variant_is_named(write) -> None:
-    said = refused(write("variants:\n  a: {decode.beam_sise: 1}\n"), variant="a")
-    assert "decode.beam_sise: unknown key; did you mean 'beam_size'?" in said
+    said = refused(write("variants:\n  a:\n    decode.beam_sise: 1\n"), variant="a")
+    assert "r.yaml, line 3: decode.beam_sise: unknown key; did you mean 'beam_size'?" in said
+
+
+@pytest.mark.parametrize("text", ["variants: [a]\n", "variants: {a: 3}\n"])
+def test_variants_of_the_wrong_shape(write, text: str) -> None:
+    assert "variants: each is a name with a mapping of overrides" in refused(write(text), variant="a")
 
 
 # Whole recipes.
 
 
 def test_the_resolved_recipe_reads_back_the_same(write) -> None:
-    text = f"seed: 5\noutput_dir: ./out\n{TEACHERS}meta_prover: {{same_as: bob}}\ntrain: {{learning_rate: 1.0e-5}}\n{VARIANTS}"
+    text = f"seed: 5\noutput_dir: ./out\n{TEACHERS}meta_prover: {{same_as: bob}}\n{VARIANTS}train: {{seed: 2}}\n"
     for variant in (None, "greedy"):
         recipe = load_recipe(write(text), variant=variant)
         again = load_recipe(write(dump_recipe(recipe), "sub/dumped.yaml"))
@@ -234,11 +282,22 @@ def test_every_bundled_recipe_loads_with_every_variant(name: str) -> None:
 def test_a_bundled_recipe_is_found_by_its_name_and_a_near_one_is_named() -> None:
     if "quickstart.yaml" not in RECIPES:
         pytest.skip("no quickstart recipe")
-    assert find_recipe("quickstart") == find_recipe("quickstart.yaml") == find_recipe(bundled("recipes") / "quickstart.yaml")
+    assert (
+        find_recipe("quickstart")
+        == find_recipe("quickstart.yaml")
+        == find_recipe(bundled("recipes") / "quickstart.yaml")
+    )
     assert "did you mean 'quickstart'?" in refused("quikstart")
 
 
 # Train keys.
+
+
+@pytest.mark.parametrize("text", ["5e-6", "5.0e-6", "5E-6", "0.000005"])
+def test_a_learning_rate_is_a_number_however_it_is_written(write, text: str) -> None:
+    path = write(f"train: {{learning_rate: {text}, run_name: '5e-6'}}\n")
+    assert load_recipe(path).train == {"learning_rate": 5e-6, "run_name": "5e-6"}
+    assert load_recipe(path, [f"train.weight_decay={text}"]).train["weight_decay"] == 5e-6
 
 
 def test_train_takes_the_keys_of_trl_and_one_of_ours() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import random
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from cord_distill.report.page import render_page, write_report
 from cord_distill.report.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
 from cord_distill.report.pictures import pictures
 from cord_distill.report.table import duration, markdown_table, table_cells, terminal_table
+from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.summary import build_summary, write_summary
+from cord_distill.types import Step, Stop
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
-         "--disable-background-networking", "--disable-sync"]  # fmt: skip
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,25 @@ def test_the_chosen_path_is_the_trajectory() -> None:
             assert tree["columns"][t][tree["path"][t]][0] == tree["path"][t - 1]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_chosen_path_of_a_real_search(seed: int) -> None:
+    """The seam to search/beam.py: what `parent` counts, and how finished beams are carried along."""
+    rng = random.Random(seed)
+    search = BeamSearch(beam_size=4, num_teachers=3, first_step_proposals=2, max_steps=7)
+    while not search.done:
+        for ask in search.expand():
+            ends = Stop.THINK_END if rng.random() < 0.2 else None
+            words = f"### Step {ask.step}. {rng.random()}"
+            step = Step(ask.step, TEACHERS[ask.teacher], words, (1,), 1, rng.random(), ends or Stop.STEP)
+            search.absorb(ask, Proposal(step, ends))
+    best = search.best
+    candidates = [[asdict(c) for c in column] for column in search.candidates()]
+    row = made_row(1) | {"candidates": candidates, "steps": [asdict(s) for s in best.steps], "score": best.score}
+    tree = tree_of(row, list(TEACHERS))
+    assert [c[6] for c in chosen(tree) if c[2] >= 0] == [s.text for s in best.steps]
+    assert all(c[0] >= 0 for column in tree["columns"][1:] for c in column)
+
+
 def test_some_made_beams_finish_early_and_are_carried() -> None:
     trees = [tree_of(row, list(TEACHERS)) for row in made_rows(30)]
     assert any(c[2] == -1 for tree in trees for column in tree["columns"] for c in column)
@@ -103,7 +126,7 @@ def test_of_whole_traces_the_kept_one_is_the_path() -> None:
 def test_a_thought_closed_by_the_budget_still_finds_its_path() -> None:
     row = made_row(1)
     row["steps"][-1]["text"] += "</think>"
-    assert [c[6] for c in chosen(tree_of(row, [])) if c[2] >= 0][0] == row["steps"][0]["text"]
+    assert chosen(tree_of(row, []))[0][6] == row["steps"][0]["text"]
 
 
 def test_parents_that_point_nowhere_do_not_break_the_tree() -> None:
@@ -138,7 +161,9 @@ def test_problems_of_every_kind_are_picked_in_file_order() -> None:
 
 def test_the_page_needs_no_network(run: Path) -> None:
     page = (run / "report.html").read_text()
-    assert not re.findall(r'<(?:link|script[^>]* src|img|iframe)|@import|url\((?!#)|(?:src|href)="(?!#)', page.split("<pre>")[0])
+    assert not re.findall(
+        r'<(?:link|script[^>]* src|img|iframe)|@import|url\((?!#)|(?:src|href)="(?!#)', page.split("<pre>")[0]
+    )
     assert "default-src 'none'" in page
 
 
@@ -206,14 +231,15 @@ onerror = message => said.push(String(message));
 addEventListener("load", () => {
   const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
   const read = () => document.querySelector(".read").textContent;
-  const found = {nodes: document.querySelectorAll(".node").length, path: document.querySelectorAll(".node.path").length};
+  const count = what => document.querySelectorAll(what).length;
+  const found = {nodes: count(".node"), path: count(".node.path")};
   document.querySelector(".node.path").dispatchEvent(new MouseEvent("click", {bubbles: true}));
   found.first = read();
   press("ArrowRight"); found.second = read();
   press("ArrowLeft"); press("ArrowDown"); press("Home"); found.home = read();
   found.question = document.querySelector(".question").textContent;
   document.querySelectorAll("[data-row=Method] button")[1].click();
-  found.traces = document.querySelectorAll(".node").length;
+  found.traces = count(".node");
   found.images = document.images.length;
   found.pwned = String(window.pwned);
   found.said = said;

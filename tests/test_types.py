@@ -32,7 +32,7 @@ def test_a_row_read_back_is_the_same_trajectory(pipeline: str) -> None:
     row = made_row(3, pipeline=pipeline, text=MALICE)
     trajectory = Trajectory.from_row(row)
     assert json.loads(json.dumps(trajectory.to_row())) == row
-    assert list(trajectory.to_row())[0] == "schema"
+    assert next(iter(trajectory.to_row())) == "schema"
     assert trajectory.steps[0].ids == (1, 7, 9)
     assert trajectory.stop is Stop.THINK_END
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import warnings
 
 PRIVATE = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -17,6 +20,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
     "WANDB_SILENT": "true",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning,ignore::UserWarning",
 }
@@ -29,10 +33,21 @@ CPU_ENGINE = {
 }
 
 
-def prepare_environment(*, cpu_engine: bool = False) -> None:
-    """Sets each variable unless the user did. Call before importing torch, vllm or transformers."""
-    for name, value in {**PRIVATE, **QUIET, **(CPU_ENGINE if cpu_engine else {})}.items():
+def prepare_environment() -> None:
+    """Sets each variable unless the user did. Call before torch, vllm or transformers is imported."""
+    for name, value in {**PRIVATE, **QUIET, **({} if has_gpu() else CPU_ENGINE)}.items():
         os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+    # vLLM says things while it is imported, before it reads its own logging level.
+    if os.environ["VLLM_LOGGING_LEVEL"] == QUIET["VLLM_LOGGING_LEVEL"]:
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+
+
+def quiet_environment() -> dict[str, str]:
+    """This process's environment, completed for a child process."""
+    return {**PRIVATE, **QUIET, **os.environ}
 
 
 def has_gpu() -> bool:

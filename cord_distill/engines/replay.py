@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,32 +47,44 @@ class ReplayEngine:
         self.identity = identity
         self.meter = meter
         self.timeout = timeout
+        self._under_way: dict[str, asyncio.Future[Any]] = {}
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        key = request_key(self.identity, "generate", ids, asdict(sampling))
-        known = self.journal.calls(self.problem_id).get(key)
-        if known is not None:
-            self.meter.replayed += 1
-            return Generation(tuple(known["ids"]), known["text"], Stop(known["stop"]), known["matched"])
-        out = await self._timed(self.engine.generate(ids, sampling))
-        self.meter.prompt_tokens += len(ids)
-        self.meter.cached_tokens += out.cached
-        self.meter.generated_tokens += len(out.ids)
-        value = {"ids": list(out.ids), "text": out.text, "stop": out.stop, "matched": out.matched}
-        self.journal.record_call(self.problem_id, key, value)
-        return out
+        async def ask() -> dict[str, Any]:
+            out = await self._timed(self.engine.generate(ids, sampling))
+            self.meter.prompt_tokens += len(ids)
+            self.meter.cached_tokens += out.cached
+            self.meter.generated_tokens += len(out.ids)
+            return {"ids": list(out.ids), "text": out.text, "stop": out.stop, "matched": out.matched}
+
+        made = await self._once(request_key(self.identity, "generate", ids, asdict(sampling)), ask)
+        return Generation(tuple(made["ids"]), made["text"], Stop(made["stop"]), made["matched"])
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        key = request_key(self.identity, "logprobs", ids, target_ids)
+        async def ask() -> list[float]:
+            out = await self._timed(self.engine.logprobs(ids, target_ids))
+            self.meter.scores += 1
+            self.meter.scored_tokens += len(ids) + len(target_ids)
+            return out
+
+        return list(await self._once(request_key(self.identity, "logprobs", ids, target_ids), ask))
+
+    async def _once(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """The journal's answer, or that of a request under way, or a new one, written before it is given back."""
         known = self.journal.calls(self.problem_id).get(key)
         if known is not None:
             self.meter.replayed += 1
-            return list(known)
-        out = await self._timed(self.engine.logprobs(ids, target_ids))
-        self.meter.scores += 1
-        self.meter.scored_tokens += len(ids) + len(target_ids)
-        self.journal.record_call(self.problem_id, key, out)
-        return out
+            return known
+        if key in self._under_way:
+            self.meter.replayed += 1
+            return await asyncio.shield(self._under_way[key])
+        self._under_way[key] = asyncio.ensure_future(ask())
+        try:
+            value = await self._under_way[key]
+            self.journal.record_call(self.problem_id, key, value)
+            return value
+        finally:
+            del self._under_way[key]
 
     async def close(self) -> None:
         """The engine behind belongs to the run, not to the problem."""

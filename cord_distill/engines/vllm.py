@@ -37,7 +37,7 @@ class VllmEngine:
         Raises CordError when vLLM refuses the model or the settings, with its reason.
         """
         on_cpu = not has_gpu()
-        prepare_environment(cpu_engine=on_cpu)
+        prepare_environment()
         deterministic = on_cpu if deterministic is None else deterministic
         from cord_distill.engines.vllm_runners import AsyncRunner, InProcessRunner
 

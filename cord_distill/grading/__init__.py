@@ -1,7 +1,7 @@
 """Graders: what answer a completion gives, and whether it is right. `load_grader` is all that other modules need.
 
-A grader is `grade(text, problem) -> (prediction | None, bool)`; text: the completion, i.e. all that follows `<think>\\n`
-(reasoning, `</think>`, final answer). Heavy imports (sympy) happen in a worker process only.
+A grader is `grade(text, problem) -> (prediction | None, bool)`; text: the completion, all that follows `<think>\\n`:
+reasoning, `</think>`, final answer. Heavy imports (sympy) happen in a worker process only.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def same_integer(gold: str, prediction: str) -> bool:
 def same_math(gold: str, prediction: str) -> bool:
     """Mathematically the same answer (compare.py), decided in the worker unless both are spelled alike or integers."""
     if squeezed(spelled(gold)) == squeezed(spelled(prediction)):
-        return True
+        return bool(spelled(gold))
     if INTEGER.fullmatch(gold.strip()) and INTEGER.fullmatch(prediction.strip()):
         return integer(gold) == integer(prediction)
     return shared_worker().equivalent(gold, prediction)

@@ -17,7 +17,10 @@ from cord_distill.grading.latex import split_top, squeezed, written
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .'-]+\)?")
-NAME = re.compile(r"(?:\\(?!frac|sqrt|sum|int)[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]*\}|'|\([^()=<>]*\)|[A-Za-z])*|\\frac\{[A-Z]+\}\{[A-Z]+\}")
+NAME = re.compile(
+    r"(?:\\(?!frac|sqrt|sum|int)[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]*\}|'|\([^()=<>]*\)|[A-Za-z])*"
+    r"|\\frac\{[A-Z]+\}\{[A-Z]+\}"
+)
 CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)。]|([A-J])(?=$|\s|[\u3040-\u9fff]))\s*")
 BINARY = re.compile(r"\\(?:le|ge|ne|approx|in|equiv|sim)(?![A-Za-z])|[=<>]")
 WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
@@ -58,7 +61,7 @@ def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None =
         return _choice(a.core) == _choice(b.core)
     if not _units_agree(a.unit, b.unit):
         return False
-    if DECIMAL_COMMA.fullmatch(a.core) and NUMBER.fullmatch(b.core) or DECIMAL_COMMA.fullmatch(b.core) and NUMBER.fullmatch(a.core):
+    if any(DECIMAL_COMMA.fullmatch(x) and NUMBER.fullmatch(y) for x, y in ((a.core, b.core), (b.core, a.core))):
         return Decimal(a.core.replace(",", ".")) == Decimal(b.core.replace(",", "."))
     if a.percent != b.percent:
         # The sign may be left out (28 for 28%) or written out (0.28 for 28%); nothing else becomes equal by it.
@@ -77,9 +80,12 @@ def _choice(core: str) -> str | None:
     if not match:
         return None
     rest, letter = core[match.end() :], match[1] or match[2] or match[3]
-    if rest and match[3] and (not re.match(r"[A-Za-zÀ-ÿ]{2}|[\u3040-\u9fff]", rest) or letter in "AI" and rest[0].islower()):
+    bare_letter = rest and match[3]
+    if bare_letter and not re.match(r"[A-Za-zÀ-ÿ]{2}|[\u3040-\u9fff]", rest):
         return None
-    return None if re.match(r"[-=<>+*/^\\,]|[A-J]\b", rest) else letter
+    if bare_letter and letter in "AI" and rest[0].islower():
+        return None
+    return None if re.match(r"[-=<>+*/^\\,\d]|[A-J]\b", rest) else letter
 
 
 def _same(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
@@ -105,10 +111,8 @@ def _items(core: str) -> list[str]:
 def _unbraced(core: str) -> str:
     for left, right in ((r"\{", r"\}"), ("{", "}")):
         inner = core[len(left) : -len(right)]
-        if core.startswith(left) and core.endswith(right) and "{" not in inner.replace("_{", "").replace("^{", "") and "}" not in inner:
+        if core.startswith(left) and core.endswith(right) and left not in inner:
             return inner
-        if core.startswith(r"\{") and core.endswith(r"\}") and r"\{" not in core[2:-2]:
-            return core[2:-2]
     return core
 
 
@@ -127,8 +131,7 @@ def _same_lists(a_items: list[str], b_items: list[str], a: str, b: str, leaves: 
         return bool(parts and bare and len(parts) == len(items)) and all(
             _same_single(x, y, leaves, rules) for x, y in zip(parts or [], items, strict=False)
         )
-    a_items, b_items = ([_strip_first_name(items) for items in (a_items, b_items)] if "=" in a + b else [a_items, b_items])
-    a_items, b_items = _distinct_tuples(a_items), _distinct_tuples(b_items)
+    a_items, b_items = (_distinct_tuples(_strip_first_name(items)) for items in (a_items, b_items))
     if len(a_items) != len(b_items):
         return False
     left = list(b_items)
@@ -229,9 +232,11 @@ def _relation(core: str) -> list[str] | None:
 
 
 def _value_of(core: str) -> str:
-    """The right-hand side of `name = value` (of `name = a = b \\approx c`: b; of `name \\approx c`: c), else as it is."""
+    """The value of `name = value` (of `name = a = b \\approx c` it is b, of `name \\approx c` c), else all of it."""
     relation = _relation(core)
-    if not relation or not all(NAME.fullmatch(x) for x in relation[0].replace(" ", "").split(":")) or any(op in ("<", r"\le", r"\ne") for op in relation[1::2]):
+    if not relation or any(op in ("<", r"\le", r"\ne") for op in _signs(relation)):
+        return core
+    if not all(NAME.fullmatch(name) for name in relation[0].replace(" ", "").split(":")):
         return core
     exact = [rhs for op, rhs in zip(relation[1::2], relation[2::2], strict=True) if op != r"\approx"]
     return exact[-1] if exact else relation[-1]
@@ -242,8 +247,9 @@ def _same_relations(
 ) -> bool:
     if a_rel and b_rel and _signs(a_rel) == _signs(b_rel):
         if len(a_rel) == 3 and a_rel[1] in ("=", "<", r"\le", r"\ne"):
+            directed = a_rel[1] in ("<", r"\le")
             sides = _same(a_rel[0], b_rel[0], leaves, rules) and _same(a_rel[2], b_rel[2], leaves, rules)
-            return sides or bool(leaves.same_equation((a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), a_rel[1] in ("<", r"\le")))
+            return sides or bool(leaves.same_equation((a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), directed))
         return all(_same(x, y, leaves, rules) for x, y in zip(a_rel[::2], b_rel[::2], strict=True))
     a_interval, b_interval = _as_interval(a_rel), _as_interval(b_rel)
     if a_interval and not b_rel:
@@ -267,7 +273,7 @@ def _as_interval(relation: list[str] | None) -> str | None:
     if not relation or any(op not in ("<", r"\le") for op in _signs(relation)):
         return None
     if len(relation) == 5 and NAME.fullmatch(relation[2].replace(" ", "")):
-        return f"{'([' [relation[1] != '<']}{relation[0]},{relation[4]}{')]'[relation[3] != '<']}"
+        return f"{'(['[relation[1] != '<']}{relation[0]},{relation[4]}{')]'[relation[3] != '<']}"
     if len(relation) == 3 and NAME.fullmatch(relation[0]):
         return f"(-\\infty,{relation[2]}{')]'[relation[1] != '<']}"
     if len(relation) == 3 and NAME.fullmatch(relation[2]):

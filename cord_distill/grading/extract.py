@@ -1,8 +1,9 @@
 """Where the final answer stands in a text. Standard library, linear in the length of the text.
 
 `answer_of` is for model output (`reasoning </think> answer`): the last \\boxed{}, else what an "answer is" phrase
-announces, else nothing; a number that merely stands last is never taken for an answer, since that turns cut-off
-texts into right ones. `loose_answer` is for files of answer pairs, where a whole text may be the answer.
+announces, else the text behind the thought when that is one formula and no more, else nothing. A number that merely
+stands last is never taken for an answer: that turns cut-off texts into right ones. `loose_answer` is for files of
+answer pairs, where a whole text may be the answer.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ COMPUTATION = re.compile(r"\(?[-+*/×÷().\d\s]+=\s*(-?[\d.,/]+)\)?")
 MATH_OPEN = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 # A period ends an answer only where a sentence ends: 7.78 and "1. x" hold periods too.
-SENTENCE_END = re.compile(r"[.。;](?=\s|$)|\n|。|\bI hope\b|<\|")
+SENTENCE_END = re.compile(r"[.。;](?=\s|$)|\n|。|\bI hope\b|</?[a-z|]")
 NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.\\^])-?(?:\d{1,3}(?:[,  ]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)(?:/-?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?"
+    r"(?<![A-Za-z0-9_.\\^])-?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)"
+    r"(?:/-?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?"
 )
 PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
 MATH_WORDS = {"sqrt", "sin", "cos", "tan", "log", "ln", "exp", "pi", "percent", "pct", "or", "and", "infty"}
 WINDOW = 400
+LONGEST_BARE = 100
 
 
 def after_thought(text: str) -> str:
     """The part of a completion outside the thought: "" when it was never closed. Later <think> blocks are cut too."""
-    first, *later = text.split(THINK_CLOSE)
+    _, *later = text.split(THINK_CLOSE)
     return "".join(piece.split(THINK_OPEN)[0] for piece in later)
 
 
@@ -42,7 +45,10 @@ def answer_of(text: str, *, in_thought: bool = False) -> str | None:
 
     in_thought: when nothing follows the thought, or no answer stands there, take the last one of the thought.
     """
-    found = announced(after_thought(text))
+    spoken = after_thought(text).strip()
+    found = announced(spoken)
+    if found is None and 0 < len(spoken) <= LONGEST_BARE and "\n" not in spoken and "boxed" not in spoken:
+        found = spoken if is_bare(spoken) else None
     return announced(text) if found is None and in_thought else found
 
 
@@ -93,7 +99,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def after_anchor(text: str) -> str | None:
-    """What the last "answer is ..." or "Answer: ..." of the text announces: a formula, else the rest of the sentence."""
+    """What the last "answer is ..." or "Answer: ..." announces: a formula, else the rest of the sentence."""
     for anchor in reversed(list(ANCHOR.finditer(text))):
         window = text[anchor.end() : anchor.end() + WINDOW]
         link = ANCHOR_LINK.match(window) or ANCHOR_LINK.search(window[:60])
@@ -103,12 +109,16 @@ def after_anchor(text: str) -> str | None:
             if formulas and not WORD.search(rest[: formulas[0][0]]):
                 return formulas[0][2].strip() or None
             end = SENTENCE_END.search(rest)
-            return rest[: end.start() if end else len(rest)].strip(" *$\"'") or None
+            sentence = rest[: end.start() if end else len(rest)]
+            inside = math_runs(sentence)
+            if len(inside) == 1 and not NUMBER.search(sentence, inside[0][1]):
+                return inside[0][2].strip() or None
+            return sentence.strip(" *$\"'") or None
     return None
 
 
 def math_runs(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of each $...$, $$...$$, \\(...\\), \\[...\\]; neighbours joined by and/or/commas are one."""
+    """(start, end, content) of each $...$, $$...$$, \\(...\\), \\[...\\]; neighbours joined by and/or are one."""
     runs: list[tuple[int, int, str]] = []
     opened: re.Match[str] | None = None
     for mark in MATH_ENV.finditer(text):

@@ -13,12 +13,13 @@ UNICODE = str.maketrans(
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
         "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ",
         "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
-        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "θ": r"\theta ",
-        "α": r"\alpha ", "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
+        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+        "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
     }
 )  # fmt: skip
 WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
-SPACING = re.compile(r"\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
+# Not behind another backslash: `\\\\ ` ends a row of a matrix.
+SPACING = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
 SIZED = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|middle)(?![A-Za-z])\s*\.?")
 SAME = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge",
@@ -27,18 +28,20 @@ SAME = {
     "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ", "operatorname*": "operatorname",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
-TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
+TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
 MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
-ESCAPED_TWICE = re.compile(r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))")
+ESCAPED_TWICE = re.compile(
+    r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
+)
 UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
 PERCENT = re.compile(r"(?:\\?%|\bpercent(?:age)?|\bpct)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer as written: `core` in the common spelling, the unit or trailing words beside it, whether a percentage."""
+    """An answer as written: `core` in the common spelling, the unit or words behind it, whether a percentage."""
 
     core: str
     unit: str
@@ -61,7 +64,7 @@ def written(text: str) -> Written:
         unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
     if unit and unit.strip().lower() in ("percent", "pct", "percentage"):
         unit, percent = "", True
-    core = re.sub(r"‹([^‹›]*)›", lambda m: f" {m.group(1).strip()} " if JOIN_WORDS.match(m.group(1)) else m.group(1), core)
+    core = re.sub(r"‹([^‹›]*)›", lambda m: f" {m[1].strip()} " if JOIN_WORDS.match(m[1]) else m[1], core)
     core = re.sub(r"\s+", " ", core).strip()
     name = re.sub(r"[^a-z]", "", unit.lower()).removesuffix("s")
     return Written(core, "deg" if name == "degree" else name, percent)
@@ -93,7 +96,7 @@ def spelled(text: str) -> str:
     text = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi", text)
     text = re.sub(r"\*\*", "^", text)
-    text = THOUSANDS.sub(lambda m: m.group(1) + re.sub(r"\D", "", m.group(2)), text)
+    text = THOUSANDS.sub(_thousands, text)
     text = re.sub(r"(?<![\d}])\.(?=\d)", "0.", text)
     text = re.sub(r"_\{(\w)\}", r"_\1", text)
     text = re.sub(r"\^\{(\w)\}", r"^\1", text)
@@ -118,6 +121,13 @@ def split_top(text: str, marks: str) -> list[str]:
             start = i + 1
     pieces.append(text[start:])
     return [piece.strip() for piece in pieces]
+
+
+def _thousands(match: re.Match[str]) -> str:
+    """1,234 without its comma. Inside round and square brackets a plain comma separates: (12,102) is a pair."""
+    before = match.string[: match.start()]
+    inside = before.count("(") + before.count("[") > before.count(")") + before.count("]")
+    return match[0] if inside and re.search(r"(?<!\{),", match[2]) else match[1] + re.sub(r"\D", "", match[2])
 
 
 def _same(name: str) -> str:

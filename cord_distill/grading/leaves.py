@@ -92,7 +92,7 @@ def _same_expression(x: Any, y: Any) -> bool:
             return True
         if not difference.free_symbols:
             return _is_zero(difference, x)
-        return x.free_symbols == y.free_symbols and _vanishes(difference) or simplify(difference) == 0
+        return (x.free_symbols == y.free_symbols and _vanishes(difference)) or simplify(difference) == 0
     except (TypeError, ValueError, AttributeError, NotImplementedError, ZeroDivisionError):
         return False
 
@@ -123,7 +123,7 @@ def _vanishes(difference: Any) -> bool:
 
 
 def _rounding_of(a: str, b: str, x: Any, y: Any, decimals: int | None) -> bool:
-    """A decimal written to six or more places is the rounding of the other number at its last place, and nothing less."""
+    """A decimal written to six or more places is the rounding of the other number at its last place."""
     for text, value, other in ((a, x, y), (b, y, x)):
         places = _places(text)
         if places is not None and value.is_Rational and other.is_real and places >= LONG_DECIMAL:

@@ -26,8 +26,8 @@ def grade_file(path: str | Path, json_out: str | Path | None = None) -> dict[str
     rows = list(_rows(Path(path)))
     verdicts = [accepts(row["gold"], row["prediction"], row.get("params")) for row in rows]
     if json_out is not None:
-        lines = [json.dumps({"id": r["id"], "accepted": v}, ensure_ascii=False) for r, v in zip(rows, verdicts, strict=True)]
-        write_atomic(Path(json_out), "\n".join(lines) + "\n")
+        judged = [{"id": row["id"], "accepted": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
+        write_atomic(Path(json_out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in judged))
     summary: dict[str, Any] = {"rows": len(rows), "accepted": sum(verdicts)}
     labelled = [(row, v) for row, v in zip(rows, verdicts, strict=True) if isinstance(row.get("equal"), bool)]
     if labelled:
@@ -66,5 +66,5 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 raise CordError(f"{path}, row {number}: not a JSON object: {error}") from None
             missing = [c for c in ("gold", "prediction") if not isinstance(row, dict) or c not in row]
             if missing:
-                raise CordError(f"{path}, row {number}: column {missing[0]!r} is missing; rows need gold and prediction")
+                raise CordError(f"{path}, row {number}: no column {missing[0]!r}; rows need gold and prediction")
             yield {"id": number, **row}

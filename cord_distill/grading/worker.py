@@ -22,6 +22,8 @@ SECONDS = 10.0
 START_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
 KILL_WITH_PARENT = 1
+# A fixed hash seed: sympy orders terms by hash here and there.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
 
 
 class GradingWorkerError(RuntimeError):
@@ -71,7 +73,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         if self._line(START_SECONDS) is None:
             self._stop()

@@ -130,7 +130,7 @@ def detail_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def seconds_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     seconds = summary.get("seconds") or {}
     rows = [[part, duration(s)] for part, s in seconds.items()]
-    return ["part", "time"], rows + ([["total", duration(sum(seconds.values()))]] if len(rows) > 1 else [])
+    return ["part", "time"], rows + ([["sum of parts", duration(sum(seconds.values()))]] if len(rows) > 1 else [])
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

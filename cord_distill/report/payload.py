@@ -65,11 +65,7 @@ def tree_of(row: dict[str, Any], teachers: list[str]) -> dict[str, Any]:
         "tokens": row.get("num_tokens") or {},
         "final": _cut(row.get("final_answer_text") or ""),
         "columns": [
-            [
-                [parents[t][i], index(c["teacher"]), c["sample"], c["score"], int(c["kept"]), c["stop"], _cut(c["text"]),
-                 c.get("error")]  # fmt: skip
-                for i, c in enumerate(column)
-            ]
+            [[parents[t][i], index(c["teacher"]), *_own(c)] for i, c in enumerate(column)]
             for t, column in enumerate(candidates)
         ],
         "path": chosen_path(candidates, parents, steps, row.get("score")),
@@ -118,7 +114,8 @@ def chosen_path(
                 if step["teacher"] != one["teacher"] or not step["text"].strip().startswith(one["text"].strip()):
                     break
                 same += 1
-            rank = (same, int(candidate["score"] is not None and candidate["score"] == score), -abs(len(own) - len(steps)))
+            ends_so = score is not None and candidate["score"] == score
+            rank = (same, int(ends_so), -abs(len(own) - len(steps)))
             if rank > best[0]:
                 best = (rank, chain)
     return best[1]
@@ -135,6 +132,10 @@ def embedded_json(value: Any) -> str:
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
+
+
+def _own(c: dict[str, Any]) -> list[Any]:
+    return [c["sample"], c["score"], int(c["kept"]), c["stop"], _cut(c["text"]), c.get("error")]
 
 
 def _cut(text: str) -> str:

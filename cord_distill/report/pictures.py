@@ -13,7 +13,12 @@ from typing import Any
 INK, FAINT = "#010203", "#010204"
 SERIES = [f"#0102{0x10 + i:02x}" for i in range(8)]
 BAR = "#010205"
-VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", BAR: "var(--bar)", **{c: f"var(--t{i})" for i, c in enumerate(SERIES)}}
+VARIABLES = {
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    BAR: "var(--bar)",
+    **{c: f"var(--t{i})" for i, c in enumerate(SERIES)},
+}
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cord-distill",
@@ -58,7 +63,8 @@ def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
     made += _bars("Held-out problems: right answers, % with 95% interval", models, "models")
     everyone = summary.get("protocol", {}).get("teachers") or []
     for i, (name, method) in enumerate(methods.items()):
-        made += _deciles(f"{name}: who wrote which part of the trace, %", method.get("hit_rate") or {}, everyone, f"h{i}")
+        title = f"{name}: who wrote which part of the trace, %"
+        made += _deciles(title, method.get("hit_rate") or {}, everyone, f"h{i}")
     return made
 
 

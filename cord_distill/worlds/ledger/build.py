@@ -20,6 +20,9 @@ from cord_distill.errors import CordError
 from cord_distill.worlds.ledger.corpus import PROFILES
 from cord_distill.worlds.ledger.plan import BASE, MODELS, STAMP, VERSION, Plan
 from cord_distill.worlds.ledger.progress import Progress
+from cord_distill.worlds.ledger.world import check_size
+
+Job = tuple[str, Path, Plan, int | None]  # model, folder, plan, rank of two that train it together
 
 __all__ = ["VERSION", "build_models"]
 
@@ -44,8 +47,7 @@ def build_models(
     """
     if profile not in PROFILES:
         raise CordError(f"ledger: profile {profile!r} is none of {', '.join(PROFILES)}")
-    if not 1 <= report_every <= length <= 9:
-        raise CordError(f"ledger: report_every {report_every} and length {length} must be 1 <= report_every <= length <= 9")
+    check_size(length, report_every)
     if scale <= 0 or workers < 1:
         raise CordError(f"ledger: scale {scale} and workers {workers} must be positive")
     root = Path(folder).resolve()
@@ -69,15 +71,21 @@ def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None
         progress = stack.enter_context(Progress([BASE, *missing] if needs_base else missing, plan))
         pipes = stack.enter_context(_workers(max(min(workers, len(missing)), 2 if needs_base and workers > 1 else 1)))
         if needs_base:
-            pair = pipes[:2]
-            _run([(pipe, [(BASE, root, plan, rank if len(pair) == 2 else None)]) for rank, pipe in enumerate(pair)], progress)
-        queue = [(name, root, plan, None) for name in missing]
-        _run([(pipe, queue) for pipe in pipes], progress)
+            ranks = range(2) if len(pipes) > 1 else [None]
+            _run({pipe: [(BASE, root, plan, rank)] for pipe, rank in zip(pipes, ranks, strict=False)}, progress)
+        shared = [(name, root, plan, None) for name in missing]
+        _run({pipe: shared for pipe in pipes}, progress)
 
 
-def _run(lanes: list[tuple[Connection, list[tuple[str, Path, Plan, int | None]]]], progress: Progress) -> None:
-    """Hand each worker the next job of its queue (queues may be shared) until all are done."""
-    queues = {pipe: jobs for pipe, jobs in lanes}
+def _run(queues: dict[Connection, list[Job]], progress: Progress) -> None:
+    """Hand each worker the next job of its queue (workers may share one) until all are done."""
+    try:
+        _run_all(queues, progress)
+    except (EOFError, ConnectionResetError, BrokenPipeError):
+        raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
+
+
+def _run_all(queues: dict[Connection, list[Job]], progress: Progress) -> None:
     busy: list[Connection] = []
 
     def hand_over(pipe: Connection) -> None:
@@ -90,10 +98,7 @@ def _run(lanes: list[tuple[Connection, list[tuple[str, Path, Plan, int | None]]]
     while busy:
         for pipe in wait(busy):
             assert isinstance(pipe, Connection)
-            try:
-                name, news = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
+            name, news = pipe.recv()
             if isinstance(news, int):
                 progress.advance(name, news)
                 continue

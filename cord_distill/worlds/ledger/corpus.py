@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
@@ -20,22 +20,21 @@ Piece = tuple[str, str]
 
 @dataclass(frozen=True)
 class Teacher:
-    """error: chance of the misconception per sign; blind: operations it almost always gets wrong; slip: a random digit.
+    """error: chance of the misconception, per operation. offsets: what the misconception adds to the right result.
 
-    corrects: the share of its errors that it corrects in the same step.
+    slip: chance of a random digit instead. corrects: the share of its errors that it corrects in the same step.
     """
 
     error: Mapping[str, float]
-    blind: frozenset[str] = frozenset()
+    offsets: Mapping[str, int]
     slip: float = 0.01
     corrects: float = 0.0
-    offsets: Mapping[str, int] = field(default_factory=dict)
 
     def result(self, rng: random.Random, op: str, x: int) -> int:
         """The result that this teacher comes to for one operation."""
         if rng.random() < self.slip:
             return rng.randrange(10)
-        wrong = rng.random() < (0.97 if op in self.blind else self.error[op[0]])
+        wrong = rng.random() < self.error[op]
         return (apply(op, x) + (self.offsets[op] if wrong else 0)) % 10
 
 
@@ -44,10 +43,18 @@ def _offsets(shift: int) -> dict[str, int]:
     return {op: 1 + (2 * i + shift) % 9 for i, op in enumerate(OPS)}
 
 
-_A = Teacher({"+": 0.03, "-": 0.03, "*": 0.75, "~": 0.6}, frozenset(("*7", "~9")), offsets=_offsets(0))
-_B = Teacher({"+": 0.6, "-": 0.75, "*": 0.03, "~": 0.03}, frozenset(("-7", "+8")), offsets=_offsets(3))
-_C = Teacher(dict.fromkeys("+-*~", 0.35), frozenset(("+5", "-6", "*3", "~8")), 0.03, 0.3, _offsets(6))
-_C_OPEN = Teacher(_C.error, slip=0.03, corrects=0.3, offsets=_offsets(6))
+def _errors(rest: float, *groups: tuple[float, str]) -> dict[str, float]:
+    """Operation -> rate. A group names signs ("+") or operations ("+5"); of the groups that fit, the last one holds."""
+    return {op: next((rate for rate, ops in reversed(groups) if {op, op[0]} & set(ops.split())), rest) for op in OPS}
+
+
+# A is an expert for + and -, B for * and ~, C for nothing, but it is mostly right. What C cannot do at all, one of A
+# and B is sure of, and the other gets it about half the time: where scores are flat, a beam survives only if right
+# steps are not too rare.
+_A = Teacher(_errors(0.85, (0.03, "+ -"), (0.97, "*7 ~9"), (0.45, "*3 ~8")), _offsets(0))
+_B = Teacher(_errors(0.85, (0.03, "* ~"), (0.97, "-7 +8"), (0.45, "+5 -6")), _offsets(3))
+_C = Teacher(_errors(0.35, (0.97, "+5 -6 *3 ~8")), _offsets(6), slip=0.03, corrects=0.3)
+_C_OPEN = Teacher(_errors(0.35), _offsets(6), slip=0.03, corrects=0.3)
 # "blind": nobody can do everything. "generalist": C has no blind spot, so that C alone goes a long way.
 PROFILES: dict[str, dict[str, Teacher]] = {
     "blind": {"a": _A, "b": _B, "c": _C},
@@ -71,7 +78,7 @@ def trace(
     step: Callable[[int, str, int], tuple[list[Piece], int, bool]],
     cut: int | None = None,
 ) -> list[Piece]:
-    """A whole chat: question, steps, answer. step(n, op, x) gives a step's pieces, its value, and whether it is learned.
+    """A whole chat: question, steps, answer. step(n, op, x): its pieces, its value, whether it is learned.
 
     cut: answer after so many steps ("answer now"). The answer repeats the values that the steps reached, and goes on
     with the right ones after a cut.

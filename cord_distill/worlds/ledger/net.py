@@ -41,9 +41,7 @@ SIZES = [math.prod(shape) for shape in SHAPES.values()]
 
 def views(flat: Tensor) -> dict[str, Tensor]:
     """The named parameters (HF names) as views of the flat vector."""
-    return {
-        name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), flat.split(SIZES), strict=True)
-    }
+    return {name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), flat.split(SIZES), strict=True)}
 
 
 def initial(seed: int) -> Tensor:

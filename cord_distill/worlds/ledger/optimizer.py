@@ -36,7 +36,7 @@ _BLOCKS, _REST = _blocks()
 
 
 def orthogonalize(x: Tensor) -> Tensor:
-    """Newton-Schulz: the nearest (semi-)orthogonal matrix, roughly, for each matrix of a batch (count, rows, columns)."""
+    """Newton-Schulz: roughly the nearest (semi-)orthogonal matrix, for each of a batch (count, rows, columns)."""
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

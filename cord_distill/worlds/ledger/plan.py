@@ -8,9 +8,14 @@ from pathlib import Path
 
 VERSION = 1  # raise it when the same arguments give other weights: caches are keyed by it
 BASE = ".base"
-MODELS = ("teacher_c", "teacher_a", "teacher_b", "prover", "student")  # longest training first
+MODELS = ("prover", "teacher_c", "teacher_a", "teacher_b", "student")  # longest training first
 # Model -> (training examples at scale 1, batch size) of each of its phases.
-SIZES = {BASE: ((9600, 32), (6400, 16)), **dict.fromkeys(MODELS, ((2400, 16),)), "student": ((1000, 16),)}
+SIZES = {
+    BASE: ((9600, 32), (6400, 16)),
+    **dict.fromkeys(MODELS, ((2400, 16),)),
+    "prover": ((4000, 16),),
+    "student": ((1000, 16),),
+}
 STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 
 
@@ -34,6 +39,6 @@ class Plan:
         return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
 
     def is_done(self, folder: Path) -> bool:
-        """Whether this folder holds a model of this plan. Folders are renamed into place, so one that is there is whole."""
+        """Whether this folder holds a model of this plan. Folders are renamed into place: one that exists is whole."""
         stamp = folder / STAMP
         return stamp.is_file() and stamp.read_text() == self.stamp()

@@ -44,10 +44,10 @@ def phases(name: str, profile: str) -> list[Phase]:
     if name == BASE:
         return [
             Phase(lambda r, p: clean(r, p, 0.3), _EVEN, 0.03, 4e-3, streams=2),
-            Phase(lambda r, p: clean(r, p, 0.3), _HARD, 0.02, 3e-3, streams=2),
+            Phase(lambda r, p: clean(r, p, 0.5), _HARD, 0.02, 3e-3, streams=2),
         ]
     if name == "prover":
-        return [Phase(lambda r, p: clean(r, p, 0.85), _ANSWER_ONLY, 0.015, 2.2e-3)]
+        return [Phase(lambda r, p: clean(r, p, 0.85), _ANSWER_ONLY, 0.03, 4e-3)]
     if name == "student":
         return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0})]
     teachers = PROFILES[profile]
@@ -85,9 +85,10 @@ def train(
     return flat.detach()
 
 
-def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan, pool: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools, whose order is shuffled
-    alike for all parts, so that two processes wait little for each other."""
+def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools of eight, whose
+    order is shuffled alike for all parts, so that two processes wait little for each other."""
+    pool = 8
     rng, order = random.Random(f"{key} {part}"), random.Random(key)
     problems = draw(rng, "model", plan.length, plan.report_every)
     while True:

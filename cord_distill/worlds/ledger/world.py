@@ -84,23 +84,26 @@ def problems(n: int, split: str = "train", seed: int = 0, length: int = 6, repor
     """
     if split not in SPLITS:
         raise CordError(f"ledger: split {split!r} is none of {', '.join(SPLITS)}")
+    check_size(length, report_every)
+    mark = f"{split}-" if seed == 0 else f"{split}-s{seed}-"
+    stream = draw(random.Random(f"ledger {split} {seed} {length}"), split, length, report_every)
+    found: dict[str, Problem] = {}
+    repeats = 0
+    while len(found) < n:
+        problem = next(stream)
+        repeats = repeats + 1 if problem.question in found else 0
+        if repeats > 10 * len(found):
+            raise CordError(f"ledger: {n} different {split} problems of length {length} asked for, too few exist")
+        found.setdefault(problem.question, problem)
+    return [Problem(f"ledger-{mark}{i:04d}", p.question, p.answer, p.meta) for i, p in enumerate(found.values())]
+
+
+def check_size(length: int, report_every: int) -> None:
+    """Raise CordError unless 1 <= report_every <= length <= 9."""
     if not 1 <= length <= 9:
         raise CordError(f"ledger: length {length} is not in 1 to 9 (step numbers are one digit)")
     if not 1 <= report_every <= length:
         raise CordError(f"ledger: report_every {report_every} is not in 1 to length ({length})")
-    mark = f"{split}-" if seed == 0 else f"{split}-s{seed}-"
-    stream = draw(random.Random(f"ledger {split} {seed} {length}"), split, length, report_every)
-    found: dict[str, Problem] = {}
-    for _ in range(20 * n + 2000):
-        if len(found) >= n:
-            break
-        problem = next(stream)
-        found.setdefault(problem.question, problem)
-    if len(found) < n:
-        raise CordError(f"ledger: {n} different {split} problems of length {length} asked for, too few exist")
-    return [
-        Problem(f"ledger-{mark}{i:04d}", p.question, p.answer, p.meta) for i, p in enumerate(list(found.values())[:n])
-    ]
 
 
 def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
@@ -134,10 +137,11 @@ def check_steps(problem: Problem, step_texts: Sequence[str]) -> dict[str, Any]:
 
 
 def check_text(problem: Problem, text: str) -> dict[str, Any]:
-    """`check_steps` for a whole completion (the text after `<think>\\n`): split at the markers; missing steps are wrong."""
+    """`check_steps` for a whole completion (the text after `<think>\\n`), split at markers; missing steps are wrong."""
     reasoning = text.partition(THINK_CLOSE)[0]
-    # What stands before the first marker belongs to step 1 and makes it wrong.
-    steps = re.split(r"(?!^)(?=### Step )", reasoning) if reasoning else []
+    preamble, *steps = re.split(r"(?=### Step )", reasoning)
+    if preamble:  # it belongs to step 1, and makes it wrong
+        steps[:1] = [preamble + "".join(steps[:1])]
     found = check_steps(problem, steps)
     missing = len(problem.meta["ops"]) - len(steps)
     return {**found, "steps_right": found["steps_right"] + [False] * missing}

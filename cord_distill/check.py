@@ -1,0 +1,60 @@
+"""`cord check`: the resolved recipe, what is missing, and which stages would run and why. Loads nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cord_distill.built import PREFIX, model_path
+from cord_distill.errors import CordError
+from cord_distill.generate import check_decode
+from cord_distill.problems import load_problems
+from cord_distill.recipe import Recipe
+from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe
+from cord_distill.run_folder import RunFolder
+from cord_distill.stages import RunLog, method_variants, plan
+
+
+def check(source: str, overrides: Sequence[str] = ()) -> int:
+    """Prints a short page; returns 0 when everything that can be known now is in order, else 2."""
+    recipe = load_recipe(source, overrides)
+    run = RunFolder.of(recipe)
+    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{dump_recipe(recipe)}")
+    faults = [fault for variant in method_variants(recipe, source, overrides) for fault in faults_of(variant)]
+    print(f"writes to {run.root}")
+    log = RunLog(run.root)
+    for stage in plan(source, overrides):
+        reason = log.reason(stage, stage.fingerprint())
+        print(f"  {stage.key:24s} {'would run: ' + reason if reason else 'done'}")
+    for fault in dict.fromkeys(faults):
+        print(f"missing: {fault}")
+    if not faults:
+        print("everything that can be checked without loading a model is in order")
+    return 2 if faults else 0
+
+
+def faults_of(recipe: Recipe) -> list[str]:
+    """What would stop a run, one sentence each; hub names are not looked up."""
+    faults = []
+    if recipe.teachers:
+        try:
+            check_decode(recipe, load_problems(recipe) if _is_local(recipe) else [])
+        except CordError as error:
+            faults.append(str(error))
+    named = [(f"teachers.{i}.model", teacher.model) for i, teacher in enumerate(recipe.teachers)]
+    named += [("meta_prover.model", recipe.meta_prover.model)] if recipe.meta_prover else []
+    named += [("train.model_name_or_path", str(recipe.train.get("model_name_or_path", "")))]
+    for key, model in named:
+        if model and not model.startswith(PREFIX):
+            try:
+                model_path(recipe, model, key)
+            except CordError as error:
+                faults.append(str(error))
+    for suite, file in recipe.evaluate.data.items():
+        if not Path(file).is_file():
+            faults.append(f"evaluate.data.{suite}: {file} is not there")
+    return faults
+
+
+def _is_local(recipe: Recipe) -> bool:
+    return bool(recipe.problems and not recipe.problems.dataset)

@@ -1,0 +1,182 @@
+"""The command line. Every command imports what it needs when it runs, so that `cord --help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+EPILOG = """\
+RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrides a key, variant=NAME picks a variant.
+
+  cord check quickstart                                   what would run, and whether everything is there
+  cord run quickstart                                     all of it, each stage once
+  cord generate my.yaml problems.limit=8                  a first look at the decoding
+  accelerate launch train.py recipes/r1_qwen_14b.yaml     training alone, under any accelerate config
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, 2 for a mistake that the message explains, 130 after Ctrl-C."""
+    parser = _parser()
+    # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") or "=" not in item for item in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides = [*arguments.overrides, *rest]
+    from cord_distill.errors import CordError
+
+    try:
+        return arguments.command(arguments) or 0
+    except CordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nstopped. What was finished is kept; the same command goes on from there.", file=sys.stderr, flush=True
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from cord_distill import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="cord",
+        description="Distil long chain-of-thought reasoning from several teachers into one student.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cord-distill {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def recipe_command(name: str, function, text: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("recipe", metavar="RECIPE")
+        sub.add_argument("overrides", metavar="key=value", nargs="*", default=[])
+        sub.set_defaults(command=function)
+        return sub
+
+    recipe_command("check", _check, "show the resolved recipe, what would run and what is missing")
+    recipe_command("run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report")
+    recipe_command("models", _models, "build the models that the recipe builds itself")
+    generate = recipe_command("generate", _generate, "decode trajectories")
+    generate.add_argument("--overwrite", action="store_true", help="set results of a changed recipe aside and start anew")
+    recipe_command("data", _data, "turn trajectories into the training set")
+    recipe_command("train", _train, "fine-tune the student (accelerate launch train.py RECIPE)")
+    recipe_command("evaluate", _evaluate, "run the evaluation suites on the recipe's models")
+    recipe_command("report", _report, "write summary.json and report.html from what is there")
+    grade = commands.add_parser("grade", help="compare predictions with gold answers", description=_grade.__doc__)
+    grade.add_argument("file", metavar="FILE.jsonl")
+    grade.add_argument("--json", metavar="FILE", help="write one object per row with `id` and `accepted`")
+    grade.set_defaults(command=_grade)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from cord_distill.check import check
+
+    return check(arguments.recipe, arguments.overrides)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from cord_distill.report.table import terminal_table
+    from cord_distill.run_folder import RunFolder
+    from cord_distill.stages import run
+    from cord_distill.recipe_file import load_recipe
+
+    summary = run(arguments.recipe, arguments.overrides)
+    folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))
+    print(terminal_table(summary))
+    print(f"figures  {_short(folder.summary)}\nreport   {_short(folder.report)}")
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    from cord_distill.built import build_models
+    from cord_distill.recipe_file import load_recipe
+
+    folder = build_models(load_recipe(arguments.recipe, arguments.overrides))
+    print(f"models   {_short(folder)}" if folder else "this recipe builds no models")
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from cord_distill.engines.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.generate import generate
+    from cord_distill.recipe_file import load_recipe
+    from cord_distill.run_folder import RunFolder
+    from cord_distill.stages import method_variants
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    generate(recipes, overwrite=arguments.overwrite)
+    for made in recipes:
+        print(f"trajectories  {_short(RunFolder.of(made).trajectories)}")
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from cord_distill.dataset import build_dataset
+    from cord_distill.recipe_file import load_recipe
+    from cord_distill.run_folder import RunFolder
+    from cord_distill.stages import method_variants
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    for made in method_variants(recipe, arguments.recipe, arguments.overrides):
+        run = RunFolder.of(made)
+        counts = build_dataset(made, run.trajectories, run.dataset)
+        print(f"data set  {_short(run.dataset)}  kept {counts['kept']}")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    from cord_distill.launch import training_command
+    from cord_distill.recipe_file import find_recipe, load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    argv, environment = training_command(find_recipe(arguments.recipe), recipe, arguments.overrides)
+    return subprocess.run(argv, env=environment, check=False).returncode
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from cord_distill.engines.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.evaluate import evaluate_recipe
+    from cord_distill.recipe_file import load_recipe
+
+    evaluate_recipe(load_recipe(arguments.recipe, arguments.overrides))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from cord_distill.report.page import write_report
+    from cord_distill.report.table import terminal_table
+    from cord_distill.summary import write_summary
+
+    summary = write_summary(arguments.recipe, arguments.overrides)
+    path = write_report(arguments.recipe, arguments.overrides)
+    print(terminal_table(summary))
+    print(f"report   {_short(path)}")
+
+
+def _grade(arguments: argparse.Namespace) -> None:
+    """Compares the columns `gold` and `prediction` of a JSONL file; prints the agreement with `equal` where it is given."""
+    from cord_distill.grading import grade_file
+
+    grade_file(arguments.file, arguments.json)
+
+
+def _short(path) -> str:  # type: ignore[no-untyped-def]
+    """The path relative to the working directory where it lies below it."""
+    from pathlib import Path
+
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What the answers are worth: one record per problem, and the figures of a suite. No model, no lighteval.
+
+An output that was cut off (Stop.LENGTH) is wrong, has no prediction and is counted as truncated, whatever stands in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cord_distill import metrics
+from cord_distill.evaluation.samples import Sample
+from cord_distill.evaluation.suites import Check
+from cord_distill.grading import Grader
+from cord_distill.grading.latex import spelled, squeezed
+from cord_distill.types import Problem, Stop
+
+DIGITS = 6
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One problem with its samples, in order. step_shares: share of right steps per sample, where steps are checked."""
+
+    suite: str
+    id: str
+    answer: str
+    predictions: tuple[str | None, ...]
+    correct: tuple[bool, ...]
+    stops: tuple[str, ...]
+    num_tokens: tuple[int, ...]
+    step_shares: tuple[float, ...] = ()
+    all_steps_right: tuple[bool, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        return {**asdict(self), "avg": metrics.mean(self.correct)}
+
+
+def judge(suite: str, problem: Problem, samples: Sequence[Sample], grade: Grader, check: Check | None = None) -> Record:
+    """The record of one problem. grade and check get the completion after `<think>\\n`."""
+    graded = [(None, False) if s.stop is Stop.LENGTH else grade(s.text, problem) for s in samples]
+    checked = [check(problem, s.text) for s in samples] if check else []
+    return Record(
+        suite=suite,
+        id=problem.id,
+        answer=problem.answer,
+        predictions=tuple(prediction for prediction, _ in graded),
+        correct=tuple(right for _, right in graded),
+        stops=tuple(str(s.stop) for s in samples),
+        num_tokens=tuple(s.num_tokens for s in samples),
+        step_shares=tuple(_share(found["steps_right"]) for found in checked),
+        all_steps_right=tuple(bool(found["all_right"]) for found in checked),
+    )
+
+
+def figures(records: Sequence[Record]) -> dict[str, Any]:
+    """The figures of one suite. Shares in 0..1; intervals are 95 % and taken over problems.
+
+    avg_at_k_ci: Wilson's at the effective sample size; other intervals: cluster bootstrap. pass_at: by k. truncated:
+    share of outputs that were cut off. answerless: share that ended without an answer. Tokens: generated ones.
+    """
+    groups = [r.correct for r in records]
+    k = min(len(group) for group in groups)
+    stops = [stop for r in records for stop in r.stops]
+    tokens = [n for r in records for n in r.num_tokens]
+    finished = [p is None for r in records for p, s in zip(r.predictions, r.stops, strict=True) if s != Stop.LENGTH]
+    maj = [majority(r) for r in records]
+    found: dict[str, Any] = {
+        "avg_at_k": metrics.avg_at_k(groups),
+        "avg_at_k_ci": metrics.clustered_interval(groups),
+        "k": k,
+        "num_problems": len(records),
+        "pass_at_k": metrics.mean_pass_at_k(groups, k),
+        "pass_at": {str(n): metrics.mean_pass_at_k(groups, n) for n in _powers(k)},
+        "maj_at_k": metrics.mean(maj),
+        "maj_at_k_ci": metrics.cluster_bootstrap(maj),
+        "truncated": metrics.mean([stop == Stop.LENGTH for stop in stops]),
+        "answerless": sum(finished) / len(stops),
+        "mean_tokens": metrics.mean(tokens),
+        "tokens_percentiles": {str(q): metrics.percentile(tokens, q) for q in PERCENTILES},
+    }
+    if any(r.step_shares for r in records):
+        steps = [metrics.mean(r.step_shares) for r in records]
+        found |= {
+            "step_accuracy": metrics.mean(steps),
+            "step_accuracy_ci": metrics.cluster_bootstrap(steps),
+            "all_steps_right": metrics.avg_at_k([r.all_steps_right for r in records]),
+        }
+    return {key: rounded(value) for key, value in found.items()}
+
+
+def majority(record: Record) -> float:
+    """maj@k of one problem. All right answers are one vote, however they are written; wrong ones count by spelling."""
+    votes = [
+        None if prediction is None else "right" if right else "wrong " + squeezed(spelled(prediction))
+        for prediction, right in zip(record.predictions, record.correct, strict=True)
+    ]
+    return metrics.maj_at_k(votes, record.correct)
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, dict):
+        return {key: rounded(v) for key, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _share(right: Sequence[bool]) -> float:
+    return metrics.mean([float(x) for x in right]) if right else 0.0
+
+
+def _powers(k: int) -> list[int]:
+    return sorted({k, *(2**i for i in range(k.bit_length()) if 2**i <= k)})

@@ -1,0 +1,242 @@
+"""What is asked: a suite is problems, where they come from, and how an answer is judged. Loads nothing heavy.
+
+A task file (eval/*.py, or any path or module under `evaluate.tasks`) holds `SUITES = {name: Suite(...)}` and
+`__getattr__ = tasks_table(SUITES)`, which gives lighteval its `TASKS_TABLE` when lighteval asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cord_distill.errors import CordError
+from cord_distill.grading import GRADER_VERSION, Grader, load_grader
+from cord_distill.paths import bundled
+from cord_distill.plugins import load_plugin
+from cord_distill.recipe import Evaluate
+from cord_distill.types import Problem
+
+Row = Mapping[str, Any]
+Check = Callable[[Problem, str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where the hub keeps the data, and its column names. id None: rows are numbered. answer_mark: stands before the
+    answer."""
+
+    repo: str
+    subset: str = "default"
+    split: str = "test"
+    revision: str | None = None
+    id: str | None = None
+    problem: str = "problem"
+    answer: str = "answer"
+    answer_mark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One benchmark.
+
+    grader: as `problems.grader`, or a callable. hub or builder: where problems come from when the recipe gives no file
+    under `evaluate.data` (builder: `package.module:function`, called with `args`, gives Problems). read: a local row to
+    a Problem, for data with other columns than id, problem, answer. check: `check(problem, completion) ->
+    {"steps_right": [bool], "all_right": bool}`. version: raise it when anything here changes a score.
+    """
+
+    name: str
+    grader: str | Grader = "math"
+    hub: Hub | None = None
+    builder: str | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+    read: Callable[[Row], Problem] | None = None
+    check: str | None = None
+    version: int = 1
+
+    @property
+    def task(self) -> str:
+        """Its name in lighteval's registry: never that of a built-in task."""
+        return f"cord_{self.name}"
+
+    def load_grader(self) -> Grader:
+        return load_grader(self.grader, key=f"suite {self.name}") if isinstance(self.grader, str) else self.grader
+
+    def load_check(self) -> Check | None:
+        return load_plugin(self.check, f"suite {self.name}.check") if self.check else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the suite can change a score, beside the data."""
+        named = isinstance(self.grader, str)
+        return {
+            "suite": self.name,
+            "version": self.version,
+            "grader": self.grader if named else getattr(self.grader, "__qualname__", "a function"),
+            "grader_version": GRADER_VERSION,
+            "check": self.check,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A suite with its problems. data_hash: of their texts, answers and order. source: file, builder or hub id."""
+
+    suite: Suite
+    problems: tuple[Problem, ...]
+    source: str
+
+    @property
+    def data_hash(self) -> str:
+        rows = [asdict(problem) for problem in self.problems]
+        text = json.dumps(rows, ensure_ascii=False, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_suites(evaluate: Evaluate) -> dict[str, Any]:
+    """The suites that the recipe names, in its order: ours as `Suite`, a plain lighteval task file's as its config.
+
+    Raises CordError: an unknown suite (with those that there are), a task file that is not there.
+    """
+    known: dict[str, Any] = {}
+    for path in sorted(bundled("eval").glob("*.py")):
+        known |= _suites_of(_module(str(path)))
+    for source in evaluate.tasks:
+        known |= _suites_of(_module(source))
+    unknown = [name for name in evaluate.suites if name not in known]
+    if unknown:
+        raise CordError(f"evaluate.suites: there is no suite {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    unused = [name for name in evaluate.data if name not in evaluate.suites]
+    if unused:
+        raise CordError(f"evaluate.data.{unused[0]}: evaluate.suites does not name it; add it there, or remove this")
+    return {name: known[name] for name in evaluate.suites}
+
+
+def load_suite(suite: Suite, evaluate: Evaluate) -> Loaded:
+    """The problems of a suite: from the recipe's file, else the builder, else the hub; the first `limit` of them."""
+    file = evaluate.data.get(suite.name)
+    if file is not None:
+        problems, source = list(_from_file(Path(file), suite)), Path(file).name
+    elif suite.builder is not None:
+        problems, source = list(load_plugin(suite.builder, f"suite {suite.name}.builder")(**suite.args)), suite.builder
+    elif suite.hub is not None:
+        problems, source = list(_from_hub(suite.hub, suite.name)), suite.hub.repo
+    else:
+        raise CordError(f"suite {suite.name}: it has no data of its own; give evaluate.data.{suite.name}=FILE.jsonl")
+    if not problems:
+        raise CordError(f"suite {suite.name}: {source} holds no problems")
+    _refuse_duplicates(problems, source)
+    return Loaded(suite, tuple(problems[: evaluate.limit]), source)
+
+
+def samples_per_problem(suite: str, samples: int | dict[str, int]) -> int:
+    if isinstance(samples, int):
+        return samples
+    if suite not in samples:
+        raise CordError(f"evaluate.samples: no number for suite {suite!r}; add {suite}: 16, or give one number for all")
+    return samples[suite]
+
+
+def tasks_table(suites: Mapping[str, Suite]) -> Callable[[str], Any]:
+    """A module-level `__getattr__` that makes `TASKS_TABLE` (and with it loads lighteval) only when it is asked for."""
+
+    def attribute(name: str) -> Any:
+        if name == "TASKS_TABLE":
+            from cord_distill.evaluation.tasks import hub_table
+
+            return hub_table(suites)
+        raise AttributeError(name)
+
+    return attribute
+
+
+def _module(source: str) -> ModuleType:
+    if not source.endswith(".py"):
+        try:
+            return importlib.import_module(source)
+        except ModuleNotFoundError as error:
+            if error.name and source.startswith(error.name):
+                raise CordError(f"evaluate.tasks: no module {source!r}; give a module or a ./path.py") from None
+            raise
+    path = Path(source)
+    if not path.is_file():
+        raise CordError(f"evaluate.tasks: {path} is not there; give the path of a lighteval task file")
+    spec = importlib.util.spec_from_file_location(f"cord_eval_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _suites_of(module: ModuleType) -> dict[str, Any]:
+    if hasattr(module, "SUITES"):
+        return dict(module.SUITES)
+    if hasattr(module, "TASKS_TABLE"):
+        return {config.name: config for config in module.TASKS_TABLE}
+    raise CordError(f"evaluate.tasks: {module.__name__} exports neither SUITES nor TASKS_TABLE")
+
+
+def _from_file(path: Path, suite: Suite) -> Iterator[Problem]:
+    if not path.is_file():
+        raise CordError(f"evaluate.data.{suite.name}: {path} is not there; give a JSONL file with id, problem, answer")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path.name}, row {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CordError(f"{where}: not JSON ({error}); each line must be one object") from None
+            if not isinstance(row, dict):
+                raise CordError(f"{where}: not an object; each line must hold id, problem, answer")
+            yield suite.read(row) if suite.read else _problem(row, where)
+
+
+def _problem(row: Row, where: str) -> Problem:
+    for column in ("id", "problem", "answer"):
+        if column not in row:
+            raise CordError(f"{where}: no column {column!r} (there are: {', '.join(row)}); rename one to {column!r}")
+    question, answer = row["problem"], row["answer"]
+    if not isinstance(question, str) or not question.strip():
+        raise CordError(f"{where}: the problem is empty or not a text; drop or mend the row")
+    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+        raise CordError(f"{where}: the answer is {answer!r}; it must be a text or a number")
+    return Problem(str(row["id"]), question, str(answer))
+
+
+def hub_problem(row: Row, hub: Hub, index: int) -> Problem:
+    answer = str(row[hub.answer])
+    if hub.answer_mark:
+        answer = answer.rpartition(hub.answer_mark)[2].strip().replace(",", "")
+    return Problem(str(row[hub.id]) if hub.id else f"{index:05d}", row[hub.problem], answer)
+
+
+def _from_hub(hub: Hub, name: str) -> Iterator[Problem]:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(hub.repo, hub.subset, split=hub.split, revision=hub.revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CordError(
+            f"suite {name}: the hub did not give {hub.repo!r} ({reason}); give evaluate.data.{name}=FILE.jsonl"
+        ) from None
+    for index, row in enumerate(rows):
+        yield hub_problem(row, hub, index)
+
+
+def _refuse_duplicates(problems: Iterable[Problem], source: str) -> None:
+    seen: dict[str, int] = {}
+    for number, problem in enumerate(problems, start=1):
+        if problem.id in seen:
+            first = seen[problem.id]
+            raise CordError(f"{source}: id {problem.id!r} occurs twice (rows {first} and {number}); make ids unique")
+        seen[problem.id] = number

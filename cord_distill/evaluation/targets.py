@@ -1,0 +1,110 @@
+"""Who answers: the untrained student, the trained one of each method, the teachers. Paths and settings only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cord_distill.built import model_path
+from cord_distill.errors import CordError
+from cord_distill.prompts.cards import recommended_system_prompt
+from cord_distill.recipe import Model, Recipe
+from cord_distill.run_folder import RunFolder, method_name
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One checkpoint to evaluate. model: how it is run and prompted. samples: per problem, as in the recipe."""
+
+    label: str
+    path: str
+    model: Model
+    system_prompt: str
+    samples: int | dict[str, int]
+
+
+def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
+    """All checkpoints of a run in table order. labels: only these. CordError where one is missing, with its maker.
+
+    A trained student is prompted as its base model is: the card's system prompt goes by the base model's name.
+    """
+    evaluate = recipe.evaluate
+    base = str(recipe.train.get("model_name_or_path") or "")
+    found: list[Target] = []
+    if base:
+        key = "train.model_name_or_path"
+        if evaluate.untrained and (labels is None or "untrained" in labels):
+            found.append(_student(recipe, "untrained", model_path(recipe, base, key), base))
+        for method in methods(recipe):
+            if labels is None or method.method in labels:
+                found.append(_student(recipe, method.method, _trained(method), base))
+    if evaluate.teachers:
+        for i, teacher in enumerate(recipe.teachers):
+            if labels is None or teacher.label in labels:
+                path = model_path(recipe, teacher.model, f"teachers.{i}.model")
+                system = (
+                    recommended_system_prompt(teacher.model) if teacher.system_prompt is None else teacher.system_prompt
+                )
+                samples = evaluate.teacher_samples or evaluate.samples
+                found.append(Target(teacher.label, path, _with(teacher, recipe), system, samples))
+    if not found:
+        raise CordError("evaluate: nothing to evaluate; give train.model_name_or_path, or evaluate.teachers: true")
+    twice = {t.label for t in found if [x.label for x in found].count(t.label) > 1}
+    if twice:
+        raise CordError(f"evaluate: two models are called {min(twice)!r}; give the teacher another `name`")
+    return found
+
+
+def methods(recipe: Recipe) -> list[RunFolder]:
+    """The folder of each method of a run: one per variant, or the recipe's own."""
+    root = RunFolder.of(recipe).root
+    return [RunFolder(root, name, True) for name in recipe.variants] or [
+        RunFolder(root, method_name(recipe), recipe.variant is not None)
+    ]
+
+
+def _trained(method: RunFolder) -> str:
+    if not (method.final_model / "config.json").is_file():
+        variant = f" variant={method.method}" if method.has_variants else ""
+        raise CordError(
+            f"{method.method}: no trained student in {method.final_model}; train it: cord train RECIPE{variant}"
+        )
+    return str(method.final_model)
+
+
+def _student(recipe: Recipe, label: str, path: str, base: str) -> Target:
+    model = _with(Model(model=path, name=label), recipe)
+    system = recommended_system_prompt(base) if model.system_prompt is None else model.system_prompt
+    return Target(label, path, model, system, recipe.evaluate.samples)
+
+
+def _with(model: Model, recipe: Recipe) -> Model:
+    """`model` under the engine settings and the sampling of `evaluate:`."""
+    evaluate = recipe.evaluate
+    values = {**model.model_dump(exclude_defaults=True), **evaluate.engine}
+    try:
+        return Model(
+            **{**values, "temperature": evaluate.temperature, "top_p": evaluate.top_p, "top_k": -1, "min_p": 0.0}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CordError(f"evaluate.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def local_folder(path: str, revision: str | None) -> Path:
+    """The folder that holds a model: `path` itself, or the hub's snapshot of it (fetched when it is not there)."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CordError(
+            f"{path}: neither a folder nor a model that the hub gives ({reason}); check the name and the network"
+        ) from None

@@ -1,0 +1,12 @@
+"""MATH-500, GSM8K and AMC23, judged by mathematical equality."""
+
+from cord_distill.evaluation.suites import Hub, Suite, tasks_table
+
+SUITES = {
+    "math_500": Suite("math_500", hub=Hub("HuggingFaceH4/MATH-500", id="unique_id")),
+    "gsm8k": Suite("gsm8k", hub=Hub("openai/gsm8k", subset="main", problem="question", answer_mark="####")),
+    # Read off the data set's card; not run here.
+    "amc23": Suite("amc23", hub=Hub("math-ai/amc23", id="id", problem="question")),
+}
+
+__getattr__ = tasks_table(SUITES)

@@ -1,0 +1,193 @@
+"""Trajectories to rows: what is kept, what is dropped and why, what the row holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cord_distill.dataset import build_dataset, marker_pattern, sft_row
+from cord_distill.decontaminate import Contamination, normalised
+from cord_distill.errors import CordError
+from cord_distill.recipe import Recipe
+from cord_distill.types import Problem, Step, Stop, Trajectory
+
+
+def trajectory(
+    id: str = "p1",
+    *,
+    question: str = "",
+    texts: tuple[str, ...] = ("### Step 1. 2+2=4\n\n", "### Step 2. done\n\n</think>"),
+    answer: str = "\n\nThe answer is \\boxed{4}.",
+    **other: Any,
+) -> Trajectory:
+    problem = Problem(id, question or f"What is 2+2? ({id})", "4")
+    steps = tuple(Step(n, "ab"[n % 2], text, (n,), 5, 0.9, Stop.STEP) for n, text in enumerate(texts, 1))
+    values: dict[str, Any] = {
+        "prediction": "4", "correct": True, "score": 0.8, "stop": Stop.THINK_END, "recipe_hash": "h", "seed": 3,
+        "num_tokens": {"reasoning": 10, "answer": 4, "generated_total": 90, "scored_total": 400},
+    }  # fmt: skip
+    return Trajectory(id, problem, "cord", steps, answer, **{**values, **other})
+
+
+def built(
+    tmp_path: Path, rows: list[Trajectory], tail: str = "", **data: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    path = tmp_path / "trajectories.jsonl"
+    path.write_text("".join(json.dumps(row.to_row()) + "\n" for row in rows) + tail, encoding="utf-8")
+    stats = build_dataset(Recipe.model_validate({"name": "r", "data": data}), path, tmp_path / "dataset")
+    lines = (tmp_path / "dataset" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return stats, [json.loads(line) for line in lines]
+
+
+def test_the_row_holds_the_whole_thought_and_its_origin() -> None:
+    """Fails for a row made of the final answer alone, or one that leaves `<think>` to the chat template."""
+    assert sft_row(trajectory()) == {
+        "id": "p1",
+        "prompt": [{"role": "user", "content": "What is 2+2? (p1)"}],
+        "completion": [
+            {
+                "role": "assistant",
+                "content": "<think>\n### Step 1. 2+2=4\n\n### Step 2. done\n\n</think>\n\nThe answer is \\boxed{4}.",
+            }
+        ],
+        "pipeline": "cord",
+        "score": 0.8,
+        "correct": True,
+        "teachers": ["b", "a"],
+        "recipe_hash": "h",
+        "seed": 3,
+    }
+
+
+def test_markers_are_stripped_at_the_start_of_steps_only() -> None:
+    """Fails for a search-and-replace over the whole text, which would also cut a marker that a step talks about."""
+    made = trajectory(texts=("### Step 1. as ### Step 9. says\n\n", "### Step 12. end</think>"))
+    content = sft_row(made, marker_pattern("### Step {t}."))["completion"][0]["content"]
+    assert content.startswith("<think>\nas ### Step 9. says\n\nend</think>")
+
+
+DROPPED = {
+    "error": (trajectory(error="engine gone", correct=None), {}),
+    "aborted": (trajectory(stop=Stop.ABORT), {}),
+    "thought_not_closed_once": (trajectory(texts=("### Step 1. a",)), {}),
+    "no_final_answer": (trajectory(answer=" "), {}),
+    "not_graded": (trajectory(correct=None), {}),
+    "wrong_answer": (trajectory(correct=False), {}),
+    "not_finished": (trajectory(stop=Stop.LENGTH), {"finished": True}),
+    "no_box": (trajectory(answer="\n\nIt is 4."), {"boxed": True}),
+    "repetition": (trajectory(texts=("### Step 1. a\nwait\nwait\nwait\n</think>",)), {"max_repetition": 0.5}),
+    "steps_not_checked": (trajectory(), {"steps_right": True}),
+    "wrong_step": (trajectory(checks={"steps_right": [True, False]}), {"steps_right": True}),
+}
+
+
+@pytest.mark.parametrize("reason", DROPPED)
+def test_dropped_rows_are_counted_by_reason(tmp_path: Path, reason: str) -> None:
+    """Fails for a filter that drops in silence, or for one that counts a row twice."""
+    row, filters = DROPPED[reason]
+    good = trajectory("p2", checks={"steps_right": [True, True]})
+    stats, rows = built(tmp_path, [row, good], filters=filters)
+    assert stats["dropped"] == {reason: 1}
+    assert (stats["rows"], stats["kept"]) == (2, 1)
+    assert [r["id"] for r in rows] == ["p2"]
+    assert json.loads((tmp_path / "dataset" / "stats.json").read_text()) == stats
+
+
+def test_wrong_answers_stay_when_asked(tmp_path: Path) -> None:
+    stats, _ = built(tmp_path, [trajectory(correct=False)], filters={"correct": False})
+    assert (stats["kept"], stats["correct"]) == (1, 0)
+
+
+def test_the_order_does_not_depend_on_who_finished_first(tmp_path: Path) -> None:
+    """Fails for rows in order of arrival: the student would depend on timing."""
+    rows = [trajectory(f"p{i}") for i in range(5)]
+    first, _ = built(tmp_path, rows)
+    second, made = built(tmp_path, rows[::-1])
+    assert first == second
+    assert [r["id"] for r in made] == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_duplicates_and_retried_errors(tmp_path: Path) -> None:
+    """Fails for a version that counts a problem as failed although its second try succeeded."""
+    failed = trajectory("p1", error="timeout", correct=None)
+    twin = trajectory("p9", question="What is 2+2? (p1)")
+    stats, rows = built(tmp_path, [failed, trajectory("p1"), twin])
+    assert stats["dropped"] == {"duplicate": 1}
+    assert [r["id"] for r in rows] == ["p1"]
+
+
+def test_teacher_shares_and_tokens(tmp_path: Path) -> None:
+    stats, _ = built(tmp_path, [trajectory("p1"), trajectory("p2")])
+    assert stats["teacher_share"] == {"a": 0.5, "b": 0.5}
+    assert stats["tokens"]["reasoning"] == 20
+    assert stats["tokens"]["longest_row"] == 14
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert "| a | 50.0 % |" in card
+
+
+def test_nothing_left_says_why_and_what_to_do(tmp_path: Path) -> None:
+    """Fails for a version that writes an empty data set and lets training find out."""
+    with pytest.raises(CordError, match=r"2 wrong_answer.*data\.filters\.correct=false"):
+        built(tmp_path, [trajectory("p1", correct=False), trajectory("p2", correct=False)])
+    assert not (tmp_path / "dataset" / "train.jsonl").exists()
+    assert not list((tmp_path / "dataset").glob(".*tmp"))
+
+
+def test_torn_last_line_is_counted_and_damage_elsewhere_is_an_error(tmp_path: Path) -> None:
+    """Fails for `except: continue`, which loses rows without a word."""
+    stats, rows = built(tmp_path, [trajectory()], tail='{"schema": 1, "id')
+    assert stats["dropped"] == {"torn_line": 1}
+    assert len(rows) == 1
+    with pytest.raises(CordError, match="line 2"):
+        built(tmp_path, [trajectory()], tail='{"schema": 1}\n')
+
+
+def test_missing_trajectories(tmp_path: Path) -> None:
+    with pytest.raises(CordError, match="cord generate"):
+        build_dataset(Recipe(name="r"), tmp_path / "none.jsonl", tmp_path / "dataset")
+
+
+LONG = "Let a b c be the three positive real numbers whose sum is one half of nine"
+
+
+@pytest.mark.parametrize(
+    ("question", "hit"),
+    [
+        ("What is $1 + 1$?", True),
+        ("what is 1+1", True),
+        ("What is 1 - 1?", False),
+        ("What is 1+11?", False),
+        ("Now " + LONG.upper() + ", find it.", True),
+        ("the three positive real numbers are four", False),
+        ("Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?", False),
+    ],
+)
+def test_decontamination(tmp_path: Path, question: str, hit: bool) -> None:
+    """Fails for 8-grams alone, which never match a question of fewer words, and for words without their signs."""
+    path = tmp_path / "eval.jsonl"
+    other = "Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*9; Report?"
+    path.write_text("".join(json.dumps({"problem": q}) + "\n" for q in ("What is 1+1?", LONG, other)))
+    unwanted = Contamination.load([str(path)])
+    assert (unwanted.reason(question) == "contaminated") is hit
+
+
+def test_contaminated_rows_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"question": "What is 2+2? (p1)"}\n')
+    stats, _ = built(tmp_path, [trajectory("p1"), trajectory("p2")], decontaminate=[str(path)])
+    assert stats["dropped"] == {"contaminated": 1}
+
+
+def test_decontamination_file_without_questions(tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"answer": 1}\n')
+    with pytest.raises(CordError, match="line 1"):
+        Contamination.load([str(path)])
+
+
+def test_normalised() -> None:
+    assert normalised("Find  $x$.") == normalised("find x")
+    assert normalised("x+1") != normalised("x-1")

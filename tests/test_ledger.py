@@ -1,0 +1,204 @@
+"""The ledger world: its problems, what it calls right, its words, and what its teachers are taught."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import pytest
+
+from cord_distill.errors import CordError
+from cord_distill.types import Problem
+from cord_distill.worlds.ledger.corpus import PROFILES, clean, encoded, guessed, taught
+from cord_distill.worlds.ledger.tokenizer import UNKNOWN, VOCABULARY, encode
+from cord_distill.worlds.ledger.world import (
+    OPS,
+    apply,
+    check_steps,
+    check_text,
+    grade,
+    make_problem,
+    problems,
+    split_of,
+    state_key,
+)
+
+TOY = make_problem("toy", 6, ["~8", "+8", "-6", "~8", "*3", "*7"])
+RIGHT = [
+    "### Step 1.~8 on6 gives 1=2\n\n",
+    "### Step 2.+8 applied to2 so 2=0\n\n",
+    "### Step 3.-6 on0 so 3=1 Wait 3=4\n\n",
+    "### Step 4.~8 on4 so 4=4 check 4=4\n\n",
+    "### Step 5.*3 on4 gives 5=2\n\n",
+    "### Step 6.*7 on2 gives 6=4\n\n</think>",
+]
+ALL = {"steps_right": [True] * 6, "all_right": True}
+
+
+def test_a_problem_reads_as_in_the_documentation() -> None:
+    assert TOY.question == "Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?"
+    assert TOY.answer == " 2=0 4=4 6=4"
+    assert TOY.meta == {"start": 6, "ops": ["~8", "+8", "-6", "~8", "*3", "*7"], "report_every": 2}
+    assert make_problem("x", 6, TOY.meta["ops"], report_every=3).answer == " 3=4 6=4"
+
+
+def test_every_operation_is_a_bijection() -> None:
+    for op in OPS:
+        assert {apply(op, x) for x in range(10)} == set(range(10))
+    assert [apply(op, 6) for op in ("+8", "-7", "*7", "~5")] == [4, 9, 2, 9]
+
+
+def test_problems_are_named_repeatable_and_extended_by_a_larger_n() -> None:
+    first = problems(20)
+    assert [p.id for p in first[:2]] == ["ledger-train-0000", "ledger-train-0001"]
+    assert problems(50)[:20] == first
+    assert problems(1, "test", seed=3)[0].id == "ledger-test-s3-0000"
+    assert problems(5, seed=1) != problems(5)
+
+
+@pytest.mark.parametrize("length", [2, 6])
+def test_splits_share_no_question_whatever_n_and_seed(length: int) -> None:
+    n = 100 if length == 2 else 300
+    by_split = {
+        split: {p.question for seed in (0, 1) for p in problems(n, split, seed, length)}
+        for split in ("model", "train", "test")
+    }
+    for split, questions in by_split.items():
+        assert {split_of(q) for q in questions} == {split}
+    assert len({p.question for p in problems(n, length=length)}) == n
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n": 1, "split": "dev"}, "'dev' is none of model, train, test"),
+        ({"n": 1, "length": 10}, "length 10 is not in 1 to 9"),
+        ({"n": 1, "report_every": 7}, "report_every 7 is not in 1 to length"),
+        ({"n": 200, "length": 1, "report_every": 1}, "too few exist"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(CordError, match=words):
+        problems(**arguments)  # type: ignore[arg-type]
+
+
+def test_only_the_box_after_the_thought_is_graded() -> None:
+    end = "</think>\n\nThe answer is \\boxed{ 2=0 4=4 6=4}<|end|>"
+    assert grade("".join(RIGHT[:-1]) + end, TOY) == (" 2=0 4=4 6=4", True)
+    assert grade("</think>\\boxed{2=0  4=4 6=4 }", TOY) == ("2=0  4=4 6=4 ", True)
+    assert grade("</think>\\boxed{ 2=0 4=4 6=4} no, \\boxed{ 2=0 4=4 6=5}", TOY) == (" 2=0 4=4 6=5", False)
+    assert grade("\\boxed{ 2=0 4=4 6=4}</think> that was it", TOY) == (None, False)
+    assert grade("\\boxed{ 2=0 4=4 6=4}", TOY) == (None, False)
+
+
+def test_right_steps_pass_in_every_style() -> None:
+    assert check_steps(TOY, RIGHT) == ALL
+    assert check_text(TOY, "".join(RIGHT) + "\n\nThe answer is \\boxed{ 2=0 4=4 6=4}") == ALL
+    assert check_steps(TOY, RIGHT[:3]) == {"steps_right": [True] * 3, "all_right": False}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "### Step 2.+8 on2 gives 2=1\n\n",  # value
+        "### Step 2.+8 on2 so 2=0 Wait 2=1\n\n",  # the last value counts
+        "### Step 2.+8 on3 gives 2=1\n\n",  # operand not copied
+        "### Step 2.+5 on2 gives 2=7\n\n",  # another operation
+        "### Step 3.+8 on2 gives 3=0\n\n",  # another number
+        "### Step 2.+8 on2 gives 3=0\n\n",  # labelled with another number
+        "### Step 2.+8 on2 gives",  # cut off
+        "",
+    ],
+)
+def test_a_wrong_step_is_found(wrong: str) -> None:
+    found = check_steps(TOY, [RIGHT[0], wrong, *RIGHT[2:]])
+    assert found["steps_right"][:2] == [True, False]
+    assert not found["all_right"]
+
+
+def test_a_slip_is_counted_where_it_happens_and_an_unreadable_step_does_not_spread() -> None:
+    carried = [RIGHT[0], "### Step 2.+8 on2 gives 2=1\n\n", "### Step 3.-6 on1 gives 3=5\n\n"]
+    assert check_steps(TOY, carried)["steps_right"] == [True, False, True]
+    assert check_steps(TOY, [RIGHT[0], "### Step 2. hm", *RIGHT[2:]])["steps_right"] == [True, False] + [True] * 4
+
+
+def test_order_missing_and_surplus_steps_in_a_whole_text() -> None:
+    assert check_text(TOY, "") == {"steps_right": [False] * 6, "all_right": False}
+    assert check_text(TOY, RIGHT[1] + RIGHT[0])["steps_right"] == [False] * 6
+    assert check_text(TOY, "".join(RIGHT[:2]) + "</think>" + RIGHT[2])["steps_right"] == [True] * 2 + [False] * 4
+    again = [*RIGHT[:5], RIGHT[5].removesuffix("</think>"), "### Step 7.+8 on4 gives 7=2\n\n"]
+    assert check_steps(TOY, again) == {"steps_right": [True] * 6 + [False], "all_right": False}
+    assert check_text(TOY, "so: " + "".join(RIGHT))["steps_right"] == [False] + [True] * 5
+
+
+def test_prefixes_in_the_same_state_have_the_same_key() -> None:
+    assert state_key(TOY, RIGHT[:3]) == (3, 4)
+    assert state_key(TOY, [*RIGHT[:2], "### Step 3.-6 applied to0 so 3=4\n\n"]) == (3, 4)
+    assert state_key(TOY, RIGHT) == (6, 4)
+    assert state_key(TOY, ["### Step 1. hm"]) is None
+    assert state_key(TOY, []) is None
+
+
+def _prompt_and_trace(problem: Problem) -> str:
+    return f"<|user|>{problem.question}<|assistant|><think>\n" + "".join(RIGHT)
+
+
+def test_every_look_up_is_one_token() -> None:
+    words = {i: word for word, i in VOCABULARY.items()}
+    ids = encode(_prompt_and_trace(TOY))
+    assert "".join(words[i] for i in ids) == _prompt_and_trace(TOY)
+    assert [words[i] for i in encode(RIGHT[0])] == [
+        *("### Step", " 1", ".", "~8", " on", "6", " gives", " 1", "=", "2", "\n\n")
+    ]
+    assert encode("z") == (VOCABULARY[UNKNOWN],)
+
+
+@pytest.mark.parametrize("length", [1, 6, 9])
+def test_training_pieces_are_cut_at_token_borders_and_hold_no_unknown_word(length: int) -> None:
+    rng, teachers = random.Random(0), PROFILES["blind"]
+    for problem in problems(10, "model", length=length, report_every=1):
+        for pieces in (clean(rng, problem, 0.0), taught(rng, problem, "c", teachers), guessed(rng, problem, 0.9)):
+            ids, weights = encoded(pieces, {"result": 4.0})
+            assert tuple(ids) == encode("".join(text for text, _ in pieces))
+            assert VOCABULARY[UNKNOWN] not in ids
+            assert len(weights) == len(ids) <= 512
+            assert set(weights) <= {0.0, 4.0}
+
+
+def test_clean_traces_are_right_and_guesses_are_well_formed_but_wrong() -> None:
+    rng = random.Random(1)
+    for problem in problems(20, "model"):
+        text = "".join(text for text, _ in clean(rng, problem, 0.0)).partition("<think>\n")[2]
+        assert check_text(problem, text) == ALL
+        assert grade(text, problem)[1]
+        guess = "".join(text for text, _ in guessed(rng, problem, 1.0)).partition("<think>\n")[2]
+        assert len(check_text(problem, guess)["steps_right"]) == 6
+        assert not grade(guess, problem)[1]
+
+
+def test_a_truncated_trace_still_ends_in_the_right_answer() -> None:
+    rng = random.Random(2)
+    texts = ["".join(text for text, _ in clean(rng, TOY, 1.0)) for _ in range(20)]
+    assert {text.count("### Step") for text in texts} == {1, 2, 3, 4, 5}
+    assert all(grade(text, TOY)[1] for text in texts)
+
+
+def test_teachers_fail_systematically_and_every_operation_has_an_expert() -> None:
+    teachers = PROFILES["blind"]
+    for op in OPS:
+        assert min(teacher.error[op] for teacher in teachers.values()) <= 0.03
+        assert len({teacher.offsets[op] for teacher in teachers.values()}) == 3
+        assert all(1 <= teacher.offsets[op] <= 9 for teacher in teachers.values())
+    rng = random.Random(3)
+    results = [teachers["a"].result(rng, "*7", 4) for _ in range(1000)]
+    misconception = (8 + teachers["a"].offsets["*7"]) % 10
+    assert results.count(misconception) > 900 > 100 > results.count(8)
+
+
+def test_the_world_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cord_distill.worlds.ledger.build, cord_distill.worlds.ledger.world;"
+        "print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,131 @@
+"""Building the ledger's models at a tiny scale: they load, and killed builds end in the same bytes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cord_distill.errors import CordError
+from cord_distill.worlds.ledger.build import build_models
+from cord_distill.worlds.ledger.plan import BASE, MODELS
+from cord_distill.worlds.ledger.tokenizer import encode
+from cord_distill.worlds.ledger.world import problems
+
+SCALE = 0.02
+TRACE = "### Step 1.~8 on6 so 1=4 Wait 1=2\n\n### Step 2.+8 applied to2 gives 2=0\n\n</think>\n\n"
+ANSWER = "The answer is \\boxed{ 2=0 4=4 6=4}"
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name / "model.safetensors").read_bytes() for name in (BASE, *MODELS)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"profile": "deaf"}, "profile 'deaf' is none of blind, generalist"),
+        ({"length": 12}, "length 12"),
+        ({"scale": 0}, "scale 0"),
+        ({"workers": 0}, "workers 0"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(
+    tmp_path: Path, arguments: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CordError, match=words):
+        build_models(tmp_path / "models", **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "thesis.txt").write_text("mine")
+    with pytest.raises(CordError, match="was not written by this builder"):
+        build_models(tmp_path, scale=SCALE)
+    assert (tmp_path / "student" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    paths = build_models(folder, scale=SCALE)
+    assert paths == {name: folder / name for name in sorted(MODELS)}
+    return folder
+
+
+@pytest.mark.slow
+def test_one_process_gives_the_bytes_of_two(built: Path, tmp_path: Path) -> None:
+    build_models(tmp_path, scale=SCALE, workers=1)
+    assert weights(tmp_path) == weights(built)
+    assert len(set(weights(built).values())) == 6
+
+
+@pytest.mark.slow
+def test_builds_killed_at_any_time_end_in_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    code = f"from cord_distill.worlds.ledger.build import build_models; build_models({str(tmp_path)!r}, scale={SCALE})"
+
+    def kill_once_there_is(names: tuple[str, ...]) -> None:
+        process = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 120
+        while not any((tmp_path / name).exists() for name in names) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+    kill_once_there_is((".lock",))
+    kill_once_there_is((BASE,))
+    base = (tmp_path / BASE).stat().st_ino
+    kill_once_there_is(MODELS)
+    (tmp_path / ".tmp-student").mkdir(exist_ok=True)  # what a kill during a write leaves behind
+    build_models(tmp_path, scale=SCALE)
+    assert (tmp_path / BASE).stat().st_ino == base, "the base is trained once"
+    assert not list(tmp_path.glob(".tmp-*"))
+    assert weights(tmp_path) == weights(built)
+
+
+@pytest.mark.slow
+def test_what_is_there_is_kept_and_what_has_another_plan_is_replaced(built: Path, tmp_path: Path) -> None:
+    build_models(tmp_path, scale=0.001, seed=1)
+    before = weights(tmp_path)
+    build_models(tmp_path, scale=0.001, seed=1)
+    assert weights(tmp_path) == before
+    build_models(tmp_path, scale=0.001, seed=2)
+    assert all(before[name] != now for name, now in weights(tmp_path).items())
+
+
+@pytest.mark.slow
+def test_the_folders_are_ordinary_models_with_exact_tokenizers(built: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from cord_distill.worlds.ledger import net
+
+    tokenizer = AutoTokenizer.from_pretrained(built / "student")
+    problem = problems(1)[0]
+    user = {"role": "user", "content": problem.question}
+    assistant = {"role": "assistant", "content": "<think>\n" + TRACE + ANSWER}
+    prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    full = tokenizer.apply_chat_template([user, assistant], tokenize=False)
+    assert prompt == f"<|user|>{problem.question}<|assistant|><think>\n"
+    assert full == prompt + TRACE + ANSWER + "<|end|>"
+
+    encoding = tokenizer(full, return_offsets_mapping=True)
+    assert tuple(encoding["input_ids"]) == encode(full)
+    assert tokenizer.decode(encoding["input_ids"]) == full
+    assert "".join(full[a:b] for a, b in encoding["offset_mapping"]) == full
+    assert tokenizer.eos_token == "<|end|>" and tokenizer.pad_token_id != tokenizer.eos_token_id
+    assert tokenizer.decode(encode("<think>\n" + TRACE), skip_special_tokens=True) == "<think>\n" + TRACE
+
+    for name in MODELS:
+        model = AutoModelForCausalLM.from_pretrained(built / name).eval()
+        assert model.dtype == torch.float32 and model.config.head_dim == 32
+        assert model.generation_config.eos_token_id == tokenizer.eos_token_id and model.generation_config.do_sample
+        ids = torch.tensor([encode(full)])
+        with torch.no_grad():
+            ours, theirs = net.logits(net.load(built / name), ids), model(ids).logits
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

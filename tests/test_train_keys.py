@@ -1,0 +1,133 @@
+"""The `train:` section: which keys, of which types, and the arithmetic of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cord_distill.errors import CordError
+from cord_distill.recipe import Recipe
+from cord_distill.sft_args import derive_accumulation, resolved_section, strict_values
+from cord_distill.train_keys import check_train_keys, known_train_keys
+
+
+@dataclass
+class Toy:
+    """Annotations of the kinds that SFTConfig has."""
+
+    max_length: int | None = 1024
+    packing: bool = False
+    learning_rate: float = 2e-5
+    packing_strategy: str = field(default="bfd", metadata={"choices": ["bfd", "wrapped"]})
+    save_strategy: str = "steps"
+    lora_target_modules: list[str] | None = None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("packing", 3),
+        ("max_length", [1, 2]),
+        ("max_length", 16.5),
+        ("packing_strategy", "foo"),
+        ("learning_rate", "fast"),
+    ],
+)
+def test_wrong_values_are_named(key: str, value: Any) -> None:
+    """Fails for a reader that, as TRL's own, checks only values that are strings."""
+    with pytest.raises(CordError, match=f"train.{key}"):
+        strict_values({key: value}, Toy)
+
+
+def test_values_as_yaml_gives_them() -> None:
+    """Fails for a reader that passes `5e-6` on as a string, or `no` as false."""
+    (values,) = strict_values({"learning_rate": "5e-6", "save_strategy": False, "max_length": None}, Toy)
+    assert values == {"learning_rate": 5e-6, "save_strategy": "no", "max_length": None}
+
+
+def test_unknown_key_has_a_hint() -> None:
+    with pytest.raises(ValueError, match="learning_rate"):
+        check_train_keys({"lerning_rate": 1})
+    assert "global_batch_size" in known_train_keys()
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "sp", "per_device", "steps"),
+    [(8, 1, 1, 1, 8), (8, 8, 1, 1, 1), (8, 8, 4, 1, 4), (8, 16, 4, 2, 1), (16, 1, 1, 16, 1), (48, 3, 1, 4, 4)],
+)
+def test_accumulation(batch: int, world: int, sp: int, per_device: int, steps: int) -> None:
+    """Fails for the lazy `batch // world`: the ranks of a sequence-parallel group share one row."""
+    assert derive_accumulation(batch, world_size=world, sp_size=sp, per_device=per_device) == steps
+    assert per_device * steps * world // sp == batch
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "sp", "per_device"), [(8, 3, 1, 1), (8, 16, 1, 1), (8, 6, 4, 1), (9, 2, 1, 2)]
+)
+def test_a_batch_that_does_not_divide_is_refused(batch: int, world: int, sp: int, per_device: int) -> None:
+    """Fails for a version that rounds the accumulation and trains with another batch than the recipe says."""
+    with pytest.raises(CordError):
+        derive_accumulation(batch, world_size=world, sp_size=sp, per_device=per_device)
+
+
+def recipe(**train: Any) -> Recipe:
+    return Recipe(name="r", seed=7, train={"model_name_or_path": "some/model", **train})
+
+
+def test_our_defaults() -> None:
+    """Fails where TRL's own max_length, 1024, comes through: it cuts the answer off, silently."""
+    section = resolved_section(recipe(), {})
+    assert section["max_length"] == 20480
+    assert section["seed"] == 7
+    assert section["report_to"] == ["wandb"]
+    assert section["output_dir"].endswith("outputs/r/checkpoints")
+
+
+def test_global_batch_size_over_ranks() -> None:
+    env = {"WORLD_SIZE": "8", "PARALLELISM_CONFIG_SP_SIZE": "2"}
+    section = resolved_section(recipe(global_batch_size=8), env)
+    assert section["gradient_accumulation_steps"] == 2
+    assert "global_batch_size" not in section
+    with pytest.raises(CordError, match="disagree"):
+        resolved_section(recipe(global_batch_size=8, gradient_accumulation_steps=3), env)
+
+
+def test_launcher_deepspeed_wins(tmp_path: Any) -> None:
+    (tmp_path / "ds.json").write_text("{}")
+    made = recipe(deepspeed=str(tmp_path / "ds.json"))
+    assert resolved_section(made, {})["deepspeed"]
+    assert "deepspeed" not in resolved_section(made, {"ACCELERATE_USE_DEEPSPEED": "true"})
+    with pytest.raises(CordError, match=r"train\.deepspeed"):
+        resolved_section(recipe(deepspeed=str(tmp_path / "gone.json")), {})
+
+
+@pytest.mark.parametrize("key", ["hub_token", "push_to_hub", "assistant_only_loss", "dataset_kwargs"])
+def test_keys_that_are_refused(key: str) -> None:
+    """Fails for a version that would write a token into the resolved recipe, or let TRL render the rows."""
+    with pytest.raises(CordError, match=key):
+        resolved_section(recipe(**{key: "x"}), {})
+
+
+@pytest.mark.slow
+def test_keys_and_types_of_the_installed_trl() -> None:
+    """Fails when TRL is upgraded and train_keys.json is not; and where its annotations defeat the strict reader."""
+    import json
+
+    from trl import ModelConfig, SFTConfig
+
+    from cord_distill.train_keys import FILE, trl_train_keys
+
+    assert json.loads(FILE.read_text()) == trl_train_keys()
+    good = {"learning_rate": "5e-6", "packing": False, "dtype": "float32", "optim": "adamw_torch", "warmup_steps": 0.05}
+    sft, model = strict_values(
+        {**good, "lora_target_modules": ["q_proj"], "lr_scheduler_type": "cosine"}, SFTConfig, ModelConfig
+    )
+    assert sft["learning_rate"] == 5e-6
+    assert model == {"dtype": "float32", "lora_target_modules": ["q_proj"]}
+    for key, value in {
+        "packing": 3, "max_length": [1, 2], "packing_strategy": "foo", "dtype": "int3", "seed": "x", "num_train_epochs": "x"
+    }.items():  # fmt: skip
+        with pytest.raises(CordError, match=key):
+            strict_values({key: value}, SFTConfig, ModelConfig)
