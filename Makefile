@@ -32,8 +32,7 @@ test-gpu: install
 	@$(PYTEST) -m gpu
 
 lint: install
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/mypy
+	@$(VENV)/bin/ruff check --output-format concise .; ruff=$$?; $(VENV)/bin/mypy && exit $$ruff
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -131,8 +131,8 @@ def refuse_other_world(found: Training, world_size: int, zero_stage: int) -> Non
     before = found.written or {}
     if before.get("zero_stage") != zero_stage:
         raise CordError(
-            f"the checkpoints were written under ZeRO stage {before.get('zero_stage')} and this run has {zero_stage} (0 = "
-            "no DeepSpeed): use the same, or add train.resume_from_checkpoint=false to begin anew"
+            f"the checkpoints were written under ZeRO stage {before.get('zero_stage')} and this run has {zero_stage} "
+            "(0 = no DeepSpeed): use the same, or add train.resume_from_checkpoint=false to begin anew"
         )
     if zero_stage and before.get("world_size") != world_size:
         raise CordError(

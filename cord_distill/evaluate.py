@@ -170,11 +170,11 @@ def _is_done(job: Job) -> bool:
 
 
 def _evaluate(job: Job, recipe: Recipe, loaded: Sequence[Loaded], foreign: Sequence[Any]) -> dict[str, Any]:
+    from cord_distill.evaluation.answering import Answers, start_engine
     from cord_distill.evaluation.quiet import quiet
 
     begun = time.monotonic()
     with quiet():
-        from cord_distill.evaluation.answering import Answers, start_engine
         from cord_distill.evaluation.lighteval_backend import run_pipeline
     from cord_distill.prompts.render import load_renderer
 

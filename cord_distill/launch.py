@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cord_distill.engines.quiet import PRIVATE
 from cord_distill.errors import CordError
 from cord_distill.paths import bundled
 from cord_distill.recipe import Recipe
@@ -34,9 +35,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
     wandb = recipe.track.wandb
     folder = RunFolder.of(recipe)
     env = {
-        "ACCELERATE_DISABLE_RICH": "1",
-        "DO_NOT_TRACK": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
+        **PRIVATE,
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_CONSOLE": "off",
         "WANDB_DIR": str(folder.wandb),

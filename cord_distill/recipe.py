@@ -106,7 +106,7 @@ class Problems(Section):
     """Where questions and known answers come from: a local JSONL `path`, a hub `dataset`, or a `builder` plug-in.
 
     question, answer, id, context name columns (id: null numbers the rows). builder is called as `builder(**args)` and
-    yields `Problem`s. grader: `math`, `exact`, or a plug-in `grade(text, problem) -> (prediction | None, bool)`.
+    yields `Problem`s. grader: `math`, `integer`, `exact`, or a plug-in `grade(text, problem) -> (prediction | None, bool)`.
     process_check: a plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools.
     """
 
@@ -129,7 +129,7 @@ class Problems(Section):
         given = [key for key in ("builder", "path", "dataset") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given: keep one source of problems")
-        if self.grader not in ("math", "exact"):
+        if self.grader not in ("math", "integer", "exact"):
             _module_function(self.grader)
         return self
 

@@ -19,7 +19,7 @@ from cord_distill.train_keys import OURS
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
 # save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
-# disable_tqdm: theirs hides the bar when the log level is `error`. ddp_find_unused_parameters: a language model has none.
+# disable_tqdm: theirs hides the bar when the log level is `error`. ddp_find_unused_parameters: there are none to find.
 DEFAULTS: dict[str, Any] = {
     "max_length": 20480,
     "per_device_train_batch_size": 1,

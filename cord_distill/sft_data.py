@@ -127,11 +127,12 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
         raise CordError(
             f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop"
         )
-    stray = control_ids(renderer) & set(ids[start:-1])
-    if stray or (renderer.decode(ids[:start]).count(THINK_OPEN.strip()) > 1 and THINK_OPEN.strip() in one.question):
+    tag = THINK_OPEN.strip()
+    if control_ids(renderer) & set(ids[start:-1]) or tag in one.question:
         return "a special token of the student stands in the text"
     prompt = renderer.decode(ids[:start])
-    if prompt.count(THINK_OPEN.strip()) != 1 or not prompt.endswith(THINK_OPEN):
+    # After the question only: Phi-4's own system prompt speaks of <think>.
+    if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
     bos = renderer.tokenizer.bos_token_id
     if bos is not None and bos != renderer.tokenizer.eos_token_id and ids.count(bos) > 1:

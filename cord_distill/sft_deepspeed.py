@@ -15,8 +15,8 @@ from cord_distill.errors import CordError
 def prepare(cuda: bool) -> None:
     """To be called before TRL is imported, when the recipe or the launcher brings DeepSpeed.
 
-    Without a GPU its shared-memory op is not compiled (90 CPU seconds and a compiler, for inference only). Without torchrun: a group of one process, since DeepSpeed would look
-    for MPI.
+    Without a GPU its shared-memory op is not compiled (90 CPU seconds and a compiler, for inference only). Without
+    torchrun: a group of one process, since DeepSpeed would look for MPI.
     """
     if "RANK" not in os.environ:
         os.environ.update(
@@ -56,12 +56,11 @@ def launcher_brings_it() -> bool:
 
 def declared_stage(section: dict[str, Any]) -> int:
     """ZeRO stage that the launcher, or else the recipe's DeepSpeed file, asks for; 0 = none. Loads no DeepSpeed."""
+    file = str(section.get("deepspeed") or "none")
     if launcher_brings_it():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
-        if file == "none":
-            return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
-    elif not (file := section.get("deepspeed")):
-        return 0
+    if file == "none":
+        return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)) if launcher_brings_it() else 0
     try:
         return int(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
     except (OSError, ValueError, KeyError, TypeError):

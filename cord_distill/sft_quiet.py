@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import warnings
@@ -17,6 +19,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|accelerate|deepspeed|transformers|trl)\b")
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints that W&B is offline
+        import transformers.integrations.integration_utils  # noqa: F401
     from transformers.utils import logging as transformers_logging
 
     # Its bars are for loading and writing shards of weights; ours is for the steps.

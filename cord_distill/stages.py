@@ -151,7 +151,14 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
 
     def fingerprint() -> str:
         models = recipe.models.model_dump(mode="json") if recipe.models else None
-        return recipe_hash({"train": recipe.train, "models": models, "data": content(run.dataset / "train.jsonl")})
+        read = {
+            "train": recipe.train,
+            "seed": recipe.seed,
+            "max_tokens": recipe.data.filters.max_tokens,
+            "models": models,
+            "data": content(run.dataset / "train.jsonl"),
+        }
+        return recipe_hash(read)
 
     def command() -> tuple[list[str], dict[str, str]]:
         picked = [f"variant={recipe.variant}"] if recipe.variant else []

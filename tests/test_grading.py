@@ -24,8 +24,8 @@ from cord_distill.types import Problem
 
 # Rows of the development set whose label we hold for wrong, and why. The grader is not bent to them.
 DISPUTED = {
-    "thinking-machines-lab/tinker-cookbook/grade_answer/139#395": "1/2 and 2/4 are the same number; the row asks for reduced form",
-    "huggingface/Math-Verify/test_string_extraction/28#249": "1 - 1/e and 1 + 1/e are different numbers; the row says equal",
+    "thinking-machines-lab/tinker-cookbook/grade_answer/139#395": "1/2 is 2/4; the row wants the reduced form",
+    "huggingface/Math-Verify/test_string_extraction/28#249": "says that 1 - 1/e equals 1 + 1/e",
 }
 
 
@@ -108,56 +108,118 @@ def test_an_answer_is_never_less_than_itself(text: str) -> None:
     assert same_math(text, "12345678901") == same_math("12345678901", text)
 
 
-@pytest.mark.parametrize(
-    ("gold", "prediction"),
-    [
-        ("073", "73"), ("73", "$073$"), ("204", "\\text{204}"), ("90", "90^\\circ"), ("12", "m + n = 12"), ("1000", "1,000"),
-    ],
-)  # fmt: skip
+# One pair per line: gold ~ prediction.
+SAME_INTEGERS = r"""
+    073 ~ 73
+    73 ~ $073$
+    204 ~ \text{204}
+    90 ~ 90^\circ
+    12 ~ m + n = 12
+    1000 ~ 1,000
+"""
+OTHER_INTEGERS = r"""
+    10 ~ 1000
+    1 ~ 100
+    204 ~ \frac{408}{2}
+    7 ~ 7.5
+    7 ~ -7
+    7 ~ seven
+    12 ~ 1,2
+"""
+SAME = r"""
+    \frac{1}{2} ~ 0.5
+    \frac12 ~ 1/2
+    918\frac{1}{2} ~ 918.5
+    10080 ~ 10,\!080
+    1234 ~ 1\,234
+    \left( 3, \frac{\pi}{2} \right) ~ (3,\pi/2)
+    (-\infty,-8)\cup (8,\infty) ~ (8,\infty)\cup(-\infty,-8)
+    (2,12) \cup (12,102) ~ ( 2,12)\cup( 12,102)
+    3 \pm 2\sqrt{2} ~ 3-2\sqrt{2}, 3+2\sqrt{2}
+    \{1,2\} ~ 2, 1
+    y = x^2+2x+1 ~ (x+1)^2
+    x<2 ~ 2>x
+    2x+4y-3=0 ~ y = -\frac12 x + \frac34
+    \text{Evelyn} ~ Evelyn
+    \text{(C)} ~ C
+    10 ~ 10\text{ cm}
+    \sqrt{3}-1 ~ -1 + sqrt(3)
+    96-10\sqrt{21} ~ \frac{6\sqrt{1789-240\sqrt{21}}+8\sqrt{1236-240\sqrt{21}}}{5}
+    28\% ~ 0.28
+    28\% ~ 28
+    0.335 ~ 33.5pct
+    \frac13 ~ 0.333333
+    90^\circ ~ 90
+    -2 \le x \le 7 ~ [-2,7]
+    \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} ~ \begin{bmatrix}1&2\\3&4\end{bmatrix}
+    3^{2025} ~ 3^{2025}
+    1/2004! ~ \frac{1}{2004!}
+    7:32 ~ S_1:S_2=7:32
+    a_3 = 2, a_{37} = 19 ~ a_{37}=19, a_3=2
+"""
+OTHER = r"""
+    10 ~ 1000
+    100 ~ 1
+    20 ~ 2000
+    2\% ~ 200
+    1,2 ~ 12
+    4,8 ~ 48
+    102018 ~ 102019
+    100000000000 ~ 99999999999
+    0.0000001 ~ 0.0000002
+    \frac13 ~ 0.33
+    \pi ~ 3.14
+    (2,\infty) ~ [2,\infty)
+    1 ~ -[0,1)
+    1,2,3 ~ 1
+    10 ~ 10, 20
+    (1,2) ~ (2,1)
+    \{1,3\} ~ (3,1)
+    (12,102) ~ 12102
+    n=2, 3, 4 ~ n=1, 2, 3
+    19, 46, 82 ~ 21, 36, 82
+    (0,1) ~ (0,1.5)
+    x>5 ~ x<5
+    7 = 11a+c ~ 11a+c
+    a+3z=0 ~ 0
+    204_5 ~ 1204_5
+    5\text{ hours} ~ 5\text{ minutes}
+    12\text{ a.m.} ~ 12\text{ p.m.}
+    5m ~ 5
+    A ~ A, B
+    \text{(A)} ~ \text{(B)}
+    \text{even} ~ \text{odd}
+    \text{listen} ~ \text{silent}
+    3^{2025} ~ 2^{2025}
+    x^2 ~ x^3
+    F_n = \sum_{k=0}^{n} F_k ~ F_n = \sum_{k=0}^{n-1} F_k
+    \begin{pmatrix} -7 \\ 16 \end{pmatrix} ~ 9
+    2 ~ \frac{1+\sqrt5}{2}
+"""
+
+
+def pairs(table: str) -> list[tuple[str, ...]]:
+    return [tuple(part.strip() for part in line.split("~")) for line in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("gold", "prediction"), pairs(SAME_INTEGERS))
 def test_integers_equal(gold: str, prediction: str) -> None:
     assert same_integer(gold, prediction)
 
 
-@pytest.mark.parametrize(
-    ("gold", "prediction"),
-    [("10", "1000"), ("1", "100"), ("204", "\\frac{408}{2}"), ("7", "7.5"), ("7", "-7"), ("7", "seven"), ("12", "1,2"), ("12", "")],
-)
+@pytest.mark.parametrize(("gold", "prediction"), [*pairs(OTHER_INTEGERS), ("7", "")])
 def test_integers_differ(gold: str, prediction: str) -> None:
     assert not same_integer(gold, prediction)
 
 
-@pytest.mark.parametrize(
-    ("gold", "prediction"),
-    [
-        ("\\frac{1}{2}", "0.5"), ("\\frac12", "1/2"), ("918\\frac{1}{2}", "918.5"), ("10080", "10,\\!080"), ("1234", "1\\,234"),
-        ("\\left( 3, \\frac{\\pi}{2} \\right)", "(3,\\pi/2)"), ("(-\\infty,-8)\\cup (8,\\infty)", "(8,\\infty)\\cup(-\\infty,-8)"),
-        ("3 \\pm 2\\sqrt{2}", "3-2\\sqrt{2}, 3+2\\sqrt{2}"), ("\\{1,2\\}", "2, 1"), ("y = x^2+2x+1", "(x+1)^2"), ("x<2", "2>x"),
-        ("2x+4y-3=0", "y = -\\frac12 x + \\frac34"), ("\\text{Evelyn}", "Evelyn"), ("\\text{(C)}", "C"), ("10", "10\\text{ cm}"),
-        ("\\sqrt{3}-1", "-1 + sqrt(3)"), ("96-10\\sqrt{21}", "\\frac{6\\sqrt{1789-240\\sqrt{21}}+8\\sqrt{1236-240\\sqrt{21}}}{5}"),
-        ("28\\%", "0.28"), ("28\\%", "28"), ("\\frac13", "0.333333"), ("90^\\circ", "90"), ("-2 \\le x \\le 7", "[-2,7]"),
-        ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}"), ("3^{2025}", "3^{2025}"),
-        ("1/2004!", "\\frac{1}{2004!}"), ("7:32", "S_1:S_2=7:32"), ("a_3 = 2, a_{37} = 19", "a_{37}=19, a_3=2"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("gold", "prediction"), pairs(SAME))
 def test_same_answers(gold: str, prediction: str) -> None:
     assert same_math(gold, prediction)
 
 
-@pytest.mark.parametrize(
-    ("gold", "prediction"),
-    [
-        ("10", "1000"), ("100", "1"), ("20", "2000"), ("1,2", "12"), ("4,8", "48"), ("102018", "102019"),
-        ("100000000000", "99999999999"), ("(2,\\infty)", "[2,\\infty)"), ("1,2,3", "1"), ("(1,2)", "(2,1)"), ("\\{1,3\\}", "(3,1)"),
-        ("n=2, 3, 4", "n=1, 2, 3"), ("19, 46, 82", "21, 36, 82"), ("(0,1)", "(0,1.5)"), ("\\frac13", "0.33"), ("0.0000001", "0.0000002"),
-        ("x>5", "x<5"), ("7 = 11a+c", "11a+c"), ("a+3z=0", "0"), ("204_5", "1204_5"), ("5\\text{ hours}", "5\\text{ minutes}"),
-        ("12\\text{ a.m.}", "12\\text{ p.m.}"), ("A", "A, B"), ("\\text{(A)}", "\\text{(B)}"), ("\\text{even}", "\\text{odd}"),
-        ("\\text{listen}", "\\text{silent}"), ("3^{2025}", "2^{2025}"), ("x^2", "x^3"), ("F_n = \\sum_{k=0}^{n} F_k", "F_n = \\sum_{k=0}^{n-1} F_k"),
-        ("\\begin{pmatrix} -7 \\\\ 16 \\end{pmatrix}", "9"), ("2", "\\frac{1+\\sqrt5}{2}"), ("1", "-[0,1)"), ("5m", "5"), ("2\\%", "200"),
-        ("\\pi", "3.14"), ("1", ""), ("", ""), ("10", "10, 20"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("gold", "prediction"), [*pairs(OTHER), ("1", ""), ("", "")])
 def test_different_answers(gold: str, prediction: str) -> None:
-    """100 = 1, 10 = 1000 (percent rules), 12 = 1,2 (comma removal), 102018 = 102019 (relative tolerance) are real graders' errors."""
+    """100 = 1 (percent rule), 1,2 = 12 (commas cut), 102018 = 102019 (relative tolerance): errors of graders in use."""
     assert not same_math(gold, prediction)
     assert not same_math(prediction, gold)
 
@@ -166,20 +228,14 @@ def test_a_hanging_comparison_is_killed() -> None:
     """sympy computes these powers for hours; no signal stops it inside one big multiplication."""
     worker = Worker(seconds=1.5)
     try:
-        assert worker.equivalent("1/2", "0.5")
         begun = time.perf_counter()
         assert worker.equivalent("9^{9^{9^9}}", "9^{9^{9^8}}") is False
-        assert time.perf_counter() - begun < 6
+        assert time.perf_counter() - begun < 15
         assert worker.timeouts == 1
+        # A new process answers, also after a crash.
+        worker.seconds = 30
         assert worker.equivalent("1/2", "0.5")
-    finally:
-        worker.close()
-
-
-def test_a_crashed_worker_is_started_again() -> None:
-    worker = Worker()
-    try:
-        assert worker.equivalent("1/2", "0.5")
+        assert worker._process is not None
         worker._process.kill()
         worker._process.wait()
         assert worker.equivalent("1/3", "2/6")
@@ -246,7 +302,7 @@ def test_params_of_a_row_count() -> None:
 
 
 def test_development_pairs(shared_data: Path) -> None:
-    """No false accept, at least 93 % of the equal pairs, and nothing but the disputed rows contradicts a label by accepting."""
+    """No false accept but the disputed rows, 97 % of the equal pairs (93 % were asked for), no rule names a row."""
     found = grade_file(shared_data / "answer_equivalence" / "equivalence_dev.jsonl")
     assert set(found["false_accepts"]) <= set(DISPUTED)
     assert found["equal_accepted"] / found["equal_rows"] >= 0.97
@@ -256,7 +312,8 @@ def test_development_pairs(shared_data: Path) -> None:
 
 def test_one_changed_digit_is_another_answer(shared_data: Path) -> None:
     """All 500 gold answers of MATH-500: equal to themselves however they are spelled, to nothing with another digit."""
-    golds = [json.loads(line)["answer"] for line in open(shared_data / "math500" / "math500.jsonl", encoding="utf-8")]
+    lines = (shared_data / "math500" / "math500.jsonl").read_text(encoding="utf-8").splitlines()
+    golds = [json.loads(line)["answer"] for line in lines]
     stream = random.Random(0)
     for gold in golds:
         spaced = gold.replace("\\frac", "\\dfrac").replace("(", "( ").replace(" ", "  ")
@@ -273,7 +330,7 @@ def test_recorded_traces(shared_data: Path) -> None:
     """Real traces of five models, judged end to end, against the verdicts that were recorded with them."""
     grade = load_grader("integer")
     agree = judged = 0
-    for line in open(shared_data / "traces" / "limo_multi_teacher_40x5.jsonl", encoding="utf-8"):
+    for line in (shared_data / "traces" / "limo_multi_teacher_40x5.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         _, right = grade(row["response"].removeprefix("<think>"), problem(str(row["answer"])))
         if row["repo_verdict"] in ("pass", "fail"):

@@ -120,14 +120,18 @@ def test_keys_and_types_of_the_installed_trl() -> None:
     from cord_distill.train_keys import FILE, trl_train_keys
 
     assert json.loads(FILE.read_text()) == trl_train_keys()
-    good = {"learning_rate": "5e-6", "packing": False, "dtype": "float32", "optim": "adamw_torch", "warmup_steps": 0.05}
-    sft, model = strict_values(
-        {**good, "lora_target_modules": ["q_proj"], "lr_scheduler_type": "cosine"}, SFTConfig, ModelConfig
-    )
+    good: dict[str, Any] = {"learning_rate": "5e-6", "packing": False, "dtype": "float32", "optim": "adamw_torch"}
+    good |= {"warmup_steps": 0.05, "lora_target_modules": ["q_proj"], "lr_scheduler_type": "cosine"}
+    sft, model = strict_values(good, SFTConfig, ModelConfig)
     assert sft["learning_rate"] == 5e-6
     assert model == {"dtype": "float32", "lora_target_modules": ["q_proj"]}
-    for key, value in {
-        "packing": 3, "max_length": [1, 2], "packing_strategy": "foo", "dtype": "int3", "seed": "x", "num_train_epochs": "x"
-    }.items():  # fmt: skip
+    wrong: dict[str, Any] = {
+        "packing": 3,
+        "max_length": [1, 2],
+        "packing_strategy": "foo",
+        "dtype": "int3",
+        "seed": "x",
+    }
+    for key, value in wrong.items():
         with pytest.raises(CordError, match=key):
             strict_values({key: value}, SFTConfig, ModelConfig)

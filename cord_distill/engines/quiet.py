@@ -30,6 +30,7 @@ CPU_ENGINE = {
     "TORCHDYNAMO_DISABLE": "1",
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "DS_ACCELERATOR": "cpu",
 }
 
 

@@ -9,13 +9,25 @@ from typing import Any
 
 from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
 from cord_distill.errors import CordError
-from cord_distill.evaluation.lighteval_backend import Question
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.targets import Target
 from cord_distill.progress import Progress, progress
 from cord_distill.prompts.render import Renderer
 from cord_distill.search.seeds import keyed_seed
 
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be sampled: n answers to `text`."""
+
+    suite: str
+    id: str
+    text: str
+    n: int
+
+
+# All questions of a checkpoint at once; the samples of each, in order.
+Answer = Callable[[list[Question]], Awaitable[list[list[Sample]]]]
 # Starts the engine for contexts of so many tokens.
 Start = Callable[[int], Awaitable[Engine]]
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +18,11 @@ from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
 from lighteval.tasks.lighteval_task import LightevalTask, LightevalTaskConfig
 from lighteval.tasks.requests import Doc
 
+from cord_distill.evaluation.answering import Answer, Question
 from cord_distill.evaluation.records import Record
-from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import Loaded
 from cord_distill.evaluation.tasks import SampledResponse, SuiteMetric, loaded_task
 from cord_distill.prompts.render import Renderer
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be sampled: n answers to `text`."""
-
-    suite: str
-    id: str
-    text: str
-    n: int
-
-
-# All questions of a checkpoint at once; the samples of each, in order.
-Answer = Callable[[list[Question]], Awaitable[list[list[Sample]]]]
 
 
 class EngineModel(LightevalModel):
@@ -63,7 +47,7 @@ class EngineModel(LightevalModel):
     def max_length(self) -> int:
         return self._max_length
 
-    async def greedy_until(self, docs: list[Doc]) -> list[SampledResponse]:  # type: ignore[override]
+    async def greedy_until(self, docs: list[Doc]) -> list[SampledResponse]:
         """Samples at the recipe's temperature: the name is lighteval's for every generation."""
         samples = await self._answer([_question(doc) for doc in docs])
         return [
@@ -87,7 +71,7 @@ class _MemoryTask(LightevalTask):
 
     def __init__(self, config: LightevalTaskConfig, rows: dict[str, list[dict[str, Any]]]) -> None:
         super().__init__(config)
-        self.dataset = rows  # type: ignore[assignment]
+        self.dataset = rows
 
 
 class _Pipeline(Pipeline):
@@ -96,7 +80,7 @@ class _Pipeline(Pipeline):
         super().__init__(tasks="", **kwargs)
 
     def _init_tasks_and_requests(self, tasks: str) -> None:
-        self.registry = None  # type: ignore[assignment]
+        self.registry = None
         self.tasks_dict = self._given
         missing = {name: task for name, task in self._given.items() if task.dataset is None}
         LightevalTask.load_datasets(missing)

@@ -13,9 +13,12 @@ from functools import lru_cache
 from cord_distill.errors import CordError
 from cord_distill.grading.extract import after_thought, answer_of
 from cord_distill.grading.latex import spelled, squeezed, written
+from cord_distill.grading.pairs import grade_file
 from cord_distill.grading.worker import shared_worker
 from cord_distill.plugins import load_plugin
 from cord_distill.types import Problem
+
+__all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader"]
 
 GRADER_VERSION = 1
 Grader = Callable[[str, Problem], tuple[str | None, bool]]
@@ -31,7 +34,7 @@ def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "probl
     """
     if ":" in name:
         return load_plugin(name, key)
-    rules = {"math": same_math, "integer": same_integer, "exact": same_text}
+    rules: dict[str, Callable[[str, str], bool]] = {"math": same_math, "integer": same_integer, "exact": same_text}
     if name not in rules:
         raise CordError(f"{key}: {name!r} is no grader; use math, integer, exact or package.module:function")
     same = rules[name]

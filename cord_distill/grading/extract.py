@@ -24,12 +24,27 @@ MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 SENTENCE_END = re.compile(r"[.。;](?=\s|$)|\n|。|\bI hope\b|</?[a-z|]")
 NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.\\^])-?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)"
-    r"(?:/-?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?"
+    r"(?:/-?\d+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?"
 )
 PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
-MATH_WORDS = {"sqrt", "sin", "cos", "tan", "log", "ln", "exp", "pi", "percent", "pct", "or", "and", "infty"}
+MATH_WORDS = {
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "ln",
+    "exp",
+    "pi",
+    "percent",
+    "percentage",
+    "pct",
+    "or",
+    "and",
+    "infty",
+}
 WINDOW = 400
 LONGEST_BARE = 100
 

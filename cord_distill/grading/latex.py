@@ -25,7 +25,8 @@ SAME = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge",
     "neq": "ne", "lt": "<", "gt": ">", "cdot": "*", "times": "*", "ast": "*", "div": "/", "lbrace": r"\{",
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "simeq": "approx", "phi": "varphi",
-    "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ", "operatorname*": "operatorname",
+    "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ",
+    "varnothing": "emptyset", "operatorname*": "operatorname",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
@@ -36,7 +37,7 @@ ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
 UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
-PERCENT = re.compile(r"(?:\\?%|\bpercent(?:age)?|\bpct)\s*$")
+PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent(?:age)?|pct))\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ def written(text: str) -> Written:
     percent = bool(PERCENT.search(core))
     if percent:
         core = PERCENT.sub("", core).strip()
-    unit = ""
-    trailing = re.search(r"‹([^‹›]*)›$", core)
+    unit = power = ""
+    trailing = re.search(r"‹([^‹›]*)›(?:\^\{?(\d)\}?)?$", core)
     if trailing and re.search(r"\d", core[: trailing.start()]) and not JOIN_WORDS.match(trailing.group(1)):
         unit, core = trailing.group(1), core[: trailing.start()].strip()
+        power = trailing.group(2) or ""
     elif "‹" not in core and (match := UNIT.fullmatch(core)) and not re.search(r"\b(and|or)\b", match["unit"]):
         unit, core = match["unit"], match["core"].strip()
     if core.endswith((r"^\circ", r"^{\circ}")):
@@ -67,7 +69,7 @@ def written(text: str) -> Written:
     core = re.sub(r"‹([^‹›]*)›", lambda m: f" {m[1].strip()} " if JOIN_WORDS.match(m[1]) else m[1], core)
     core = re.sub(r"\s+", " ", core).strip()
     name = re.sub(r"[^a-z]", "", unit.lower()).removesuffix("s")
-    return Written(core, "deg" if name == "degree" else name, percent)
+    return Written(core, "deg" if name == "degree" else name + power, percent)
 
 
 def spelled(text: str) -> str:

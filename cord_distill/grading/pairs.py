@@ -21,7 +21,8 @@ def grade_file(path: str | Path, json_out: str | Path | None = None) -> dict[str
 
     params: `strict`, `precision`, `allow_set_relation_comp` as math-verify names them; others do not change a verdict.
     json_out: one {"id", "accepted"} per row. Returns {"rows", "accepted"} and, where rows have `equal`, {"labelled",
-    "agree", "equal_rows", "equal_accepted", "false_accepts": [ids], "missed": [ids]}. Raises CordError on a bad row.
+    "agree", "equal_rows", "equal_accepted", "false_accepts": [ids], "missed": [ids]}, and prints it. Raises CordError
+    on a bad row.
     """
     rows = list(_rows(Path(path)))
     verdicts = [accepts(row["gold"], row["prediction"], row.get("params")) for row in rows]
@@ -39,7 +40,18 @@ def grade_file(path: str | Path, json_out: str | Path | None = None) -> dict[str
             "false_accepts": [row["id"] for row, v in labelled if v and not row["equal"]],
             "missed": [row["id"] for row, v in labelled if row["equal"] and not v],
         }
+    print(_said(summary))
     return summary
+
+
+def _said(summary: dict[str, Any]) -> str:
+    lines = [f"{summary['accepted']} of {summary['rows']} rows accepted"]
+    if "labelled" in summary:
+        lines.append(f"agreement with `equal`: {summary['agree']} of {summary['labelled']} rows")
+        lines.append(f"equal rows accepted: {summary['equal_accepted']} of {summary['equal_rows']}")
+        lines += [f"false accept: {id}" for id in summary["false_accepts"]]
+        lines += [f"missed: {id}" for id in summary["missed"]]
+    return "\n".join(lines)
 
 
 def accepts(gold: Any, prediction: Any, params: dict[str, Any] | None = None) -> bool:

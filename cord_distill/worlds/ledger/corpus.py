@@ -51,9 +51,9 @@ def _errors(rest: float, *groups: tuple[float, str]) -> dict[str, float]:
 # A is an expert for + and -, B for * and ~, C for nothing, but it is mostly right. What C cannot do at all, one of A
 # and B is sure of, and the other gets it about half the time: where scores are flat, a beam survives only if right
 # steps are not too rare.
-_A = Teacher(_errors(0.85, (0.03, "+ -"), (0.97, "*7 ~9"), (0.45, "*3 ~8")), _offsets(0))
-_B = Teacher(_errors(0.85, (0.03, "* ~"), (0.97, "-7 +8"), (0.45, "+5 -6")), _offsets(3))
-_C = Teacher(_errors(0.35, (0.97, "+5 -6 *3 ~8")), _offsets(6), slip=0.03, corrects=0.3)
+_A = Teacher(_errors(0.95, (0.03, "+ -"), (0.97, "*7 ~9"), (0.52, "*3 ~8")), _offsets(0))
+_B = Teacher(_errors(0.95, (0.03, "* ~"), (0.97, "-7 +8"), (0.52, "+5 -6")), _offsets(3))
+_C = Teacher(_errors(0.4, (0.97, "+5 -6 *3 ~8")), _offsets(6), slip=0.03, corrects=0.3)
 _C_OPEN = Teacher(_errors(0.35), _offsets(6), slip=0.03, corrects=0.3)
 # "blind": nobody can do everything. "generalist": C has no blind spot, so that C alone goes a long way.
 PROFILES: dict[str, dict[str, Teacher]] = {
@@ -96,7 +96,8 @@ def trace(
         else:
             x = apply(op, x)
         if n % every == 0:
-            answer += [(f" {n}=", "answer_label"), (str(x), "answer")]
+            reached = cut is None or n <= cut
+            answer += [(f" {n}=", "answer_label"), (str(x), "answer" if reached else "ahead")]
     pieces.append((THINK_CLOSE, "marker" if cut is None else "context"))
     return [*pieces, (f"\n\n{BOX}", "answer_label"), *answer, (f"}}{END}", "answer_label")]
 

@@ -1,0 +1,14 @@
+"""What a child of test_kill.py runs. Imported once by the fork server, so that a start costs milliseconds, not imports."""
+
+import os
+
+from transformers import AutoTokenizer  # noqa: F401
+
+import cord_distill.generate
+import cord_distill.pipelines
+from cord_distill.recipe_file import load_recipe
+
+
+def decode(recipe: str, output_dir: str) -> None:
+    os.setsid()
+    cord_distill.generate.generate([load_recipe(recipe, [f"output_dir={output_dir}"])])
