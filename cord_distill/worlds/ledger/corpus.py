@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
@@ -77,17 +78,19 @@ def trace(
     problem: Problem,
     step: Callable[[int, str, int], tuple[list[Piece], int, bool]],
     cut: int | None = None,
+    drill: random.Random | None = None,
 ) -> list[Piece]:
     """A whole chat: question, steps, answer. step(n, op, x): its pieces, its value, whether it is learned.
 
     cut: answer after so many steps ("answer now"). The answer repeats the values that the steps reached, and goes on
-    with the right ones after a cut.
+    with the right ones after a cut. drill: instead, give all values that were reached, in random order: what teaches to
+    look a value up by its label and not by its place.
     """
     ops: Sequence[str] = problem.meta["ops"]
     every: int = problem.meta["report_every"]
     pieces: list[Piece] = [(f"{USER}{problem.question}{ASSISTANT}{THINK_OPEN}", "context")]
     x: int = problem.meta["start"]
-    answer: list[Piece] = []
+    answer: list[list[Piece]] = []
     for n, op in enumerate(ops, 1):
         if cut is None or n <= cut:
             written, x, learned = step(n, op, x)
@@ -95,15 +98,18 @@ def trace(
             pieces += written if learned else [(text, "context") for text, _ in written]
         else:
             x = apply(op, x)
-        if n % every == 0:
-            reached = cut is None or n <= cut
-            answer += [(f" {n}=", "answer_label"), (str(x), "answer" if reached else "ahead")]
+        reached = cut is None or n <= cut
+        if reached if drill else n % every == 0:
+            label = (f" {n}=", "context" if drill else "answer_label")
+            answer.append([label, (str(x), "answer" if reached else "ahead")])
+    if drill:
+        drill.shuffle(answer)
     pieces.append((THINK_CLOSE, "marker" if cut is None else "context"))
-    return [*pieces, (f"\n\n{BOX}", "answer_label"), *answer, (f"}}{END}", "answer_label")]
+    return [*pieces, (f"\n\n{BOX}", "answer_label"), *chain.from_iterable(answer), (f"}}{END}", "answer_label")]
 
 
-def clean(rng: random.Random, problem: Problem, truncated: float) -> list[Piece]:
-    """A right trace in mixed styles; with chance `truncated` it stops early and answers."""
+def clean(rng: random.Random, problem: Problem, truncated: float, drill: bool = False) -> list[Piece]:
+    """A right trace in mixed styles; with chance `truncated` it stops early and answers. drill: see `trace`."""
 
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
         style, value = rng.choice("abc"), apply(op, x)
@@ -112,7 +118,7 @@ def clean(rng: random.Random, problem: Problem, truncated: float) -> list[Piece]
         return step_pieces(rng, style, n, op, x, first, value), value, True
 
     cut = rng.randrange(1, len(problem.meta["ops"])) if rng.random() < truncated else None
-    return trace(problem, step, cut)
+    return trace(problem, step, cut, rng if drill else None)
 
 
 def taught(rng: random.Random, problem: Problem, own: str, teachers: Mapping[str, Teacher]) -> list[Piece]:

@@ -45,7 +45,7 @@ def phases(name: str, profile: str) -> list[Phase]:
     """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`."""
     if name == BASE:
         return [
-            Phase(lambda r, p: clean(r, p, 0.5), _EVEN, 0.03, 4e-3, streams=2),
+            Phase(lambda r, p: clean(r, p, 0.3, drill=True), _EVEN, 0.03, 4e-3, streams=2),
             Phase(lambda r, p: clean(r, p, 0.5), _HARD, 0.02, 3e-3, streams=2),
         ]
     if name == "prover":
