@@ -1,4 +1,5 @@
-"""Models that a recipe builds itself (`models.builder`), cached by the hash of builder and args; and where a model is."""
+"""Models that a recipe builds itself (`models.builder`), cached by the hash of builder and args; and where a model
+is."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     recipe_command("run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report")
     recipe_command("models", _models, "build the models that the recipe builds itself")
     generate = recipe_command("generate", _generate, "decode trajectories")
-    generate.add_argument("--overwrite", action="store_true", help="set results of a changed recipe aside and start anew")
+    generate.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
     recipe_command("data", _data, "turn trajectories into the training set")
     recipe_command("train", _train, "fine-tune the student (accelerate launch train.py RECIPE)")
     recipe_command("evaluate", _evaluate, "run the evaluation suites on the recipe's models")
@@ -81,10 +81,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from cord_distill.recipe_file import load_recipe
     from cord_distill.report.table import terminal_table
     from cord_distill.run_folder import RunFolder
     from cord_distill.stages import run
-    from cord_distill.recipe_file import load_recipe
 
     summary = run(arguments.recipe, arguments.overrides)
     folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))
@@ -162,7 +162,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _grade(arguments: argparse.Namespace) -> None:
-    """Compares the columns `gold` and `prediction` of a JSONL file; prints the agreement with `equal` where it is given."""
+    """Compares the columns `gold` and `prediction` of a JSONL file; prints the agreement with `equal` where given."""
     from cord_distill.grading import grade_file
 
     grade_file(arguments.file, arguments.json)

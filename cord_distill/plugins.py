@@ -18,7 +18,9 @@ def load_plugin(spec: str, key: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and module_name.startswith(error.name):
-            raise CordError(f"{key}: {spec!r}: there is no module {error.name!r}; install it or run from its folder") from None
+            raise CordError(
+                f"{key}: {spec!r}: there is no module {error.name!r}; install it or run from its folder"
+            ) from None
         raise
     if not hasattr(module, attribute):
         raise CordError(f"{key}: {spec!r}: module {module_name} has no {attribute!r}")

@@ -1,4 +1,5 @@
-"""Reading problems: a local JSONL file, a hub data set, or a plug-in; checked row by row before anything heavy starts."""
+"""Reading problems: a local JSONL file, a hub data set, or a plug-in; checked row by row before anything heavy
+starts."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from cord_distill.types import Problem
 def load_problems(recipe: Recipe) -> list[Problem]:
     """All problems of the recipe, in their order, ids unique, the first `limit` of them.
 
-    Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor number, an
-    id that occurs twice.
+    Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
+    number, an id that occurs twice.
     """
     source = recipe.problems
     if source is None:
-        raise CordError("problems: the recipe has no such section; give problems.path, problems.dataset or problems.builder")
+        raise CordError(
+            "problems: the recipe has no such section; give problems.path, problems.dataset or problems.builder"
+        )
     if source.builder:
         problems = list(load_plugin(source.builder, "problems.builder")(**source.args))
         problems = problems[: source.limit]
@@ -70,7 +73,8 @@ def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CordError(
-            f"problems.dataset: {source.dataset!r} could not be loaded ({reason}); check the name and the network, or download it and "
+            f"problems.dataset: {source.dataset!r} could not be loaded ({reason}); check the name and the network, "
+            f"or download it and "
             "give problems.path=FILE.jsonl"
         ) from None
     for number, row in enumerate(dataset):
@@ -87,7 +91,9 @@ def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> P
 
     question, answer = column("question", source.question), column("answer", source.answer)
     if not isinstance(question, str) or not question.strip():
-        raise CordError(f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row")
+        raise CordError(
+            f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
+        )
     if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
         raise CordError(
             f"{where}: problems.answer ({source.answer!r}) is {answer!r}; the known answer must be a text or a number"
@@ -106,7 +112,8 @@ def _refuse_duplicates(problems: Iterable[Problem], name: str) -> None:
     for number, problem in enumerate(problems, start=1):
         if problem.id in seen:
             raise CordError(
-                f"{name}: problem id {problem.id!r} occurs twice (rows {seen[problem.id]} and {number}); make ids unique, or set "
+                f"{name}: problem id {problem.id!r} occurs twice (rows {seen[problem.id]} and {number}); make ids "
+                f"unique, or set "
                 "problems.id to another column"
             )
         seen[problem.id] = number

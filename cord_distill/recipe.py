@@ -106,8 +106,8 @@ class Problems(Section):
     """Where questions and known answers come from: a local JSONL `path`, a hub `dataset`, or a `builder` plug-in.
 
     question, answer, id, context name columns (id: null numbers the rows). builder is called as `builder(**args)` and
-    yields `Problem`s. grader: `math`, `integer`, `exact`, or a plug-in `grade(text, problem) -> (prediction | None, bool)`.
-    process_check: a plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools.
+    yields `Problem`s. grader: `math`, `integer`, `exact`, or a plug-in `grade(text, problem) -> (prediction | None,
+    bool)`. process_check: a plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools.
     """
 
     builder: PlugIn | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_recipe(source: str | Path, overrides: list[str] | tuple[str, ...] = (), variant: str | None = None) -> Recipe:
+def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
     """Reads, merges, checks. source: a file, or the name of a bundled recipe (`quickstart`).
 
     overrides: `key.sub=value` strings (values are YAML; paths in them are relative to the working directory), which win

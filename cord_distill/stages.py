@@ -1,4 +1,5 @@
-"""`cord run`: every stage of a recipe, each in a process of its own, each skipped when nothing that it reads has changed.
+"""`cord run`: every stage of a recipe, each in a process of its own, each skipped when nothing that it reads has
+changed.
 
 A stage's fingerprint is the hash of the recipe sections that it reads and of its input files. A stage whose
 fingerprint changed is run again; what it had made is set aside under `stale/`, never deleted. Stages are
@@ -33,7 +34,8 @@ from cord_distill.store import lock_folder, set_aside
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """key: `train/cord`, say. outputs: what proves that it is done. command: argv of a child process, or None for `call`.
+    """key: `train/cord`, say. outputs: what proves that it is done. command: argv of a child process, or None for
+    `call`.
 
     environment: of the child. group: stages of one group may run side by side.
     """
@@ -128,7 +130,9 @@ def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) 
         return recipe_hash({"inputs": inputs, "sources": sources})
 
     outputs = tuple(RunFolder.of(recipe).trajectories for recipe in recipes)
-    return Stage("generate", fingerprint, outputs, _cord("generate", path, ["--overwrite", *overrides]), group="generate")
+    return Stage(
+        "generate", fingerprint, outputs, _cord("generate", path, ["--overwrite", *overrides]), group="generate"
+    )
 
 
 def _data_stage(recipe: Recipe) -> Stage:
@@ -215,7 +219,9 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
         for stage, fingerprint, child in children:
             code = child.wait()
             if code != 0:
-                raise CordError(f"{stage.key} stopped with exit code {code}; mend what it said and run the same command again")
+                raise CordError(
+                    f"{stage.key} stopped with exit code {code}; mend what it said and run the same command again"
+                )
             log.done(stage, fingerprint, time.monotonic() - begun)
 
 
@@ -271,4 +277,3 @@ def file_stamp(path: Path) -> list[Any]:
 
 def say(line: str) -> None:
     print(f"· {line}", file=sys.stderr, flush=True)
-

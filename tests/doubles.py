@@ -1,4 +1,5 @@
-"""Engines for tests that need ids but no model: random tokens under a request's own seed, and a record of what was asked."""
+"""Engines for tests that need ids but no model: random tokens under a request's own seed, and a record of what was
+asked."""
 
 import asyncio
 import math
@@ -17,7 +18,9 @@ class RandomEngine:
     max_model_len = None
     kv_tokens = None
 
-    def __init__(self, renderer, *, name: str = "", p_marker: float = 0.06, p_close: float = 0.02, fail_on=None) -> None:
+    def __init__(
+        self, renderer, *, name: str = "", p_marker: float = 0.06, p_close: float = 0.02, fail_on=None
+    ) -> None:
         self.renderer, self.name = renderer, name
         self.p_marker, self.p_close = p_marker, p_close
         self.fail_on = fail_on

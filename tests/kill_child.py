@@ -1,4 +1,5 @@
-"""What a child of test_kill.py runs. Imported once by the fork server, so that a start costs milliseconds, not imports."""
+"""What a child of test_kill.py runs. Imported once by the fork server, so that a start costs milliseconds, not
+imports."""
 
 import os
 

@@ -72,7 +72,11 @@ def test_a_finished_beam_can_be_pushed_out_by_better_live_ones():
     first_ends = {0: Stop.THINK_END, 1: None}
 
     def answer(ask: Ask) -> Proposal:
-        return proposal(ask, 0.5 - 0.1 * ask.teacher, ends=first_ends[ask.teacher]) if ask.step == 1 else proposal(ask, 0.9)
+        return (
+            proposal(ask, 0.5 - 0.1 * ask.teacher, ends=first_ends[ask.teacher])
+            if ask.step == 1
+            else proposal(ask, 0.9)
+        )
 
     play(search, answer)
     assert search.best.stop is Stop.THINK_END and search.best.score == 0.5
@@ -169,6 +173,7 @@ def test_early_start_asks_before_the_stragglers_are_in():
 
 def test_the_search_loads_no_engine():
     heavy = "torch vllm transformers trl datasets"
-    code = f"import sys, cord_distill.search.beam, cord_distill.model; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    loaded = f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    code = f"import sys, cord_distill.search.beam, cord_distill.model; {loaded}"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -1,4 +1,5 @@
-"""Whole decoding runs on the scripted engine: the same bytes however the work was cut up, and errors before any work."""
+"""Whole decoding runs on the scripted engine: the same bytes however the work was cut up, and errors before any
+work."""
 
 import json
 import random
@@ -45,7 +46,11 @@ def test_rows_are_complete_valid_and_in_problem_order(recipe_path):
     for row in rows:
         validate_row(row)
         trajectory = Trajectory.from_row(row)
-        assert trajectory.to_row() == {**row, "steps": trajectory.to_row()["steps"], "candidates": trajectory.to_row()["candidates"]}
+        assert trajectory.to_row() == {
+            **row,
+            "steps": trajectory.to_row()["steps"],
+            "candidates": trajectory.to_row()["candidates"],
+        }
         assert trajectory.stop is Stop.THINK_END and trajectory.reasoning.endswith("</think>")
         assert trajectory.reasoning.startswith("### Step 1.") and "boxed" in trajectory.final_answer_text
         assert trajectory.score == trajectory.steps[-1].score
@@ -57,7 +62,12 @@ def test_rows_are_complete_valid_and_in_problem_order(recipe_path):
 def test_any_number_in_flight_and_early_start_give_the_same_bytes(recipe_path, tmp_path):
     """Fails one global sampling stream, ties by arrival, and rows that hold anything timed."""
     made = {
-        run(recipe_path, f"output_dir={tmp_path}/{n}{early}", f"decode.problems_in_flight={n}", f"decode.early_start={early}")
+        run(
+            recipe_path,
+            f"output_dir={tmp_path}/{n}{early}",
+            f"decode.problems_in_flight={n}",
+            f"decode.early_start={early}",
+        )
         for n in (1, 4, 64)
         for early in (True, False)
     }
@@ -102,9 +112,19 @@ def test_a_changed_recipe_is_refused_and_overwrite_sets_the_old_aside(recipe_pat
 
 def test_keys_that_change_only_speed_do_not_change_the_fingerprint(recipe_path):
     plain = decode_inputs(load_recipe(recipe_path))
-    faster = ["decode.problems_in_flight=9", "teachers.0.devices=[0,1]", "teachers.1.max_num_seqs=5", "problems.limit=2"]
+    faster = [
+        "decode.problems_in_flight=9",
+        "teachers.0.devices=[0,1]",
+        "teachers.1.max_num_seqs=5",
+        "problems.limit=2",
+    ]
     assert decode_inputs(load_recipe(recipe_path, faster)) == plain
-    for change in ("seed=1", "teachers.0.temperature=0.9", "decode.budgets.max_step_tokens=9", "meta_prover.dtype=float16"):
+    for change in (
+        "seed=1",
+        "teachers.0.temperature=0.9",
+        "decode.budgets.max_step_tokens=9",
+        "meta_prover.dtype=float16",
+    ):
         assert recipe_hash(decode_inputs(load_recipe(recipe_path, [change]))) != recipe_hash(plain), change
 
 
@@ -135,7 +155,10 @@ def test_many_failures_in_a_row_stop_the_run_with_the_journal_whole(recipe_path,
         ([{"id": "a", "question": "q", "answer": 1}, {"id": "b", "question": " ", "answer": 1}], r"row 2: .*empty"),
         ([{"id": "a", "question": "q", "answer": None}], "must be a text or a number"),
         ([{"id": "a", "question": "q", "answer": True}], "must be a text or a number"),
-        ([{"id": "a", "question": "q", "answer": 1}, {"id": "a", "question": "r", "answer": 1}], r"'a' occurs twice \(rows 1 and 2\)"),
+        (
+            [{"id": "a", "question": "q", "answer": 1}, {"id": "a", "question": "r", "answer": 1}],
+            r"'a' occurs twice \(rows 1 and 2\)",
+        ),
         ([], "holds no problems"),
     ],
 )

@@ -1,4 +1,5 @@
-"""kill -9 of the whole process group, again and again; then the run is finished and compared with an undisturbed one."""
+"""kill -9 of the whole process group, again and again; then the run is finished and compared with an undisturbed
+one."""
 
 import json
 import multiprocessing
@@ -48,7 +49,8 @@ def calls(journal) -> list[tuple]:
 
 
 def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothing(tmp_path, random_models):
-    """Fails the version that resumes from the last finished problem only, and the one that asks finished calls again."""
+    """Fails the version that resumes from the last finished problem only, and the one that asks finished calls
+    again."""
     rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(40)]
     (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     scripted = {"engine": "scripted", "script": "scripted_world:script", "engine_args": {"delay": 0.01}}
@@ -59,7 +61,10 @@ def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothi
                 "teachers": [{"model": str(random_models[n]), "name": n, **scripted} for n in ("r1", "qwq")],
                 "meta_prover": {"model": str(random_models["prover"]), **scripted},
                 "problems": {"path": "problems.jsonl", "grader": "exact"},
-                "decode": {"beam_size": 2, "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60}},
+                "decode": {
+                    "beam_size": 2,
+                    "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60},
+                },
             }
         )
     )
@@ -67,10 +72,7 @@ def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothi
     finished(recipe, undisturbed)
     size = (undisturbed / "journal.jsonl").stat().st_size
     rng = random.Random(0)
-    kills = sum(
-        killed_after_growth(recipe, disturbed, rng.randrange(size // 25))
-        for _ in range(20)
-    )
+    kills = sum(killed_after_growth(recipe, disturbed, rng.randrange(size // 25)) for _ in range(20))
     assert kills >= 15
     finished(recipe, disturbed)
     assert (disturbed / "trajectories.jsonl").read_bytes() == (undisturbed / "trajectories.jsonl").read_bytes()
@@ -88,16 +90,17 @@ def test_killed_three_times_the_vllm_run_ends_with_the_same_bytes(tmp_path, rand
                 "teachers": [{"model": str(random_models[n]), "name": n, "max_num_seqs": 16} for n in ("r1", "phi4")],
                 "meta_prover": {"same_as": "r1"},
                 "problems": {"path": "problems.jsonl", "grader": "exact"},
-                "decode": {"beam_size": 2, "budgets": {"reasoning_tokens": 120, "answer_tokens": 16, "max_step_tokens": 24}},
+                "decode": {
+                    "beam_size": 2,
+                    "budgets": {"reasoning_tokens": 120, "answer_tokens": 16, "max_step_tokens": 24},
+                },
             }
         )
     )
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     finished(recipe, undisturbed)
     size = (undisturbed / "journal.jsonl").stat().st_size
-    kills = [
-        killed_after_growth(recipe, disturbed, size * part // 10) for part in (1, 3, 2)
-    ]
+    kills = [killed_after_growth(recipe, disturbed, size * part // 10) for part in (1, 3, 2)]
     assert all(kills)
     finished(recipe, disturbed)
     assert (disturbed / "trajectories.jsonl").read_bytes() == (undisturbed / "trajectories.jsonl").read_bytes()

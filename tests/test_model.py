@@ -40,7 +40,9 @@ class Says:
         self.asked.append((list(ids), sampling))
         text, stop, matched = self.answers.pop(0)
         made = self.renderer.encode(text)
-        return Generation((*made, self.renderer.end_of_turn_id) if stop is Stop.EOS else tuple(made), text, stop, matched)
+        return Generation(
+            (*made, self.renderer.end_of_turn_id) if stop is Stop.EOS else tuple(made), text, stop, matched
+        )
 
 
 def proposed(renderer, *answers, steps=(), max_tokens=512):
@@ -51,7 +53,8 @@ def proposed(renderer, *answers, steps=(), max_tokens=512):
 
 @pytest.mark.parametrize("name", ["r1", "qwq", "phi4", "prover"])
 def test_the_prompt_is_the_template_with_one_open_think_and_one_bos(renderers, name):
-    """Fails the version that appends `<think>` to templates that write it themselves, and the one that adds a second BOS."""
+    """Fails the version that appends `<think>` to templates that write it themselves, and the one that adds a second
+    BOS."""
     renderer = renderers[name]
     ids = renderer.prompt_ids(QUESTION)
     text = renderer.decode(ids)
@@ -144,13 +147,16 @@ def test_scoring_cuts_a_closed_thought_before_its_tag(renderers):
     scored = asyncio.run(model(renderer, engine).score("Q", (step,), " </think> The final answer is {A}.", "4"))
     kind, ids, target = engine.requests[0]
     assert kind == "logprobs"
-    assert renderer.decode(ids + target) == renderer.prompt_text("Q") + "### Step 1. So 4.\n </think> The final answer is 4"
+    assert (
+        renderer.decode(ids + target)
+        == renderer.prompt_text("Q") + "### Step 1. So 4.\n </think> The final answer is 4"
+    )
     assert 0 < scored.score < 1
 
 
 texts = st.lists(
-    st.sampled_from(["$\\frac{1}{2}$", "数学", "🙂", "\n\n", "### Step 3. ", "```py\n### Step 1\n```", " x=3", "</think>", "<b>", "é"]),
-    min_size=1, max_size=8,
+    st.sampled_from(["$\\frac{1}{2}$", "数学", "🙂", "\n\n", "### Step 3. ", "```py\n### Step 1\n```", " x=3",
+    "</think>", "<b>", "é"]), min_size=1, max_size=8,
 ).map("".join)  # fmt: skip
 
 
@@ -158,15 +164,17 @@ texts = st.lists(
 @given(first=texts, second=texts)
 def test_segment_wise_ids_decode_to_exactly_the_text(renderers, first, second):
     for renderer in renderers.values():
-        steps = tuple(Step(n, "x", f"### Step {n}.{text}", (), 1, None, Stop.STEP) for n, text in enumerate((first, second), 1))
+        steps = tuple(
+            Step(n, "x", f"### Step {n}.{text}", (), 1, None, Stop.STEP) for n, text in enumerate((first, second), 1)
+        )
         ids = model(renderer).context_ids("Q", steps)
         assert renderer.decode(ids) == renderer.prompt_text("Q") + "".join(step.text for step in steps)
 
 
 @pytest.mark.parametrize("order", [("r1", "qwq", "phi4"), ("phi4", "r1", "qwq")])
 def test_each_engine_gets_its_own_encoding_of_template_and_text(renderers, order):
-    """A whole search over three vocabularies, in two orders of the teachers: every request decodes to template + text, and differs
-    from the plain encoding only inside steps that this very teacher generated.
+    """A whole search over three vocabularies, in two orders of the teachers: every request decodes to template +
+    text, and differs from the plain encoding only inside steps that this very teacher generated.
     """
     engines = {name: RandomEngine(renderers[name], name=name) for name in renderers}
     vocabularies = {name: name for name in renderers}

@@ -32,6 +32,10 @@ def test_seeds_depend_on_every_part_and_on_nothing_else():
     """Fails the version with one global stream, where a seed depends on how many were drawn before."""
     a = keyed_seed(0, "p1", [[0, 0]], 2, 1, 0)
     assert a == keyed_seed(0, "p1", [[0, 0]], 2, 1, 0) == keyed_seed(0, "p1", ((0, 0),), 2, 1, 0)
-    others = [keyed_seed(1, "p1", [[0, 0]], 2, 1, 0), keyed_seed(0, "p2", [[0, 0]], 2, 1, 0), keyed_seed(0, "p1", [], 2, 1, 0)]
+    others = [
+        keyed_seed(1, "p1", [[0, 0]], 2, 1, 0),
+        keyed_seed(0, "p2", [[0, 0]], 2, 1, 0),
+        keyed_seed(0, "p1", [], 2, 1, 0),
+    ]
     assert len({a, *others}) == 4
     assert 0 <= a < 2**48

@@ -89,7 +89,8 @@ def test_two_processes_on_one_folder_are_refused(path):
     filled(path)
     log = journal(path)
     code = (
-        "import sys; from pathlib import Path; from cord_distill.store import lock_folder; from cord_distill.errors import CordError\n"
+        "import sys; from pathlib import Path; from cord_distill.store import lock_folder; from cord_distill.errors "
+        "import CordError\n"
         "try: lock_folder(Path(sys.argv[1]))\nexcept CordError as e: print(e)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(path.parent)], capture_output=True, text=True, check=True)

@@ -65,7 +65,8 @@ def gathered(loop, calls):
 
 @pytest.mark.parametrize("which", ["exact", "cached"])
 def test_scores_equal_a_float32_forward_pass(engines, reference, loop, random_models, which):
-    """Whatever the batch, the order, the cache state or repeats. Fails the version that reads rows of cached tokens (garbage)."""
+    """Whatever the batch, the order, the cache state or repeats. Fails the version that reads rows of cached tokens
+    (garbage)."""
     from cord_distill.prompts.render import load_renderer
 
     renderer = load_renderer(str(random_models["qwq"]))
@@ -212,7 +213,8 @@ def test_the_same_bytes_with_any_number_in_flight_and_early_start_on_or_off(exac
 
 
 def test_without_determinism_the_scores_still_agree(ledger, exact, tmp_path):
-    """decode.deterministic: false reads caches and splits prefills; every recorded score stays what the exact run has."""
+    """decode.deterministic: false reads caches and splits prefills; every recorded score stays what the exact run
+    has."""
     (fast,) = decoded(ledger, {tmp_path / "b": {"decode.deterministic": False}}).values()
     pairs = 0
     for line_a, line_b in zip(next(iter(exact.values())).splitlines(), fast.splitlines(), strict=True):

@@ -67,7 +67,7 @@ async def _propose(problem: Problem, ensemble: Ensemble, ask: Ask) -> tuple[Ask,
         seed=ensemble.seed_for(problem, ask.path, ask.step, ask.teacher, ask.sample),
     )
     step = Step(ask.step, teacher.name, written.text, written.ids, len(written.ids), None, written.stop)
-    said = ensemble.marker.strip(written.text)
+    said = ensemble.marker.said(written.text)
     if not said and written.stop is not Stop.THINK_END:
         return ask, Proposal(step, usable=False, error="empty step"), written.generated, 0
     score, num_tokens, fed = await ensemble.score(problem, (*steps, step))

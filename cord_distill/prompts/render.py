@@ -32,7 +32,9 @@ class Renderer:
         if chat_template is not None:
             tokenizer.chat_template = chat_template
         if not tokenizer.chat_template:
-            raise CordError(f"{self.name}: the tokenizer has no chat template; give one with `chat_template: ./file.jinja`")
+            raise CordError(
+                f"{self.name}: the tokenizer has no chat template; give one with `chat_template: ./file.jinja`"
+            )
 
     def messages(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
@@ -81,8 +83,8 @@ class Renderer:
     def training_ids(self, question: str, completion: str) -> tuple[list[int], list[int]]:
         """(input_ids, labels), both of one length: labels are -100 on the prompt and the ids on the completion.
 
-        completion: what follows `<think>\\n`, without the end of turn, which is appended. The prompt's ids are exactly those that
-        decoding and evaluation send.
+        completion: what follows `<think>\\n`, without the end of turn, which is appended. The prompt's ids are
+        exactly those that decoding and evaluation send.
         """
         prompt = self.prompt_ids(question)
         target = [*self.encode(completion), self.end_of_turn_id]
@@ -93,7 +95,8 @@ class Renderer:
         back = self.decode(self.encode(text))
         if back != text:
             raise CordError(
-                f"{self.name}: the tokenizer turns {text[:60]!r} into {back[:60]!r}; it was loaded as another class than the "
+                f"{self.name}: the tokenizer turns {text[:60]!r} into {back[:60]!r}; it was loaded as another class "
+                f"than the "
                 "model's own (put the model's config.json beside the tokenizer files, or upgrade transformers)"
             )
 
@@ -126,7 +129,9 @@ def load_renderer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise CordError(f"{name or path}: no tokenizer could be loaded from {path!r}: {str(error).splitlines()[0]}") from None
+        raise CordError(
+            f"{name or path}: no tokenizer could be loaded from {path!r}: {str(error).splitlines()[0]}"
+        ) from None
     if not tokenizer.is_fast:
         raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None

@@ -47,7 +47,7 @@ class StepMarker:
             at = reasoning.find(self.stop, at + len(self.stop))
         return [reasoning[a:b] for a, b in zip(cuts, [*cuts[1:], len(reasoning)], strict=True) if a < b]
 
-    def strip(self, text: str) -> str:
+    def said(self, text: str) -> str:
         """A step's text without its marker and without `</think>`: empty means that nothing was said."""
         body = text.removesuffix(THINK_CLOSE)
         if body.startswith(self.stop):
