@@ -120,13 +120,13 @@ def _data(arguments: argparse.Namespace) -> None:
     from cord_distill.dataset import build_dataset
     from cord_distill.recipe_file import load_recipe
     from cord_distill.run_folder import RunFolder
-    from cord_distill.stages import method_variants
+    from cord_distill.stages import kept_and_dropped, method_variants
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
         run = RunFolder.of(made)
         counts = build_dataset(made, run.trajectories, run.dataset)
-        print(f"data set  {_short(run.dataset)}  kept {counts['kept']}")
+        print(f"data set  {_short(run.dataset)}: {kept_and_dropped(counts)}")
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -46,6 +46,8 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "WANDB_SILENT": "true",
         "WANDB_TAGS": ",".join([*wandb.tags, method_name(recipe)]),
     }
+    if recipe.variant and recipe.launch.parallel_jobs > 1:
+        env["CORD_PLAIN_PROGRESS"] = "1"
     if wandb.entity:
         env["WANDB_ENTITY"] = wandb.entity
     if gpu_count() == 0:

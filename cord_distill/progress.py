@@ -1,7 +1,11 @@
-"""One progress display for long work: a live bar on a terminal, a plain line now and then in a file or in CI."""
+"""One progress display for long work: a live bar on a terminal, a plain line now and then in a file or in CI.
+
+`CORD_PLAIN_PROGRESS=1` asks for plain lines on a terminal too: two processes cannot share it with live bars.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,15 +15,18 @@ PLAIN_EVERY_SECONDS = 15.0
 
 
 class Progress:
-    """Counts `total` things. `advance(n, note)`: n more are done; note: what else to show (tokens/s, live beams)."""
+    """Counts `total` things. `advance(n, note)`: n more are done; note: what else to show (tokens/s, live beams, loss).
 
-    def __init__(self, label: str, total: int) -> None:
+    done: how many were done before, when work goes on where it was.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label = label
         self.total = total
-        self.done = 0
+        self.done = done
         self.begun = self._shown = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and os.environ.get("CORD_PLAIN_PROGRESS", "0") in ("", "0"):
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
 
@@ -32,7 +39,7 @@ class Progress:
                 TextColumn("{task.fields[note]}"),
                 console=_stderr_console(),
             )
-            self._task = self._bar.add_task(label, total=total, note="")
+            self._task = self._bar.add_task(label, total=total, completed=done, note="")
             self._bar.start()
 
     def advance(self, n: int = 1, note: str = "") -> None:

@@ -156,7 +156,7 @@ def _rows(made: Plan, model_config: Any, args: Any) -> tuple[Any, Any]:
     if args.process_index == 0:
         sample = sample_row(renderer, rows.input_ids[0], rows.labels[0])
         write_atomic(made.output_dir / "sample_row.txt", sample)
-        _say(f"{made.recipe.name}: {rows.summary()}\n{shortened(sample)}\n---")
+        _say(f"{made.recipe.name}: {rows.summary()}\n{shortened(sample)}\n--- (all of it: sample_row.txt)")
     return rows, renderer
 
 

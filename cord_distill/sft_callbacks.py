@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers import TrainerCallback
+
+from cord_distill.progress import Progress
 
 
 class Bar(TrainerCallback):
-    """One progress bar with loss and learning rate, in place of a line per step. Rank 0 only; no state of its own."""
+    """Steps, loss and learning rate, in place of a line per step. Rank 0 only; no state of its own."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.bar: Any = None
+        self.note = ""
+        self.progress: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and not args.disable_tqdm:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step")
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
+            self.progress = Progress(self.label, state.max_steps, done=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if self.bar is not None and logs and "loss" in logs:
-            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", lr=f"{float(logs.get('learning_rate', 0)):.1e}")
+        if logs and "loss" in logs:
+            self.note = f"loss {float(logs['loss']):.3f} lr {float(logs.get('learning_rate', 0)):.1e}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # The trainer logs after this: the note is that of the step before.
+        if self.progress is not None:
+            self.progress.advance(state.global_step - self.progress.done, self.note)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        if self.progress is not None:
+            self.progress.close()
+            self.progress = None
 
 
 class RecipeInWandb(TrainerCallback):

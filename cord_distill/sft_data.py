@@ -184,15 +184,16 @@ def _visible(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
 
 
-def shortened(sample: str, limit: int = 700) -> str:
-    """Head and tail of each part, for the terminal."""
+def shortened(sample: str, lines: int = 5, width: int = 110) -> str:
+    """Head and tail of each part, at most `lines` lines of at most `width` characters, for the terminal."""
     parts = re.split(r"(?m)^(--- .*)$\n", sample)[1:]
     out = []
     for head, text in zip(parts[::2], parts[1::2], strict=True):
-        text = (
-            text
-            if len(text) <= limit
-            else f"{text[: limit // 2]}\n[... {len(text) - limit} characters]\n{text[-limit // 2 :]}"
-        )
-        out.append(f"{head}\n{text.rstrip()}")
+        shown = [line for line in text.split("\n") if line]
+        if len(shown) > lines:
+            front, back = shown[: lines // 2], shown[lines // 2 + 1 - lines :]
+            shown = [*front, f"[... {len(shown) - len(front) - len(back)} lines]", *back]
+        if shown and len(shown[-1]) > width:  # how a part ends is what a reader looks for
+            shown[-1] = f"... {shown[-1][4 - width :]}"
+        out += [head, *(line if len(line) <= width else f"{line[: width - 4]} ..." for line in shown)]
     return "\n".join(out)

@@ -32,6 +32,9 @@ from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.store import lock_folder, set_aside
 
 
+NEW = "not done yet"
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """key: `train/cord`, say. outputs: what proves that it is done. command: argv of a child process, or None for
@@ -59,7 +62,7 @@ class RunLog:
         """Why the stage has to run, or None when it is done."""
         entry = self.entries.get(stage.key)
         if entry is None:
-            return "not done yet"
+            return NEW
         if entry["fingerprint"] != fingerprint:
             return "what it reads has changed"
         missing = [path.name for path in stage.outputs if not path.exists()]
@@ -145,9 +148,15 @@ def _data_stage(recipe: Recipe) -> Stage:
         f"data/{run.method}",
         fingerprint,
         (run.dataset / "train.jsonl",),
-        call=lambda: build_dataset(recipe, run.trajectories, run.dataset),
+        call=lambda: kept_and_dropped(build_dataset(recipe, run.trajectories, run.dataset)),
         group="data",
     )
+
+
+def kept_and_dropped(stats: dict[str, Any]) -> str:
+    """One line about a data set: how many rows were kept, and what the others were dropped for."""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in stats["dropped"].items())
+    return f"{stats['kept']} rows kept" + (f", dropped: {dropped}" if dropped else "")
 
 
 def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
@@ -207,11 +216,13 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
     children: list[tuple[Stage, str, subprocess.Popen[bytes]]] = []
     with _children_stopped(children):
         for stage, fingerprint, reason in stages:
-            say(f"{stage.key}: {reason}")
+            say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
             if log.entries.get(stage.key, {}).get("fingerprint", fingerprint) != fingerprint:
                 set_stage_aside(stage, log.entries[stage.key]["fingerprint"])
             if stage.call is not None:
-                stage.call()
+                said = stage.call()
+                if said:
+                    say(f"{stage.key}: {said}")
                 log.done(stage, fingerprint, time.monotonic() - begun)
             elif stage.command is not None:
                 argv, environment = stage.command()

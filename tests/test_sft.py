@@ -312,7 +312,31 @@ def test_sample_row_shows_both_parts_and_no_escape_codes(renderers: dict[str, An
     sample = sample_row(renderers["r1"], ids, labels)
     assert "given, no loss" in sample and "trained (" in sample
     assert "\x1b" not in sample
-    assert len(shortened(sample * 1, 20)) < len(sample) + 80
+    assert shortened(sample) == sample.rstrip().replace("\n\n", "\n")
+    long = "\n".join(f"line {i} {'x' * 300}" for i in range(400)) + "</think>4"
+    ids, labels = renderers["r1"].training_ids("Q", long)
+    short = shortened(sample_row(renderers["r1"], ids, labels)).splitlines()
+    assert len(short) <= 12 and max(map(len, short)) <= 110
+    assert short[-1].endswith("</think>4<｜end▁of▁sentence｜>")
+    assert "[... 396 lines]" in short
+
+
+def test_training_progress_is_one_plain_line_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails for tqdm, which writes a line per step when stderr is a file; and for a resumed bar that begins at 0."""
+    from types import SimpleNamespace
+
+    from cord_distill.sft_callbacks import Bar
+
+    args = SimpleNamespace(disable_tqdm=False)
+    state = SimpleNamespace(is_world_process_zero=True, max_steps=500, global_step=100)
+    bar = Bar("train cord")
+    bar.on_train_begin(args, state, None)
+    for step in range(101, 501):
+        state.global_step = step
+        bar.on_step_end(args, state, None)
+        bar.on_log(args, state, None, logs={"loss": 1.5, "learning_rate": 1e-5})
+    bar.on_train_end(args, state, None)
+    assert capsys.readouterr().err.splitlines() == ["train cord: 500/500 in 0 s"]
 
 
 # --- real runs

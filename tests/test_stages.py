@@ -1,0 +1,82 @@
+"""Which stages run again when a recipe changes: fingerprints alone, no stage is run."""
+
+import pytest
+
+from cord_distill.errors import CordError
+from cord_distill.stages import RunLog, Stage, _run_group, plan
+
+
+def done_log(tmp_path, *overrides) -> RunLog:
+    """A log in which every stage of the quickstart is done, with its outputs there."""
+    log = RunLog(tmp_path)
+    for stage in plan("quickstart", [f"output_dir={tmp_path}", *overrides]):
+        for output in stage.outputs:
+            if "models" not in str(output.parent.parent):
+                output.parent.mkdir(parents=True, exist_ok=True)
+                output.mkdir(exist_ok=True) if output.name == "eval" else output.write_text("{}")
+    for stage in plan("quickstart", [f"output_dir={tmp_path}", *overrides]):
+        log.done(stage, stage.fingerprint(), 1.0)
+    return RunLog(tmp_path)
+
+
+def reruns(tmp_path, *overrides) -> list[str]:
+    log = RunLog(tmp_path)
+    stages = plan("quickstart", [f"output_dir={tmp_path}", *overrides])
+    return [s.key for s in stages if s.key != "models" and log.reason(s, s.fingerprint())]
+
+
+def test_the_stages_of_a_recipe_with_variants(tmp_path):
+    keys = [stage.key for stage in plan("quickstart", [f"output_dir={tmp_path}"])]
+    assert keys == [
+        "models", "generate", "data/cord", "data/curation", "train/cord", "train/curation", "evaluate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ("track.wandb.project=other", []),
+        ("decode.problems_in_flight=3", []),
+        ("launch.parallel_jobs=1", []),
+        ("evaluate.samples=8", ["evaluate"]),
+        ("train.learning_rate=1.0e-3", ["train/cord", "train/curation"]),
+        ("data.keep_markers=false", ["data/cord", "data/curation"]),
+        ("decode.beam_size=2", ["generate"]),
+    ],
+)
+def test_a_change_runs_again_what_reads_it_and_nothing_before(tmp_path, change, again):
+    """Fails the version with one hash over the whole recipe. What comes after follows by the hash of its input files."""
+    done_log(tmp_path)
+    assert reruns(tmp_path) == []
+    assert reruns(tmp_path, change) == again
+
+
+def test_new_trajectories_run_everything_after_them_again(tmp_path):
+    done_log(tmp_path)
+    (tmp_path / "cord" / "trajectories.jsonl").write_text("{...}")
+    assert reruns(tmp_path) == ["data/cord"]
+    (tmp_path / "cord" / "dataset" / "train.jsonl").write_text("{...}")
+    assert reruns(tmp_path) == ["data/cord", "train/cord"]
+
+
+def test_a_stage_whose_output_is_gone_runs_again(tmp_path):
+    done_log(tmp_path)
+    (tmp_path / "curation" / "checkpoints" / "final" / "config.json").unlink()
+    assert reruns(tmp_path) == ["train/curation"]
+
+
+def test_a_stage_that_fails_stops_the_run_and_keeps_what_was_done_before(tmp_path):
+    import os
+    import sys
+
+    def python(code):
+        return lambda: ([sys.executable, "-c", code], dict(os.environ))
+
+    log = RunLog(tmp_path)
+    good = Stage("one", lambda: "f", (), python("pass"))
+    bad = Stage("two", lambda: "f", (), python("raise SystemExit(3)"))
+    _run_group([good], log, 1)
+    with pytest.raises(CordError, match="two stopped with exit code 3"):
+        _run_group([bad], log, 1)
+    again = RunLog(tmp_path)
+    assert again.reason(good, "f") is None and again.reason(bad, "f") == "not done yet"
