@@ -68,8 +68,13 @@ class Model:
         """Control tokens that have no place inside an assistant's turn (BOS, roles, a second `<think>`)."""
         tokenizer = self.renderer.tokenizer
         eos = {self.renderer.end_of_turn_id, tokenizer.eos_token_id}
-        close = tokenizer.convert_tokens_to_ids(THINK_CLOSE)
-        return tuple(sorted(set(tokenizer.get_added_vocab().values()) - eos - {close}))
+        return tuple(sorted(set(tokenizer.get_added_vocab().values()) - eos - set(self.close_ids)))
+
+    @cached_property
+    def close_ids(self) -> tuple[int, ...]:
+        """`</think>` where it is one token of this vocabulary: it ends a thought, and has no place in an answer."""
+        known = self.renderer.tokenizer.get_added_vocab().get(THINK_CLOSE)
+        return () if known is None else (known,)
 
     def encode(self, text: str) -> list[int]:
         if text not in self.segments:
@@ -147,7 +152,7 @@ class Model:
                 seed=seed,
                 stop=stop,
                 stop_ids=(self.renderer.end_of_turn_id,),
-                banned_ids=self.banned_ids,
+                banned_ids=self.banned_ids if stop else (*self.banned_ids, *self.close_ids),
             ),
         )
         body, kept = self._cut(list(out.ids), out)

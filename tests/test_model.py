@@ -116,6 +116,20 @@ def test_a_length_cut_inside_a_character_drops_its_first_bytes(renderers):
     assert renderer.decode(written.ids) == written.text
 
 
+def test_a_thought_may_be_closed_once_and_control_tokens_never_come(renderers):
+    """Fails the version whose final answer holds a second `</think>`, and the one in which a step may open a new turn."""
+    renderer = renderers["qwq"]
+    close = renderer.tokenizer.convert_tokens_to_ids("</think>")
+    engine = Says(renderer, (" 4", Stop.EOS, None), (" 4\n</think>", Stop.THINK_END, "</think>"))
+    asyncio.run(model(renderer, engine).answer("Q", (), max_tokens=9, seed=0))
+    asyncio.run(model(renderer, engine).propose("Q", (), MARKER, max_tokens=9, seed=0))
+    (_, answering), (_, stepping) = engine.asked
+    assert close in answering.banned_ids and close not in stepping.banned_ids
+    for token in ("<|im_start|>", "<think>"):
+        assert renderer.tokenizer.convert_tokens_to_ids(token) in stepping.banned_ids
+    assert renderer.end_of_turn_id not in stepping.banned_ids
+
+
 @pytest.mark.parametrize("name", ["r1", "prover"])
 @pytest.mark.parametrize("answer", ["25", "\\frac{1}{2}", "x=3", "A whole paragraph, with\ntwo lines.", "答案是四十二"])
 def test_the_answer_tokens_are_those_whose_characters_overlap_the_answer(renderers, name, answer):
