@@ -15,7 +15,9 @@ def main(argv: list[str]) -> int:
         print(__doc__.strip())
         return 0 if argv else 2
     from cord_distill.errors import CordError
+    from cord_distill.orphans import die_with_parent
 
+    die_with_parent()
     try:
         from cord_distill.recipe_file import load_recipe
         from cord_distill.sft import train

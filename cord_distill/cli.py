@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         arguments.overrides = [*arguments.overrides, *rest]
     from cord_distill.errors import CordError
+    from cord_distill.orphans import die_with_parent
 
+    die_with_parent()
     try:
         return arguments.command(arguments) or 0
     except CordError as error:

@@ -26,6 +26,7 @@ from cord_distill.engines.quiet import quiet_environment
 from cord_distill.errors import CordError
 from cord_distill.generate import decode_inputs
 from cord_distill.launch import training_command
+from cord_distill.orphans import child_environment
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe, recipe_hash
 from cord_distill.run_folder import RunFolder, write_atomic
@@ -226,7 +227,7 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
                 log.done(stage, fingerprint, time.monotonic() - begun)
             elif stage.command is not None:
                 argv, environment = stage.command()
-                children.append((stage, fingerprint, subprocess.Popen(argv, env=environment)))
+                children.append((stage, fingerprint, subprocess.Popen(argv, env=child_environment(environment))))
         for stage, fingerprint, child in children:
             code = child.wait()
             if code != 0:

@@ -115,6 +115,8 @@ class Journal:
                         )
                     return size
                 if number == 1:
+                    if len(line) == self.path.stat().st_size and entry.get("fingerprint") != fingerprint:
+                        return 0  # a run that failed before its first answer binds nobody
                     self._check_header(entry, fingerprint, inputs)
                 elif "row" in entry:
                     self._rows[entry["p"]] = size

@@ -172,3 +172,5 @@ def test_bad_rows_are_named_before_anything_starts(recipe_path, tmp_path, rows, 
 def test_a_model_that_is_not_there_and_a_context_too_long_are_named(recipe_path, tmp_path):
     with pytest.raises(CordError, match=r"teachers\.0\.model: .*no config\.json"):
         run(recipe_path, "teachers.0.model=./nowhere")
+    with pytest.raises(CordError, match=r"teachers\.2: phi4 holds 300 tokens, but prompt and budgets need \d+"):
+        run(recipe_path, "teachers.2.engine_args={max_model_len: 300}")

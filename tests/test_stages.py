@@ -1,5 +1,11 @@
 """Which stages run again when a recipe changes: fingerprints alone, no stage is run."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from cord_distill.errors import CordError
@@ -66,9 +72,6 @@ def test_a_stage_whose_output_is_gone_runs_again(tmp_path):
 
 
 def test_a_stage_that_fails_stops_the_run_and_keeps_what_was_done_before(tmp_path):
-    import os
-    import sys
-
     def python(code):
         return lambda: ([sys.executable, "-c", code], dict(os.environ))
 
@@ -80,3 +83,36 @@ def test_a_stage_that_fails_stops_the_run_and_keeps_what_was_done_before(tmp_pat
         _run_group([bad], log, 1)
     again = RunLog(tmp_path)
     assert again.reason(good, "f") is None and again.reason(bad, "f") == "not done yet"
+
+
+def test_a_killed_run_leaves_no_orphan_behind(tmp_path):
+    """kill -9 of `cord run` alone. Fails the version whose decoding goes on unseen and holds the folder's lock."""
+    pid_file = tmp_path / "pid"
+    child = (
+        "import os, time; from cord_distill.orphans import die_with_parent; die_with_parent()\n"
+        f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    parent = (
+        "import os, sys; from pathlib import Path; from cord_distill.stages import RunLog, Stage, _run_group\n"
+        f"stage = Stage('x', lambda: 'f', (), lambda: ([sys.executable, '-c', {child!r}], dict(os.environ)))\n"
+        f"_run_group([stage], RunLog(Path({str(tmp_path)!r})), 1)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", parent])
+    wait_until(lambda: pid_file.exists() and pid_file.read_text())
+    running.kill()
+    running.wait()
+    wait_until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists() or "zombie" in status(pid_file.read_text()))
+
+
+def status(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return "zombie"
+
+
+def wait_until(true, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

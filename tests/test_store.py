@@ -78,6 +78,13 @@ def test_another_recipe_is_refused_and_the_changed_keys_are_named(path):
     assert written_fingerprint(path) == "f1"
 
 
+def test_a_run_that_failed_before_its_first_answer_binds_nobody(path):
+    """Fails the version in which a mistyped model path makes the mended recipe 'another recipe'."""
+    journal(path, "f1").close()
+    journal(path, "f2").close()
+    assert written_fingerprint(path) == "f2"
+
+
 def test_an_older_schema_is_refused(path):
     filled(path)
     path.write_text(path.read_text().replace('{"journal":1', '{"journal":0', 1))

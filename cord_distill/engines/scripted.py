@@ -18,11 +18,13 @@ from cord_distill.types import Stop
 class ScriptedEngine:
     """delay: seconds that each request waits, to let requests overlap as they do on a real engine."""
 
-    def __init__(self, script: Any, renderer: Renderer, *, delay: float = 0.0) -> None:
+    def __init__(
+        self, script: Any, renderer: Renderer, *, delay: float = 0.0, max_model_len: int | None = None
+    ) -> None:
         self.script = script
         self.renderer = renderer
         self.delay = delay
-        self.max_model_len: int | None = None
+        self.max_model_len = max_model_len
         self.kv_tokens: int | None = None
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:

@@ -1,0 +1,26 @@
+"""Children of `cord run` end with it, even when it is killed: an orphan would hold the run folder and its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PARENT = "CORD_PARENT_PID"
+
+
+def child_environment(environment: dict[str, str]) -> dict[str, str]:
+    """`environment` with the mark that makes a child (and the launcher's child in turn) call for its own end."""
+    return {**environment, PARENT: str(os.getpid())}
+
+
+def die_with_parent() -> None:
+    """Asks Linux for SIGTERM when the parent ends. Does nothing for a process that `cord run` did not start."""
+    if PARENT not in os.environ or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
+    if os.getppid() == 1:
+        # The parent was gone before we asked.
+        raise SystemExit("the process that started this one is gone")
