@@ -11,8 +11,9 @@ from cord_distill.generate import check_decode
 from cord_distill.problems import load_problems
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe
+from cord_distill.run import RunLog
 from cord_distill.run_folder import RunFolder
-from cord_distill.stages import RunLog, method_variants, plan
+from cord_distill.stages import method_variants, plan
 
 
 def check(source: str, overrides: Sequence[str] = ()) -> int:

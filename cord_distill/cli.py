@@ -85,8 +85,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe_file import load_recipe
     from cord_distill.report.table import terminal_table
+    from cord_distill.run import run
     from cord_distill.run_folder import RunFolder
-    from cord_distill.stages import run
 
     summary = run(arguments.recipe, arguments.overrides)
     folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))

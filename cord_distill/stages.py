@@ -1,20 +1,13 @@
-"""`cord run`: every stage of a recipe, each in a process of its own, each skipped when nothing that it reads has
-changed.
+"""The stages of a recipe, in order, and what each one reads (run.py runs them).
 
 A stage's fingerprint is the hash of the recipe sections that it reads and of its input files. A stage whose
-fingerprint changed is run again; what it had made is set aside under `stale/`, never deleted. Stages are
-processes so that engines free their memory, and a crash of one leaves the others' results.
+fingerprint changed is run again; what it had made is set aside under `stale/`, never deleted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,25 +16,21 @@ from cord_distill.built import DONE, models_folder
 from cord_distill.checkpoints import file_hash
 from cord_distill.dataset import build_dataset
 from cord_distill.engines.quiet import quiet_environment
-from cord_distill.errors import CordError
 from cord_distill.generate import decode_inputs
 from cord_distill.launch import training_command
-from cord_distill.orphans import child_environment
 from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe, recipe_hash
-from cord_distill.run_folder import RunFolder, write_atomic
-from cord_distill.store import lock_folder, set_aside
-
+from cord_distill.recipe_file import find_recipe, load_recipe, recipe_hash
+from cord_distill.run_folder import RunFolder
 
 NEW = "not done yet"
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """key: `train/cord`, say. outputs: what proves that it is done. command: argv of a child process, or None for
-    `call`.
+    """key: `train/cord`, say. fingerprint: taken when asked for, since it reads earlier stages' files.
 
-    environment: of the child. group: stages of one group may run side by side.
+    outputs: what proves that it is done. command: gives argv and environment of a child process; call: runs here
+    instead and gives a line to show, or None. group: stages of one group may run side by side.
     """
 
     key: str
@@ -50,53 +39,6 @@ class Stage:
     command: Callable[[], tuple[list[str], dict[str, str]]] | None = None
     call: Callable[[], Any] | None = None
     group: str = ""
-
-
-class RunLog:
-    """`stages.json` of a run: per stage its fingerprint, when it ended and the seconds it took."""
-
-    def __init__(self, root: Path) -> None:
-        self.path = root / "stages.json"
-        self.entries: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else {}
-
-    def reason(self, stage: Stage, fingerprint: str) -> str | None:
-        """Why the stage has to run, or None when it is done."""
-        entry = self.entries.get(stage.key)
-        if entry is None:
-            return NEW
-        if entry["fingerprint"] != fingerprint:
-            return "what it reads has changed"
-        missing = [path.name for path in stage.outputs if not path.exists()]
-        return f"{missing[0]} is gone" if missing else None
-
-    def done(self, stage: Stage, fingerprint: str, seconds: float) -> None:
-        self.entries[stage.key] = {
-            "fingerprint": fingerprint,
-            "seconds": round(seconds, 1),
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        }
-        write_atomic(self.path, json.dumps(self.entries, indent=1) + "\n")
-
-
-def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Runs what is not done; returns the summary that the report shows. Raises CordError when a stage fails."""
-    recipe = load_recipe(source, overrides)
-    root = RunFolder.of(recipe).root
-    root.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(root, ".run.lock")
-    try:
-        write_atomic(root / "recipe.yaml", dump_recipe(recipe))
-        log = RunLog(root)
-        for group in _grouped(plan(source, overrides)):
-            _run_group(group, log, recipe.launch.parallel_jobs)
-        from cord_distill.report.page import write_report
-        from cord_distill.summary import write_summary
-
-        summary = write_summary(source, overrides)
-        write_report(source, overrides)
-        return summary
-    finally:
-        os.close(lock)
 
 
 def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
@@ -198,80 +140,6 @@ def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variant
     return Stage("evaluate", fingerprint, (run.eval,), _cord("evaluate", path, overrides), group="evaluate")
 
 
-def _run_group(stages: list[Stage], log: RunLog, parallel: int) -> None:
-    todo = []
-    for stage in stages:
-        fingerprint = stage.fingerprint()
-        reason = log.reason(stage, fingerprint)
-        if reason is None:
-            say(f"{stage.key}: done before, skipped")
-        else:
-            todo.append((stage, fingerprint, reason))
-    while todo:
-        now, todo = todo[:parallel], todo[parallel:]
-        _run_side_by_side(now, log)
-
-
-def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None:
-    begun = time.monotonic()
-    children: list[tuple[Stage, str, subprocess.Popen[bytes]]] = []
-    with _children_stopped(children):
-        for stage, fingerprint, reason in stages:
-            say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
-            if log.entries.get(stage.key, {}).get("fingerprint", fingerprint) != fingerprint:
-                set_stage_aside(stage, log.entries[stage.key]["fingerprint"])
-            if stage.call is not None:
-                said = stage.call()
-                if said:
-                    say(f"{stage.key}: {said}")
-                log.done(stage, fingerprint, time.monotonic() - begun)
-            elif stage.command is not None:
-                argv, environment = stage.command()
-                children.append((stage, fingerprint, subprocess.Popen(argv, env=child_environment(environment))))
-        for stage, fingerprint, child in children:
-            code = child.wait()
-            if code != 0:
-                raise CordError(
-                    f"{stage.key} stopped with exit code {code}; mend what it said and run the same command again"
-                )
-            log.done(stage, fingerprint, time.monotonic() - begun)
-
-
-@contextlib.contextmanager
-def _children_stopped(children: list[tuple[Stage, str, subprocess.Popen[bytes]]]) -> Iterator[None]:
-    """Whatever ends this process early, its children get the time to write what they have, and end too."""
-    try:
-        yield
-    finally:
-        running = [child for _, _, child in children if child.poll() is None]
-        for child in running:
-            child.terminate()
-        for child in running:
-            try:
-                child.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-
-def set_stage_aside(stage: Stage, fingerprint: str) -> None:
-    """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
-    if stage.key.startswith(("data/", "train/")):
-        made = stage.outputs[0].parent if stage.key.startswith("data/") else stage.outputs[0].parent.parent
-        if made.exists():
-            say(f"{stage.key}: the old results are in {set_aside(made, fingerprint[:12])}")
-
-
-def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:
-    group: list[Stage] = []
-    for stage in stages:
-        if group and stage.group != group[0].group:
-            yield group
-            group = []
-        group.append(stage)
-    if group:
-        yield group
-
-
 def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tuple[list[str], dict[str, str]]]:
     argv = [sys.executable, "-m", "cord_distill.cli", command, path, *arguments]
     return lambda: (argv, quiet_environment())
@@ -285,7 +153,3 @@ def content(path: Path) -> str:
 def file_stamp(path: Path) -> list[Any]:
     stat = path.stat()
     return [str(path), stat.st_size, stat.st_mtime_ns]
-
-
-def say(line: str) -> None:
-    print(f"· {line}", file=sys.stderr, flush=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cord_distill.errors import CordError
-from cord_distill.stages import RunLog, Stage, _run_group, plan
+from cord_distill.run import RunLog, _run_group
+from cord_distill.stages import Stage, plan
 
 
 def done_log(tmp_path, *overrides) -> RunLog:
@@ -51,7 +52,7 @@ def test_the_stages_of_a_recipe_with_variants(tmp_path):
     ],
 )
 def test_a_change_runs_again_what_reads_it_and_nothing_before(tmp_path, change, again):
-    """Fails the version with one hash over the whole recipe. What comes after follows by the hash of its input files."""
+    """Fails the version with one hash over the whole recipe. What comes after follows by its input files' hashes."""
     done_log(tmp_path)
     assert reruns(tmp_path) == []
     assert reruns(tmp_path, change) == again
@@ -93,7 +94,8 @@ def test_a_killed_run_leaves_no_orphan_behind(tmp_path):
         f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     )
     parent = (
-        "import os, sys; from pathlib import Path; from cord_distill.stages import RunLog, Stage, _run_group\n"
+        "import os, sys; from pathlib import Path; from cord_distill.run import RunLog, _run_group\n"
+        "from cord_distill.stages import Stage\n"
         f"stage = Stage('x', lambda: 'f', (), lambda: ([sys.executable, '-c', {child!r}], dict(os.environ)))\n"
         f"_run_group([stage], RunLog(Path({str(tmp_path)!r})), 1)"
     )
