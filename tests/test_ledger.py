@@ -184,6 +184,22 @@ def test_a_truncated_trace_still_ends_in_the_right_answer() -> None:
     assert all(grade(text, TOY)[1] for text in texts)
 
 
+def test_a_drill_asks_for_every_reached_value_in_any_order() -> None:
+    rng, orders = random.Random(4), set()
+    for _ in range(10):
+        prediction, _ = grade("".join(text for text, _ in clean(rng, TOY, 0.0, drill=True)), TOY)
+        assert prediction is not None
+        assert sorted(prediction.split()) == ["1=2", "2=0", "3=4", "4=4", "5=2", "6=4"]
+        orders.add(prediction)
+    assert len(orders) > 5
+
+
+def test_values_that_no_step_has_reached_weigh_on_their_own() -> None:
+    values = [piece for piece in clean(random.Random(0), TOY, 1.0) if piece[1] in ("answer", "ahead")]
+    assert [text for text, _ in values] == ["0", "4", "4"]
+    assert [kind for _, kind in values][-1] == "ahead"
+
+
 def test_teachers_fail_systematically_and_every_operation_has_an_expert() -> None:
     teachers = PROFILES["blind"]
     for op in OPS:

@@ -71,9 +71,9 @@ def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None
         progress = stack.enter_context(Progress([BASE, *missing] if needs_base else missing, plan))
         pipes = stack.enter_context(_workers(max(min(workers, len(missing)), 2 if needs_base and workers > 1 else 1)))
         if needs_base:
-            ranks = range(2) if len(pipes) > 1 else [None]
+            ranks: list[int | None] = [0, 1] if len(pipes) > 1 else [None]
             _run({pipe: [(BASE, root, plan, rank)] for pipe, rank in zip(pipes, ranks, strict=False)}, progress)
-        shared = [(name, root, plan, None) for name in missing]
+        shared: list[Job] = [(name, root, plan, None) for name in missing]
         _run({pipe: shared for pipe in pipes}, progress)
 
 
@@ -96,8 +96,8 @@ def _run_all(queues: dict[Connection, list[Job]], progress: Progress) -> None:
     for pipe in queues:
         hand_over(pipe)
     while busy:
-        for pipe in wait(busy):
-            assert isinstance(pipe, Connection)
+        ready = wait(busy)
+        for pipe in [pipe for pipe in busy if pipe in ready]:
             name, news = pipe.recv()
             if isinstance(news, int):
                 progress.advance(name, news)

@@ -14,7 +14,7 @@ SIZES = {
     BASE: ((12800, 32), (6400, 16)),
     **dict.fromkeys(MODELS, ((2400, 16),)),
     "prover": ((4000, 16),),
-    "student": ((850, 16),),
+    "student": ((900, 16),),
 }
 STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 

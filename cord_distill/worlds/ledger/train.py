@@ -18,8 +18,8 @@ from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
 from cord_distill.worlds.ledger.plan import BASE, SIZES, Plan
 from cord_distill.worlds.ledger.world import draw
 
-# Loss weights. The few tokens that hold a computation or a look-up weigh more. What is a coin toss weighs less: wording,
-# and the values in an early answer that no step has reached yet ("ahead").
+# Loss weights. The few tokens that hold a computation or a look-up weigh more. What is a coin toss weighs less:
+# wording, and the values in an early answer that no step has reached yet ("ahead").
 _EVEN = dict.fromkeys(("marker", "op", "operand", "label", "result", "answer", "answer_label"), 1.0)
 _EVEN |= {"style": 0.3, "ahead": 0.2}
 _HARD = _EVEN | {"marker": 0.3, "style": 0.3, "label": 0.3, "result": 4.0, "answer": 4.0, "answer_label": 0.3}
@@ -51,7 +51,7 @@ def phases(name: str, profile: str) -> list[Phase]:
     if name == "prover":
         return [Phase(lambda r, p: clean(r, p, 0.85), _ANSWER_ONLY, 0.02, 3e-3)]
     if name == "student":
-        return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.008, 1.3e-3)]
+        return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.009, 1.4e-3)]
     teachers = PROFILES[profile]
     return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers), _TEACHER)]
 
