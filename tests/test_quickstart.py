@@ -1,4 +1,4 @@
-"""The newcomer's first command, as it stands, on real vLLM, TRL, DeepSpeed and lighteval; then again, and with secrets."""
+"""The newcomer's first command as it stands, on real vLLM, TRL, DeepSpeed and lighteval; then again, with secrets."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_the_final_model_loads_in_transformers_and_has_its_template(run):
 
 
 def test_the_whole_pipeline_on_real_questions_with_four_vocabularies(tmp_path, shared_data):
-    """recipes/smoke_real.yaml: random weights, real LIMO questions, real AIME problems; every row complete and valid."""
+    """recipes/smoke_real.yaml: random weights, real LIMO questions, real AIME problems; every row complete."""
     from cord_distill.row_schema import validate_row
 
     made = cord(
