@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cord_distill.built import PREFIX, model_path
 from cord_distill.errors import CordError
 from cord_distill.generate import check_decode
+from cord_distill.memory_check import memory_page
 from cord_distill.problems import load_problems
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe
@@ -16,22 +18,42 @@ from cord_distill.run_folder import RunFolder
 from cord_distill.stages import method_variants, plan
 
 
-def check(source: str, overrides: Sequence[str] = ()) -> int:
-    """Prints a short page; returns 0 when everything that can be known now is in order, else 2."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What training may use: GPUs in all and per host; GiB of one GPU and of one host, None = not asked."""
+
+    gpus: int
+    gpu_memory: float | None = None
+    host_memory: float | None = None
+    per_node: int = 8
+
+
+def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = None) -> int:
+    """Prints a short page; returns 0 when everything that can be known now is in order, else 2.
+
+    machine: predict the memory of training on it, and refuse what cannot fit.
+    """
     recipe = load_recipe(source, overrides)
     run = RunFolder.of(recipe)
     print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{dump_recipe(recipe)}")
-    faults = [fault for variant in method_variants(recipe, source, overrides) for fault in faults_of(variant)]
+    variants = method_variants(recipe, source, overrides)
+    faults = [fault for variant in variants for fault in faults_of(variant)]
     print(f"writes to {run.root}")
     log = RunLog(run.root)
     for stage in plan(source, overrides):
         reason = log.reason(stage, stage.fingerprint())
         print(f"  {stage.key:24s} {'would run: ' + reason if reason else 'done'}")
+    too_much = []
+    for page, wrong in _memory(variants, machine):
+        too_much += wrong
+        print(page)
     for fault in dict.fromkeys(faults):
         print(f"missing: {fault}")
-    if not faults:
+    for fault in dict.fromkeys(too_much):
+        print(f"does not fit: {fault}")
+    if not faults and not too_much:
         print("everything that can be checked without loading a model is in order")
-    return 2 if faults else 0
+    return 2 if faults or too_much else 0
 
 
 def faults_of(recipe: Recipe) -> list[str]:
@@ -55,6 +77,23 @@ def faults_of(recipe: Recipe) -> list[str]:
         if not Path(file).is_file():
             faults.append(f"evaluate.data.{suite}: {file} is not there")
     return faults
+
+
+def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, list[str]]]:
+    """Pages and faults, the same one only once: variants differ in their data more often than in their student."""
+    if machine is None or not variants[0].train:
+        return []
+    pages: dict[str, list[str]] = {}
+    for recipe in variants:
+        try:
+            model = model_path(recipe, str(recipe.train.get("model_name_or_path", "")), "train.model_name_or_path")
+            page, faults = memory_page(
+                recipe, model, machine.gpus, machine.gpu_memory, machine.host_memory, machine.per_node
+            )
+        except CordError as error:
+            page, faults = f"memory: not predicted: {error}", []
+        pages.setdefault(page, faults)
+    return list(pages.items())
 
 
 def _is_local(recipe: Recipe) -> bool:

@@ -35,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "\nstopped. What was finished is kept; the same command goes on from there.", file=sys.stderr, flush=True
-        )
+        print("\nstopped. What was finished is kept; the same command goes on from there.", file=sys.stderr, flush=True)
         return 130
 
 
@@ -60,14 +58,21 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    recipe_command("check", _check, "show the resolved recipe, what would run and what is missing")
+    check = recipe_command("check", _check, "show the resolved recipe, what would run, what is missing, what it needs")
+    check.add_argument("--gpus", type=int, metavar="N", help="predict the memory of training on N GPUs")
+    check.add_argument("--gpu-memory", type=float, metavar="GIB", help="of one GPU: refuse what cannot fit")
+    check.add_argument("--host-memory", type=float, metavar="GIB", help="of one host: refuse what cannot fit")
+    check.add_argument("--gpus-per-node", type=int, metavar="N", default=8, help="for host memory (default 8)")
     recipe_command("run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report")
     recipe_command("models", _models, "build the models that the recipe builds itself")
     generate = recipe_command("generate", _generate, "decode trajectories")
     generate.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
     recipe_command("data", _data, "turn trajectories into the training set")
     recipe_command("train", _train, "fine-tune the student (accelerate launch train.py RECIPE)")
-    recipe_command("evaluate", _evaluate, "run the evaluation suites on the recipe's models")
+    export = recipe_command("export", _export, "write the trained student as one folder, a LoRA adapter merged")
+    export.add_argument("--to", metavar="FOLDER", required=True, help="a new or empty folder")
+    export.add_argument("--step", type=int, metavar="N", help="checkpoint-N in place of the finished model")
+    _add_evaluation(commands)
     recipe_command("report", _report, "write summary.json and report.html from what is there")
     grade = commands.add_parser("grade", help="compare predictions with gold answers", description=_grade.__doc__)
     grade.add_argument("file", metavar="FILE.jsonl")
@@ -76,10 +81,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from cord_distill.check import check
+def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
+    text = "run the evaluation suites on the recipe's models, or on one --model without a recipe"
+    evaluate = commands.add_parser("evaluate", help=text, description=text)
+    evaluate.add_argument("recipe", metavar="RECIPE", nargs="?", help="not needed with --model")
+    evaluate.add_argument("overrides", metavar="key=value", nargs="*", default=[])
+    evaluate.add_argument("--model", metavar="PATH", help="a folder or hub id, instead of the recipe's models")
+    evaluate.add_argument("--name", metavar="LABEL", help="what the tables call --model (default: its folder's name)")
+    evaluate.add_argument("--suite", metavar="NAME", action="append", default=[], help="a suite, or a group like math")
+    evaluate.add_argument("--data", metavar="SUITE=FILE", action="append", default=[], help="a local JSONL file")
+    evaluate.add_argument("--samples", metavar="N", help="samples per problem (default 16)")
+    evaluate.add_argument("--limit", metavar="N", help="only the first N problems of each suite")
+    evaluate.add_argument("--output", metavar="DIR", help="where eval/LABEL is written (default outputs/evaluations)")
+    evaluate.add_argument("--calibrate", action="store_true", help="hold the figures against evaluate.published")
+    evaluate.set_defaults(command=_evaluate)
+    text = "the paired difference of two evaluated checkpoints (eval/LABEL folders)"
+    compare = commands.add_parser("compare", help=text, description=text)
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B")
+    compare.set_defaults(command=_compare)
 
-    return check(arguments.recipe, arguments.overrides)
+
+def _check(arguments: argparse.Namespace) -> int:
+    from cord_distill.check import Machine, check
+    from cord_distill.launch import gpu_count
+
+    asked = arguments.gpus or arguments.gpu_memory or arguments.host_memory
+    gpus = arguments.gpus or gpu_count() or 1
+    machine = Machine(gpus, arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node) if asked else None
+    return check(arguments.recipe, arguments.overrides, machine)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -142,14 +172,29 @@ def _train(arguments: argparse.Namespace) -> int:
     return subprocess.run(argv, env=environment, check=False).returncode
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> int:
     from cord_distill.engines.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.evaluate import evaluate_recipe
+    from cord_distill.evaluation.command import evaluate_command
+
+    return evaluate_command(arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from cord_distill.evaluation.comparison import comparison_lines
+
+    print("\n".join(comparison_lines(arguments.a, arguments.b)))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from cord_distill.export import export
     from cord_distill.recipe_file import load_recipe
 
-    evaluate_recipe(load_recipe(arguments.recipe, arguments.overrides))
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    print(f"model    {_short(export(recipe, Path(arguments.to), arguments.step))}")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from cord_distill import __version__
 from cord_distill.recipe import Recipe
+from cord_distill.recipe_file import dump_recipe
 
 
 def card_text(recipe: Recipe, stats: dict[str, Any]) -> str:
     """Markdown. Figures are those of stats.json; nothing is claimed that was not counted."""
     name = recipe.name + (f", {recipe.variant}" if recipe.variant else "")
-    share = "".join(f"| {t} | {100 * s:.1f} % |\n" for t, s in stats["teacher_share"].items())
     dropped = "".join(f"- {reason}: {count}\n" for reason, count in stats["dropped"].items()) or "- none\n"
     against = ", ".join(f"`{Path(p).name}`" for p in recipe.data.decontaminate) or "nothing: no file was given"
-    models = "".join(f"- {t.label}: `{t.model or t.engine}`\n" for t in recipe.teachers)
+    near = stats["near_duplicates"]
     score = f", mean score S {stats['mean_score']:.3f}" if stats["mean_score"] is not None else ""
+    made = f" ({recipe.decode.pipeline})" if recipe.teachers or not recipe.data.sources else ""
+    return f"""---
+configs:
+- {{config_name: default, data_files: train.jsonl}}
+---
+# {name}
+
+{stats["kept"]} reasoning traces written by language models{made}, put together with cord-distill
+{__version__}. No person has checked them. {stats["graded"]} were graded, {stats["correct"]} of these as right{score}.
+
+{_sources(recipe, stats)}{_teachers(recipe, stats) if stats["steps"] else ""}Dropped, of {stats["rows"]} rows:
+{dropped}
+Decontaminated against {against}. Near duplicates: {f"dropped from similarity {near} on" if near else "not looked for"}.
+Step markers are {"kept" if stats["keep_markers"] else "stripped"}.
+
+Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the
+answer), `id`, `pipeline` (or the source), `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step);
+of own trajectories also `recipe_hash` and `seed`.
+
+The recipe, with the hash of train.jsonl (sha256 {stats["sha256"]}):
+
+```yaml
+{_without_folders(dump_recipe(recipe))}```
+"""
+
+
+def _without_folders(text: str) -> str:
+    """Absolute paths become names: a card may be published, where files lie on this machine is nobody's business."""
+    return re.sub(r"(?<![\w./:])/(?:[^\s'\"/]+/)+", "", text)
+
+
+def _teachers(recipe: Recipe, stats: dict[str, Any]) -> str:
+    share = "".join(f"| {t} | {100 * s:.1f} % |\n" for t, s in stats["teacher_share"].items())
+    models = "".join(f"- {t.label}: `{t.model or t.engine}`\n" for t in recipe.teachers)
     tokens = stats["tokens"]
-    return f"""# {name}
-
-{stats["kept"]} reasoning traces written by language models ({recipe.decode.pipeline}), made with cord-distill
-{__version__}. No person has checked them. {stats["correct"]} of them end in an answer that the grader accepted{score}.
-
-Teachers:
+    return f"""Teachers:
 {models}
 | teacher | share of steps |
 |---|---|
@@ -31,11 +61,21 @@ Teachers:
 Tokens, counted by the meta-prover: {tokens["reasoning"]} reasoning, {tokens["answer"]} answer;
 {tokens["mean_per_row"]:.0f} per row, the longest row {tokens["longest_row"]}.
 
-Dropped, of {stats["rows"]} trajectories:
-{dropped}
-Decontaminated against {against}. Step markers are {"kept" if stats["keep_markers"] else "stripped"}.
-
-Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the
-answer), `id`, `pipeline`, `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step), `recipe_hash`,
-`seed`.
 """
+
+
+def _sources(recipe: Recipe, stats: dict[str, Any]) -> str:
+    """Where the rows of others come from; "" for a data set of own trajectories alone."""
+    if not recipe.data.sources:
+        return ""
+    known = {source.label: source for source in recipe.data.sources}
+    lines = []
+    for name, counts in stats["sources"].items():
+        source = known.get(name)
+        told = (source.origin or source.dataset or f"`{Path(str(source.path)).name}`") if source else "this recipe"
+        licence = (source.licence or "not said") if source else ""
+        weight = f"{source.weight:g}" if source else "1"
+        figures = [str(counts.get(key, 0)) for key in ("read", "kept", "written")]
+        lines.append(f"| {name} | {told} | {licence} | {weight} | {' | '.join(figures)} |\n")
+    head = "| source | from | licence | weight | read | kept | written |\n|---|---|---|---|---|---|---|\n"
+    return f"{head}{''.join(lines)}\n"

@@ -54,10 +54,15 @@ def normalised(question: str) -> str:
 
 
 def ngrams(question: str) -> set[tuple[str, ...]]:
-    """All runs of eight words; a word is what stands between blanks, without the punctuation around it."""
-    words = [w.strip(".,;:?!\"'()[]{}$") for w in unicodedata.normalize("NFKC", question).casefold().split()]
-    words = [w for w in words if w]
-    return {tuple(words[i : i + N]) for i in range(len(words) - N + 1)}
+    """All runs of eight words."""
+    spoken = words(question)
+    return {tuple(spoken[i : i + N]) for i in range(len(spoken) - N + 1)}
+
+
+def words(question: str) -> list[str]:
+    """What stands between blanks, without case and without the punctuation around it."""
+    split = (w.strip(".,;:?!\"'()[]{}$") for w in unicodedata.normalize("NFKC", question).casefold().split())
+    return [w for w in split if w]
 
 
 def _question(line: str, columns: tuple[str, ...], place: str) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.built import build_models
-from cord_distill.engines.base import EngineError
+from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.replay import ReplayEngine
+from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.start import EnginePool, meta_prover_section
 from cord_distill.errors import CordError
 from cord_distill.grading import load_grader
@@ -116,6 +117,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], pool: EnginePoo
     inputs = decode_inputs(recipe)
     fingerprint = recipe_hash(inputs)
     journal = Journal(run.journal, fingerprint=fingerprint, inputs=inputs)
+    pool.meters.clear()
     begun = time.monotonic()
     try:
         todo = [problem for problem in problems if not journal.is_finished(problem.id)]
@@ -161,7 +163,7 @@ def problems_in_flight(recipe: Recipe, ensemble: Ensemble) -> int:
     budgets = recipe.decode.budgets
     each = width * (budgets.reasoning_tokens + budgets.answer_tokens)
     models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
-    room = [m.engine.kv_tokens for m in models if getattr(m.engine, "kv_tokens", None)]
+    room = [tokens for m in models if (tokens := getattr(m.engine, "kv_tokens", None))]
     return max(1, min([wanted, *(int(KV_SHARE * tokens / each) for tokens in room)]))
 
 
@@ -179,27 +181,34 @@ async def _decode_all(
     begun = time.monotonic()
     waiting = iter(todo)
     failures = 0
+    dead: EngineDead | None = None
 
     async def decode_next() -> None:
-        nonlocal failures
+        nonlocal failures, dead
         for problem in waiting:
+            if dead:
+                return
             try:
                 outcome = await pipeline(problem, _for_problem(ensemble, problem, journal, pool, recipe))
                 row = finish(problem, outcome)
                 failures = 0
             except EngineError as error:
+                # An engine that could not be restarted: no new problems, while those that can do without it go on.
+                dead = error if isinstance(error, EngineDead) else dead
                 failures += 1
                 row = finish(problem, error)
             journal.finish(problem.id, row)
             made = sum(meter.generated_tokens for meter in pool.meters.values())
             display.advance(note=f"{made / max(time.monotonic() - begun, 1e-3):,.0f} tokens/s")
-            if failures >= FAILURES_IN_A_ROW:
+            if failures >= FAILURES_IN_A_ROW and not dead:
                 raise CordError(
                     f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished is safe; mend the "
                     "cause and run the same command again"
                 )
 
     await gather_or_cancel([decode_next() for _ in range(problems_in_flight(recipe, ensemble))])
+    if dead:
+        raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend the cause and run the same command again")
 
 
 def _for_problem(
@@ -208,9 +217,9 @@ def _for_problem(
     def bound(model: Model) -> Model:
         meter = pool.meters[model.name]
         identity = model.vocabulary
-        return model.for_problem(
-            ReplayEngine(model.engine, journal, problem.id, identity, meter, recipe.decode.request_timeout)
-        )
+        # A restarting engine watches the time itself, since it must tell a slow request from an engine that hangs.
+        timeout = None if isinstance(model.engine, RestartingEngine) else recipe.decode.request_timeout
+        return model.for_problem(ReplayEngine(model.engine, journal, problem.id, identity, meter, timeout))
 
     return replace(
         ensemble,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from math import comb, sqrt
 from operator import mul
+from typing import Any
 
 Z95 = 1.959963984540054
 EXACT_FLIPS = 16
@@ -83,6 +84,28 @@ def clustered_interval(groups: Groups) -> tuple[float, float]:
     """95 % interval of avg@k: Wilson's at the effective sample size. One sample per problem: exactly Wilson's."""
     n = effective_samples(groups)
     return wilson_interval(avg_at_k(groups) * n, n)
+
+
+def repeat_error(groups: Groups) -> float:
+    """Standard error of avg@k were the same problems sampled anew: the noise within problems, none of their choice.
+
+    Each problem's share is smoothed to (right + 1/2) / (k + 1), so that 16 wrong of 16 is not taken for certainty.
+    """
+    k = [len(group) for group in groups]
+    smooth = [(sum(group) + 0.5) / (n + 1) for group, n in zip(groups, k, strict=True)]
+    return sqrt(sum(p * (1 - p) / n for p, n in zip(smooth, k, strict=True))) / len(k)
+
+
+def agreement(groups: Groups, published: float, samples: int | None, rounding: float = 0.0) -> dict[str, Any]:
+    """Whether avg@k agrees with a published value on the same problems: does the difference fit the sampling noise?
+
+    published: a share. samples: its k (None: exact); its noise is taken to be ours at that k. rounding: half a unit of
+    its last printed digit. Returns {avg, ci, agrees}: ci holds every published value that would agree, at 95 %.
+    """
+    ours, error = avg_at_k(groups), repeat_error(groups)
+    k = mean([len(group) for group in groups])
+    half = Z95 * error * sqrt(1 + (k / samples if samples else 0.0)) + rounding
+    return {"avg": ours, "ci": [ours - half, ours + half], "agrees": abs(ours - published) <= half}
 
 
 def cluster_bootstrap(

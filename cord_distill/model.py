@@ -177,6 +177,11 @@ class Model:
             end = len(full.rstrip(REPLACEMENT))
         if end == len(full):
             return full, ids
+        if out.stop is Stop.STEP:
+            # Nearly always the marker's tokens are those that it has on its own: one look instead of one per token.
+            keep = len(ids) - len(self.encode(full[end:]))
+            if keep >= 0 and self.renderer.decode(ids[:keep]) == full[:end]:
+                return full[:end], ids[:keep]
         keep = len(ids)
         while keep > 0 and len(self.renderer.decode(ids[keep:])) < len(full) - end:
             keep -= 1
@@ -202,6 +207,9 @@ class Model:
     def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
         """(ids before the answer, ids of the answer) of the scoring suffix."""
         head = suffix.partition("{A}")[0]
-        ids, offsets = self.renderer.encode_with_offsets(head + answer)
-        first = next((i for i, (_, end) in enumerate(offsets) if end > len(head)), len(ids))
-        return ids[:first], ids[first:]
+        key = ("\0before\0" + head + answer, "\0target\0" + head + answer)
+        if key[1] not in self.segments:
+            ids, offsets = self.renderer.encode_with_offsets(head + answer)
+            first = next((i for i, (_, end) in enumerate(offsets) if end > len(head)), len(ids))
+            self.segments[key[0]], self.segments[key[1]] = ids[:first], ids[first:]
+        return self.segments[key[0]], self.segments[key[1]]

@@ -60,7 +60,7 @@ class Progress:
         print(f"{self.label}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
-def _stderr_console():  # type: ignore[no-untyped-def]
+def _stderr_console():
     from rich.console import Console
 
     return Console(stderr=True)

@@ -196,12 +196,57 @@ class Filters(Section):
     steps_right: bool = False
 
 
+class Source(Section):
+    """Rows from elsewhere that are trained on too: a local JSONL `path` or a hub `dataset`.
+
+    format: `trajectories` (another run's), `rows` (another data set's train.jsonl), `messages` (a chat whose last turn
+    holds the thought), `limo` (question, solution, answer), `s1k` (thinking trajectory and attempt). weight: how often
+    a row is trained per epoch; 0.5 takes half of the rows, 2 each twice. name, licence, origin: for the card.
+    """
+
+    path: str | None = None
+    dataset: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    format: Literal["trajectories", "rows", "messages", "limo", "s1k"]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    limit: Positive | None = None
+    name: FolderName | None = None
+    licence: str = ""
+    origin: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or (self.dataset or self.path or "").rstrip("/").rsplit("/", 1)[-1].partition(".jsonl")[0]
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if bool(self.path) == bool(self.dataset):
+            raise ValueError("give either path (a JSONL file) or dataset (a hub id)")
+        return self
+
+
 class Data(Section):
-    """Trajectories to SFT rows. keep_markers: leave `### Step N.` in the training text."""
+    """Trajectories, and rows of others, to SFT rows. keep_markers: leave `### Step N.` in the training text.
+
+    near_duplicates: drop a question that shares at least this part of its three-word runs with one before it (Jaccard)
+    and has the same numbers; null = equal rows only. push_to_hub: `user/name` uploads the finished data set, privately.
+    """
 
     filters: Filters = Filters()
     keep_markers: bool = True
     decontaminate: list[str] = []
+    sources: list[Source] = []
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    push_to_hub: str | None = None
+
+    @model_validator(mode="after")
+    def _sources_have_names(self) -> Data:
+        labels = [source.label for source in self.sources]
+        twice = sorted({x for x in labels if labels.count(x) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}: give each its own `name`")
+        return self
 
 
 class Launch(Section):
@@ -213,12 +258,40 @@ class Launch(Section):
     parallel_jobs: Positive = 1
 
 
+class Judge(Model):
+    """The model that decides whether an open-ended answer is right.
+
+    engine: `server` asks an OpenAI-compatible `url` (its chat completions; the key is read from the environment
+    variable `api_key_env`), `vllm` runs it in process once the students' engines are closed. concurrency: requests
+    under way at once at a URL.
+    """
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    max_tokens: Positive = 8192
+    concurrency: Positive = 16
+    api_key_env: str = "OPENAI_API_KEY"
+
+
+class Published(Section):
+    """A published avg@k that `cord evaluate --calibrate` holds ours against. value: in percent, as papers print it.
+
+    samples: its k; null = the value is exact. decimals: how far it was rounded.
+    """
+
+    value: Annotated[float, Field(ge=0, le=100)]
+    samples: Positive | None = None
+    decimals: Annotated[int, Field(ge=0)] = 1
+
+
 class Evaluate(Section):
     """Which suites run on which checkpoints.
 
-    suites: names of `eval/` suites or of `tasks` entries. tasks: extra lighteval task files by path, or modules, that
-    export TASKS_TABLE. data: suite name -> local JSONL file. samples: n per problem, or {suite: n}. engine: keys of a
-    `Model` section that say how vLLM runs the checkpoint.
+    suites: names of `eval/` suites, of their groups (`math`), or of `tasks` entries. tasks: extra lighteval task files
+    by path, or modules, that export TASKS_TABLE. data: suite name -> local JSONL file. samples: n per problem, or
+    {suite: n}. models: checkpoints to evaluate besides the run's own. instruction: put behind every question of a suite
+    that has none of its own. answer_in_thought: where no answer follows `</think>`, the last one in the thought counts.
+    engine: keys of a `Model` section that say how vLLM runs the checkpoint. judge: for suites of open-ended answers.
+    published: label -> suite -> a known value, for `--calibrate`.
     """
 
     suites: list[str] = []
@@ -232,8 +305,13 @@ class Evaluate(Section):
     limit: Positive | None = None
     untrained: bool = True
     teachers: bool = False
+    models: list[Model] = []
+    instruction: str = ""
+    answer_in_thought: bool = False
     seed: int = 0
     engine: dict[str, Any] = {}
+    judge: Judge | None = None
+    published: dict[FolderName, dict[str, Published]] = {}
 
 
 class Wandb(Section):

@@ -72,8 +72,9 @@ class RunFolder:
 
 
 def method_name(recipe: Recipe) -> str:
-    """What tables call this way of making data: the variant's name, else the pipeline's."""
-    return recipe.variant or recipe.decode.pipeline
+    """What tables call this way of making data: the variant's name, else the pipeline's; `sft` where none was run."""
+    decoded = bool(recipe.teachers) or not recipe.data.sources
+    return recipe.variant or (recipe.decode.pipeline if decoded else "sft")
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -57,7 +57,8 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     command = f"{said} variant={recipe.variant}" if recipe.variant else said
     data = folder.dataset / TRAIN_FILE
     if not data.is_file():
-        raise CordError(f"data set {_short(data)} is not there: make it with cord generate {command}")
+        verb = "generate" if recipe.teachers or not recipe.data.sources else "data"
+        raise CordError(f"data set {_short(data)} is not there: make it with cord {verb} {command}")
     student = model_path(recipe, str(section["model_name_or_path"]), "train.model_name_or_path")
     section["model_name_or_path"] = student
     template = section.get("chat_template_path")

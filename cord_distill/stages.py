@@ -54,6 +54,7 @@ def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
         )
     if recipe.teachers:
         stages.append(_generate_stage(path, overrides, variants))
+    if recipe.teachers or recipe.data.sources:
         stages += [_data_stage(variant) for variant in variants]
     if recipe.train:
         stages += [_train_stage(path, overrides, variant) for variant in variants]
@@ -85,7 +86,9 @@ def _data_stage(recipe: Recipe) -> Stage:
     run = RunFolder.of(recipe)
 
     def fingerprint() -> str:
-        return recipe_hash({"data": recipe.data.model_dump(mode="json"), "trajectories": content(run.trajectories)})
+        sources = [content(Path(source.path)) for source in recipe.data.sources if source.path]
+        read = {"data": recipe.data.model_dump(mode="json"), "trajectories": content(run.trajectories)}
+        return recipe_hash({**read, "sources": sources, "seed": recipe.seed})
 
     return Stage(
         f"data/{run.method}",

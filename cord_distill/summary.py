@@ -33,9 +33,11 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
     for recipe in recipes:
         folder = RunFolder.of(recipe)
         if folder.trajectories.is_file():
+            stats = read_json(folder.generate_stats)
             methods[method_name(recipe)] = {
                 **summarise_method(read_rows(folder.trajectories)),
-                "seconds": read_json(folder.generate_stats).get("seconds"),
+                "seconds": stats.get("seconds"),
+                "models": {name: model_figures(meter) for name, meter in (stats.get("models") or {}).items()},
             }
     labels = ["untrained", *(method_name(r) for r in recipes)]
     teachers = list(dict.fromkeys(t.label for r in recipes for t in r.teachers))
@@ -91,6 +93,23 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "trace_tokens": _mean(f["trace_tokens"] for f in done),
         **{name: _mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
         "hit_rate": hit_rate([f["teachers"] for f in done if f["teachers"]]),
+    }
+
+
+def model_figures(meter: dict[str, Any]) -> dict[str, Any]:
+    """What one teacher or meta-prover did, from its meter: tokens and seconds of the process that ran last.
+
+    cache_hit_rate: share of the proposals' prompt tokens read from the prefix cache. discarded: share of the requests that
+    were given up before their answer came.
+    """
+    requests, prompts = meter.get("requests", 0), meter.get("prompt_tokens", 0)
+    return {
+        "requests": requests,
+        "generated_tokens": meter.get("generated_tokens", 0),
+        "scored_tokens": meter.get("scored_tokens", 0),
+        "request_seconds": round(meter.get("request_seconds", 0.0), 3),
+        "cache_hit_rate": round(meter.get("cached_tokens", 0) / prompts, DIGITS) if prompts else None,
+        "discarded": round(meter.get("discarded", 0) / requests, DIGITS) if requests else None,
     }
 
 

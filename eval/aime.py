@@ -3,8 +3,10 @@
 from cord_distill.evaluation.suites import Hub, Suite, tasks_table
 
 SUITES = {
-    "aime24": Suite("aime24", grader="integer", hub=Hub("HuggingFaceH4/aime_2024", split="train", id="id")),
-    "aime25": Suite("aime25", grader="integer", hub=Hub("yentinglin/aime_2025", split="train", id="id")),
+    "aime24": Suite(
+        "aime24", grader="integer", group="math", hub=Hub("HuggingFaceH4/aime_2024", split="train", id="id")
+    ),
+    "aime25": Suite("aime25", grader="integer", group="math", hub=Hub("yentinglin/aime_2025", split="train", id="id")),
 }
 
 __getattr__ = tasks_table(SUITES)

@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 def commands(page: Path) -> list[str]:
     """Indented or fenced lines that start with a command of ours."""
     lines = re.findall(r"^(?: {4}|\$ )?((?:cord|make|accelerate) [^\n#]*)", page.read_text(), re.M)
-    return [line.strip() for line in lines]
+    return [part.strip() for line in lines for part in line.split("&&")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -41,7 +41,7 @@ def test_every_command_exists_and_names_a_recipe_that_resolves(page):
         elif not re.search(r"RECIPE|FILE|PATH|\.\.\.|\|", line):
             arguments, rest = _parser().parse_known_args(words[1:])
             assert not [word for word in rest if "=" not in word], line
-            if hasattr(arguments, "recipe") and arguments.recipe and not arguments.recipe.startswith("my"):
+            if getattr(arguments, "recipe", None) and Path(arguments.recipe).stem not in ("my", "x"):
                 find_recipe(arguments.recipe)
 
 

@@ -416,11 +416,15 @@ def test_lighteval_reads_our_task_files() -> None:
     from cord_distill.paths import bundled
 
     table = {c.name: c for path in bundled("eval").glob("*.py") for c in _module(str(path)).TASKS_TABLE}
-    assert {"cord_aime24", "cord_aime25", "cord_math_500", "cord_gsm8k"} <= set(table)
+    assert {"cord_aime24", "cord_aime25", "cord_math_500", "cord_gsm8k", "cord_amc23", "cord_gpqa_diamond"} <= set(
+        table
+    )
+    # Judged by a model, or one hub row for many questions: lighteval has no place for these.
+    assert not {"cord_pubmedqa_open", "cord_tatqa"} & set(table)
     doc = table["cord_gsm8k"].prompt_function(
         {"question": "2+2?", "answer": "so\n#### 1,004", "__index": 3}, "cord_gsm8k"
     )
-    assert (doc.query, doc.choices, doc.specific["problem"]["id"]) == ("2+2?", ["1004"], "00003")
+    assert (doc.query, doc.choices, json.loads(doc.specific["problem"])["id"]) == ("2+2?", ["1004"], "00003")
     from lighteval.models.model_output import ModelResponse
 
     metric = table["cord_gsm8k"].metrics[0]
@@ -445,6 +449,13 @@ def test_a_run_on_vllm(tmp_path: Path, r1: Path, capsys: pytest.CaptureFixture[s
     assert first["protocol"]["engine_version"].startswith("vllm")
     assert first["protocol"]["temperature"] == 0.6
     assert list((tmp_path / "out" / "wandb").glob("offline-run-*"))
+    assert "| t | " in (tmp_path / "out" / "eval" / "results.md").read_text()
+    (details,) = (tmp_path / "out" / "eval" / "t" / "details").rglob("details_cord_aime24|0_*.parquet")
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(details).to_pylist()
+    assert {"doc", "metric", "model_response"} <= set(rows[0])
+    assert sorted(len(row["model_response"]["text"]) for row in rows) == [2, 2, 2, 2]
 
     capsys.readouterr()
     begun = time.perf_counter()

@@ -326,6 +326,19 @@ def test_one_changed_digit_is_another_answer(shared_data: Path) -> None:
             assert not same_math(gold, changed), (gold, changed)
 
 
+def test_recorded_traces_with_other_tags(shared_data: Path) -> None:
+    """Sky-T1's runs on MATH-500: 26 of 40 never closed their thought. What they boxed in it counts only when asked."""
+    outside, inside = load_grader("math"), load_grader("math", answer_in_thought=True)
+    lines = (shared_data / "traces" / "sky_t1_math500_40.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    texts = [re.sub(r"<\|end_of_thought\|>", "</think>", row["response"]) for row in rows]
+    accepted = [outside(text, problem(row["answer"]))[1] for text, row in zip(texts, rows, strict=True)]
+    assert sum(accepted) == 13
+    assert all(row["score"] for row, right in zip(rows, accepted, strict=True) if right)
+    assert sum("</think>" in text for text in texts) == 14
+    assert sum(inside(text, problem(row["answer"]))[1] for text, row in zip(texts, rows, strict=True)) == 19
+
+
 def test_recorded_traces(shared_data: Path) -> None:
     """Real traces of five models, judged end to end, against the verdicts that were recorded with them."""
     grade = load_grader("integer")
@@ -337,3 +350,54 @@ def test_recorded_traces(shared_data: Path) -> None:
             judged += 1
             agree += right == (row["repo_verdict"] == "pass")
     assert agree == judged == 188
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.sampled_from(["7", "x", "\\frac12", ""]), lambda inner: st.builds("{{{}}}+{}".format, inner, inner)
+    ),
+    st.text(alphabet=st.sampled_from("}ab \n<>/$"), max_size=30),
+)
+def test_nested_braces_are_read_whole(content: str, before: str) -> None:
+    """Whatever stands before it, stray closing braces too; an earlier box and a box of the thought change nothing."""
+    text = f"\\boxed{{1}} {before}</think>\\boxed{{2}} no, wait. {before}\n\n\\boxed{{{content}}} done"
+    assert boxes(text)[-1][2] == content
+    assert answer_of(text) == (content.strip() or None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet=st.sampled_from("\\boxed{7} <think>answer is: 7.$\n"), max_size=120))
+def test_an_unclosed_thought_has_no_answer(text: str) -> None:
+    if "</think>" not in text:
+        assert answer_of("<think>" + text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{7} and " * 7_000,
+        "\\boxed{7}" + "x" * 100_000,
+        "</think>" * 12_000,
+        "</think><think>" * 6_000,
+        "**Answer:** " * 8_000,
+        "\\boxed " * 14_000,
+        "$\\boxed{" + "{" * 50_000 + "}" * 50_000 + "}$",
+        "1.2." * 25_000,
+        "\\frac{1}{2}" * 9_000,
+        "答案" * 20_000,
+        "final answer " * 7_000,
+    ],
+)
+def test_extraction_is_linear_on_doubled_lengths(text: str) -> None:
+    """200k characters take about twice the time of 100k: no pattern backtracks over the text."""
+
+    def seconds(s: str) -> float:
+        begun = time.perf_counter()
+        answer_of("x</think>" + s)
+        loose_answer(s)
+        return time.perf_counter() - begun
+
+    once, twice = min(seconds(text) for _ in range(2)), min(seconds(text * 2) for _ in range(2))
+    assert once < 1.5
+    assert twice < 4 * once + 0.1

@@ -132,3 +132,41 @@ def test_percentile_is_numpys() -> None:
     values = [3.0, 1.0, 4.0, 1.0, 5.0]
     for q in (0, 10, 50, 97.5, 100):
         assert metrics.percentile(values, q) == pytest.approx(float(np.percentile(values, q)))
+
+
+def test_repeat_error_is_the_noise_of_sampling_the_same_problems_again() -> None:
+    """Against the spread of 1,000 reruns; problems that are always right or wrong add almost nothing to it."""
+    shares, k, stream = [0.0, 0.1, 0.5, 0.9, 1.0] * 4, 16, random.Random(1)
+
+    def run() -> list[list[float]]:
+        return [[float(stream.random() < p) for _ in range(k)] for p in shares]
+
+    seen = [metrics.avg_at_k(run()) for _ in range(1000)]
+    centre = metrics.mean(seen)
+    spread = math.sqrt(metrics.mean([(x - centre) ** 2 for x in seen]))
+    told = metrics.mean([metrics.repeat_error(run()) for _ in range(200)])
+    assert spread < told < 1.25 * spread
+    assert metrics.repeat_error([[1, 0], [1, 1]]) == pytest.approx(math.sqrt((1 / 4 + 5 / 36) / 2) / 2)
+
+
+def test_agreement_holds_95_percent_of_the_time_and_sees_five_points() -> None:
+    stream, shares = random.Random(2), [0.2, 0.6, 1.0, 0.4] * 25
+
+    def agrees(published: float, samples: int | None) -> float:
+        """How often a run of k = 16 agrees with another run of so many samples around `published`."""
+        hits = []
+        for _ in range(300):
+            ours = [[float(stream.random() < p) for _ in range(16)] for p in shares]
+            theirs = [[float(stream.random() < p) for _ in range(samples)] for p in shares] if samples else [shares]
+            value = metrics.avg_at_k(theirs) + published - metrics.mean(shares)
+            hits.append(metrics.agreement(ours, value, samples)["agrees"])
+        return metrics.mean(hits)
+
+    # Of 300 runs, two standard errors below 95 %.
+    assert agrees(0.55, None) >= 0.925
+    assert agrees(0.55, 16) >= 0.925
+    assert agrees(0.55 - 0.05, None) < 0.05
+    found = metrics.agreement([[1, 0], [1, 1]], 0.75, 2, rounding=0.01)
+    half = metrics.Z95 * metrics.repeat_error([[1, 0], [1, 1]]) * math.sqrt(2) + 0.01
+    assert (found["avg"], found["agrees"]) == (0.75, True)
+    assert found["ci"] == [pytest.approx(0.75 - half), pytest.approx(0.75 + half)]

@@ -10,7 +10,7 @@ import pytest
 from made_rows import TEACHERS, made_row, made_rows, write_run
 
 from cord_distill.errors import CordError
-from cord_distill.summary import build_summary, hit_rate, read_rows, summarise_method, write_summary
+from cord_distill.summary import build_summary, hit_rate, model_figures, read_rows, summarise_method, write_summary
 
 
 def test_a_method_of_four_problems() -> None:
@@ -135,3 +135,10 @@ def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "out" / "stages.json").write_text("{")
     with pytest.raises(CordError, match=r"stages.json: not readable as JSON"):
         build_summary(recipe)
+
+
+def test_the_figures_of_a_model_are_shares_of_what_it_was_asked() -> None:
+    meter = {"requests": 8, "prompt_tokens": 1000, "cached_tokens": 900, "generated_tokens": 640, "discarded": 2}
+    found = model_figures(meter)
+    assert (found["cache_hit_rate"], found["discarded"], found["generated_tokens"]) == (0.9, 0.25, 640)
+    assert model_figures({})["cache_hit_rate"] is None

@@ -135,3 +135,16 @@ def test_keys_and_types_of_the_installed_trl() -> None:
     for key, value in wrong.items():
         with pytest.raises(CordError, match=key):
             strict_values({key: value}, SFTConfig, ModelConfig)
+
+
+@pytest.mark.slow
+def test_half_precision_weights_need_float32_masters(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails for a version that lets AdamW update bf16 weights at 5e-6: most updates round to nothing."""
+    from cord_distill.sft_args import training_arguments
+
+    monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
+    section = {"model_name_or_path": "x", "output_dir": str(tmp_path), "bf16": True, "report_to": []}
+    with pytest.raises(CordError, match="without float32 masters"):
+        training_arguments({**section, "dtype": "bfloat16"})
+    assert training_arguments(section)[1].dtype == "float32"
+    assert training_arguments({**section, "use_peft": True})[1].dtype == "bfloat16"

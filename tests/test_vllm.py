@@ -227,3 +227,53 @@ def test_without_determinism_the_scores_still_agree(ledger, exact, tmp_path):
                 assert score is None or math.isclose(score, c["score"], abs_tol=1e-5)
                 pairs += 1
     assert pairs > 300
+
+
+def test_an_engine_that_dies_once_is_started_anew_and_gives_the_same_answers(engines, random_models, loop):
+    """step() raises in the middle: the requests in flight are asked again, and keyed seeds give the same tokens."""
+    from cord_distill.engines.restart import RestartingEngine
+    from cord_distill.engines.vllm import VllmEngine
+
+    path = str(random_models["qwq"])
+    section = Model(model=path, max_num_seqs=32)
+    calls = [([20 + i, 30, 40], Sampling(30, seed=i)) for i in range(12)]
+    undisturbed = [out.ids for out in gathered(loop, [engines["exact"].generate(*call) for call in calls])]
+
+    async def story():
+        engine = await RestartingEngine.begin(
+            lambda: VllmEngine.start(section, path, deterministic=True, max_model_len=1024), first_wait=0.01
+        )
+        llm = engine.runner.engine
+        step, left = llm.step, iter(range(10))
+
+        def step_that_dies():
+            if next(left, None) is None:
+                raise RuntimeError("out of memory")
+            return step()
+
+        llm.step = step_that_dies
+        try:
+            made = await asyncio.gather(*[engine.generate(*call) for call in calls])
+            return [out.ids for out in made], engine.restarts
+        finally:
+            await engine.close()
+
+    assert loop.run_until_complete(story()) == (undisturbed, 1)
+
+
+def test_a_prompt_longer_than_one_batch_beside_seeded_requests_does_not_kill_the_engine(random_models, loop):
+    """Fails chunked prefill on CPU: vLLM's sampler refuses the seeded request whose prefill was split."""
+    from cord_distill.engines.vllm import VllmEngine
+
+    path = str(random_models["qwq"])
+    section = Model(model=path, max_num_seqs=4)
+    calls = [([20 + i] * 3500, Sampling(8, seed=i)) for i in range(6)]
+
+    async def story():
+        engine = await VllmEngine.start(section, path, deterministic=False, max_model_len=3600)
+        try:
+            return await asyncio.gather(*[engine.generate(*call) for call in calls])
+        finally:
+            await engine.close()
+
+    assert all(len(out.ids) == 8 for out in loop.run_until_complete(story()))

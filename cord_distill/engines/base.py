@@ -46,7 +46,7 @@ class Engine(Protocol):
     """Implementations: vllm.py, server.py, scripted.py, and replay.py in front of any of them."""
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        """Continues `ids`. Raises EngineError when the engine is gone or the request timed out."""
+        """Continues `ids`. Raises EngineError: refused, failed or timed out; EngineDead: gone."""
         ...
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
@@ -58,6 +58,10 @@ class Engine(Protocol):
 
 class EngineError(RuntimeError):
     """A request that the engine could not answer. The problem it belongs to is recorded as failed and tried again."""
+
+
+class EngineDead(EngineError):
+    """The engine itself is gone, and every request with it: it must be started anew, or the run stops."""
 
 
 def stop_of(matched: str | None, ended_by_eos: bool, think_close: str = "</think>") -> Stop:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
+from array import array
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
@@ -20,16 +20,21 @@ from cord_distill.types import Stop
 
 @dataclass
 class Meter:
-    """What one model did in this process: for generate_stats.json, never for a row."""
+    """What one model did in this process: for generate_stats.json, never for a row.
+
+    replayed: answers that the journal had. discarded: requests that were given up before their answer came (a problem
+    that failed, a search that was over). request_seconds: summed over requests, which overlap.
+    """
 
     requests: int = 0
     replayed: int = 0
+    discarded: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
     scores: int = 0
     scored_tokens: int = 0
-    waiting_seconds: float = 0.0
+    request_seconds: float = 0.0
 
 
 class ReplayEngine:
@@ -57,7 +62,7 @@ class ReplayEngine:
             self.meter.generated_tokens += len(out.ids)
             return {"ids": list(out.ids), "text": out.text, "stop": out.stop, "matched": out.matched}
 
-        made = await self._once(request_key(self.identity, "generate", ids, asdict(sampling)), ask)
+        made = await self._once(request_key(self.identity, "generate", ids, sampling), ask)
         return Generation(tuple(made["ids"]), made["text"], Stop(made["stop"]), made["matched"])
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
@@ -75,14 +80,28 @@ class ReplayEngine:
         if known is not None:
             self.meter.replayed += 1
             return known
-        if key in self._under_way:
+        while key in self._under_way:
             self.meter.replayed += 1
-            return await asyncio.shield(self._under_way[key])
-        self._under_way[key] = asyncio.ensure_future(ask())
+            try:
+                return await asyncio.shield(self._under_way[key])
+            except asyncio.CancelledError:
+                # The one who asked was cancelled, not we: its question is asked again.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+        # No task of its own: at tens of thousands of requests a task more for each is felt.
+        waiting = self._under_way[key] = asyncio.get_running_loop().create_future()
         try:
-            value = await self._under_way[key]
+            value = await ask()
             self.journal.record_call(self.problem_id, key, value)
+            waiting.set_result(value)
             return value
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+        except Exception as error:
+            waiting.set_exception(error)
+            waiting.exception()  # seen: nobody else may be waiting
+            raise
         finally:
             del self._under_way[key]
 
@@ -93,13 +112,22 @@ class ReplayEngine:
         self.meter.requests += 1
         begun = time.monotonic()
         try:
-            return await asyncio.wait_for(call, self.timeout)
+            async with asyncio.timeout(self.timeout):
+                return await call
+        except asyncio.CancelledError:
+            self.meter.discarded += 1
+            raise
         except TimeoutError:
+            self.meter.discarded += 1
             raise EngineError(f"no answer within {self.timeout:g} s (decode.request_timeout)") from None
         finally:
-            self.meter.waiting_seconds += time.monotonic() - begun
+            self.meter.request_seconds += time.monotonic() - begun
 
 
 def request_key(identity: str, kind: str, ids: list[int], rest: Any) -> str:
-    text = json.dumps([identity, kind, ids, rest], ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    """Names a request. rest: what decides the answer besides the ids, with a `repr` that says it all."""
+    digest = hashlib.sha256(f"{identity}\0{kind}\0{len(ids)}\0".encode())
+    # Raw numbers: as text, a prompt of 16k tokens costs a millisecond and more for each request.
+    digest.update(array("q", ids).tobytes())
+    digest.update(repr(rest).encode())
+    return digest.hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cord_distill.built import model_path
 from cord_distill.engines.base import Sampling
 from cord_distill.engines.replay import Meter
+from cord_distill.engines.restart import RestartingEngine
 from cord_distill.errors import CordError
 from cord_distill.model import Model
 from cord_distill.plugins import load_plugin
@@ -73,9 +75,10 @@ class EnginePool:
 
                 # Some room, so that a second recipe with slightly longer questions can share the engine.
                 cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
-                self.engines[identity] = await VllmEngine.start(
-                    section, path, deterministic=recipe.decode.deterministic, max_model_len=cap
+                start = functools.partial(
+                    VllmEngine.start, section, path, deterministic=recipe.decode.deterministic, max_model_len=cap
                 )
+                self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
             else:
                 raise CordError(f"{key}.engine: {section.engine!r} is not available in this version; use engine: vllm")
         return self.engines[identity]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.quiet import has_gpu, prepare_environment
+from cord_distill.engines.vllm_shims import ROWS, install
 from cord_distill.errors import CordError
 from cord_distill.recipe import Model
 
@@ -41,6 +43,7 @@ class VllmEngine:
         deterministic = on_cpu if deterministic is None else deterministic
         from cord_distill.engines.vllm_runners import AsyncRunner, InProcessRunner
 
+        install()
         args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
         runner_class = InProcessRunner if on_cpu else AsyncRunner
         try:
@@ -51,10 +54,26 @@ class VllmEngine:
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        out = await self.runner.run(ids, self.sampling_params(sampling))
+        best = out.outputs[0]
+        if best.finish_reason not in ("stop", "length"):
+            raise EngineError(f"{self.name}: the request ended as {best.finish_reason!r}")
+        matched = best.stop_reason if isinstance(best.stop_reason, str) else None
+        return Generation(
+            ids=tuple(best.token_ids),
+            text=best.text,
+            stop=stop_of(matched, ended_by_eos=best.finish_reason == "stop"),
+            matched=matched,
+            cached=out.num_cached_tokens or 0,
+        )
+
+    @staticmethod
+    def sampling_params(sampling: Sampling) -> Any:
+        """vLLM's own object for a sampling request."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        params = SamplingParams(
+        return SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -68,18 +87,6 @@ class VllmEngine:
             spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
-        )
-        out = await self.runner.run(ids, params)
-        best = out.outputs[0]
-        if best.finish_reason not in ("stop", "length"):
-            raise EngineError(f"{self.name}: the request ended as {best.finish_reason!r}")
-        matched = best.stop_reason if isinstance(best.stop_reason, str) else None
-        return Generation(
-            ids=tuple(best.token_ids),
-            text=best.text,
-            stop=stop_of(matched, ended_by_eos=best.finish_reason == "stop"),
-            matched=matched,
-            cached=out.num_cached_tokens or 0,
         )
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
@@ -109,7 +116,10 @@ class VllmEngine:
         out = await self.runner.run(
             ids + target_ids,
             self._scoring_params(
-                prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=self.deterministic
+                prompt_logprobs=0,
+                flat_logprobs=True,
+                skip_reading_prefix_cache=self.deterministic,
+                extra_args={ROWS: len(target_ids)},
             ),
         )
         if (out.num_cached_tokens or 0) > len(ids) - 1:
@@ -119,13 +129,14 @@ class VllmEngine:
         return [rows[first + i][token].logprob for i, token in enumerate(target_ids)]
 
     async def _one_by_one(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        """One tiny request per answer token: always valid, reads the cache."""
-        scored = []
-        for i, token in enumerate(target_ids):
+        """One tiny request per answer token, all at once: always valid, reads the cache."""
+
+        async def one(i: int, token: int) -> float:
             params = self._scoring_params(logprob_token_ids=[token], logprobs=1)
             out = await self.runner.run(ids + target_ids[:i], params)
-            scored.append(out.outputs[0].logprobs[0][token].logprob)
-        return scored
+            return out.outputs[0].logprobs[0][token].logprob
+
+        return list(await asyncio.gather(*(one(i, token) for i, token in enumerate(target_ids))))
 
     @staticmethod
     def _scoring_params(**fields: Any) -> Any:
@@ -177,10 +188,14 @@ def engine_args(
         args["kv_cache_memory_bytes"] = int((model.kv_cache_gib or CPU_KV_GIB) * 2**30)
     elif model.kv_cache_gib:
         args["kv_cache_memory_bytes"] = int(model.kv_cache_gib * 2**30)
-    if deterministic:
-        # Nothing may split a prefill: vLLM's CPU sampler refuses a seeded request whose prefill was chunked.
+    if deterministic or (on_cpu and length):
+        # Nothing may split a prefill: on CPU a seeded request whose prefill was chunked kills vLLM's engine.
         args["enable_chunked_prefill"] = False
+    if deterministic:
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max_num_seqs * (length or 4096)
+    elif on_cpu:
+        # Room for the longest prompt beside every running request, or it would wait for all of them to end.
+        args["max_num_batched_tokens"] = model.max_num_batched_tokens or max(8192, (length or 0) + max_num_seqs)
     else:
-        args["max_num_batched_tokens"] = model.max_num_batched_tokens or (8192 if on_cpu else 16384)
+        args["max_num_batched_tokens"] = model.max_num_batched_tokens or 16384
     return {**args, **model.engine_args}

@@ -15,7 +15,7 @@ from vllm.exceptions import VLLMError
 from vllm.inputs.engine import tokens_input
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from cord_distill.engines.base import EngineError
+from cord_distill.engines.base import EngineDead, EngineError
 
 
 class InProcessRunner:
@@ -30,6 +30,7 @@ class InProcessRunner:
         self.max_model_len: int = self.config.model_config.max_model_len
         self.kv_tokens = _kv_tokens(self.config)
         self.steps = 0
+        self.computed_prompt_tokens = 0
         self._numbers = itertools.count()
         self._open: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Task[None] | None = None
@@ -37,7 +38,7 @@ class InProcessRunner:
 
     async def run(self, ids: list[int], params: Any) -> Any:
         if self._dead:
-            raise EngineError(f"the engine stopped earlier: {self._dead}")
+            raise EngineDead(f"the engine stopped earlier: {self._dead}")
         number = str(next(self._numbers))
         try:
             request_id = self.engine.add_request(number, tokens_input(list(ids)), params)
@@ -66,18 +67,22 @@ class InProcessRunner:
                 self._dead = f"{type(error).__name__}: {error}"
                 for future in self._open.values():
                     if not future.done():
-                        future.set_exception(EngineError(f"vLLM failed: {self._dead}"))
+                        future.set_exception(EngineDead(f"vLLM failed: {self._dead}"))
                 return
             self.steps += 1
             for output in outputs:
-                future = self._open.get(output.request_id.partition("-")[0])
-                if output.finished and future is not None and not future.done():
-                    future.set_result(output)
+                waiting = self._open.get(output.request_id.partition("-")[0])
+                if output.finished and waiting is not None and not waiting.done():
+                    self.computed_prompt_tokens += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+                    waiting.set_result(output)
             await asyncio.sleep(0)
 
     async def close(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
+        for future in self._open.values():
+            if not future.done():
+                future.set_exception(EngineDead("the engine was closed"))
         self.engine.engine_core.shutdown()
 
 
@@ -98,10 +103,11 @@ class AsyncRunner:
 
         final = None
         try:
-            async for final in self.engine.generate(tokens_input(list(ids)), params, str(next(self._numbers))):
-                pass
+            async for output in self.engine.generate(tokens_input(list(ids)), params, str(next(self._numbers))):
+                final = output
         except (EngineDeadError, VLLMError, ValueError, TypeError) as error:
-            raise EngineError(f"vLLM refused or failed: {error}") from error
+            gone = isinstance(error, EngineDeadError) or self.engine.errored
+            raise (EngineDead if gone else EngineError)(f"vLLM refused or failed: {error}") from error
         if final is None:
             raise EngineError("vLLM gave no output")
         return final

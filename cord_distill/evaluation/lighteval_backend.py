@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from lighteval.tasks.requests import Doc
 from cord_distill.evaluation.answering import Answer, Question
 from cord_distill.evaluation.records import Record
 from cord_distill.evaluation.suites import Loaded
-from cord_distill.evaluation.tasks import SampledResponse, SuiteMetric, loaded_task
+from cord_distill.evaluation.tasks import SampledResponse, SuiteMetric, loaded_task, problem_of
+from cord_distill.grading.extract import after_thought
 from cord_distill.prompts.render import Renderer
 
 
@@ -51,7 +53,13 @@ class EngineModel(LightevalModel):
         """Samples at the recipe's temperature: the name is lighteval's for every generation."""
         samples = await self._answer([_question(doc) for doc in docs])
         return [
-            SampledResponse(input=doc.query, text=[s.text for s in found], samples=found)
+            SampledResponse(
+                input=doc.query,
+                text=[s.text for s in found],
+                # What lighteval's own metrics read: our prompts open the thought, so its tag remover finds no pair.
+                text_post_processed=[after_thought(s.text).strip() for s in found],
+                samples=found,
+            )
             for doc, found in zip(docs, samples, strict=True)
         ]
 
@@ -125,8 +133,21 @@ def run_pipeline(
         model=EngineModel(config_of_model, renderer, answer, protocol["max_model_len"]),
     )
     pipeline.evaluate()
+    _save_details(tracker)
     results = json.loads(json.dumps(tracker.results, cls=EnhancedJSONEncoder, ensure_ascii=False))
     return results, {loaded.suite.name: _in_order(fns[loaded.suite.name].records, loaded) for loaded, _ in suites}
+
+
+def _save_details(tracker: EvaluationTracker) -> None:
+    """lighteval's Parquet details, in its own place under the folder; a later evaluation overwrites them."""
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    tables = {
+        name: Dataset.from_list([asdict(detail) for detail in details])
+        for name, details in tracker.details_logger.details.items()
+    }
+    tracker.save_details("latest", tables)
 
 
 def _in_order(records: list[Record], loaded: Loaded) -> list[Record]:
@@ -136,8 +157,8 @@ def _in_order(records: list[Record], loaded: Loaded) -> list[Record]:
 
 
 def _question(doc: Doc) -> Question:
-    problem = (doc.specific or {}).get("problem")
+    problem = problem_of(doc)
     suite = doc.task_name.partition("|")[0]
     if problem is None:
         return Question(suite, doc.id, doc.query, doc.num_samples)
-    return Question(suite.removeprefix("cord_"), problem["id"], problem["question"], doc.num_samples)
+    return Question(suite.removeprefix("cord_"), problem.id, problem.question, doc.num_samples)

@@ -6,12 +6,12 @@ An output that was cut off (Stop.LENGTH) is wrong, has no prediction and is coun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cord_distill import metrics
 from cord_distill.evaluation.samples import Sample
-from cord_distill.evaluation.suites import Check
+from cord_distill.evaluation.suites import Check, Measure
 from cord_distill.grading import Grader
 from cord_distill.grading.latex import spelled, squeezed
 from cord_distill.types import Problem, Stop
@@ -22,7 +22,10 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One problem with its samples, in order. step_shares: share of right steps per sample, where steps are checked."""
+    """One problem with its samples, in order. step_shares: share of right steps per sample, where steps are checked.
+
+    measures: what a suite says beside right and wrong (TAT-QA's F1), one value per sample.
+    """
 
     suite: str
     id: str
@@ -33,13 +36,21 @@ class Record:
     num_tokens: tuple[int, ...]
     step_shares: tuple[float, ...] = ()
     all_steps_right: tuple[bool, ...] = ()
+    measures: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_row(self) -> dict[str, Any]:
         return {**asdict(self), "avg": metrics.mean(self.correct)}
 
 
-def judge(suite: str, problem: Problem, samples: Sequence[Sample], grade: Grader, check: Check | None = None) -> Record:
-    """The record of one problem. grade and check get the completion after `<think>\\n`."""
+def judge(
+    suite: str,
+    problem: Problem,
+    samples: Sequence[Sample],
+    grade: Grader,
+    check: Check | None = None,
+    measure: Measure | None = None,
+) -> Record:
+    """The record of one problem. grade, check and measure get the completion after `<think>\\n`."""
     graded = [(None, False) if s.stop is Stop.LENGTH else grade(s.text, problem) for s in samples]
     checked = [check(problem, s.text) for s in samples] if check else []
     return Record(
@@ -52,7 +63,14 @@ def judge(suite: str, problem: Problem, samples: Sequence[Sample], grade: Grader
         num_tokens=tuple(s.num_tokens for s in samples),
         step_shares=tuple(_share(found["steps_right"]) for found in checked),
         all_steps_right=tuple(bool(found["all_right"]) for found in checked),
+        measures=_measures(problem, samples, measure) if measure else {},
     )
+
+
+def _measures(problem: Problem, samples: Sequence[Sample], measure: Measure) -> dict[str, tuple[float, ...]]:
+    """By name. A cut-off output measures 0, as it scores 0."""
+    found = [(measure(s.text, problem), s.stop is not Stop.LENGTH) for s in samples]
+    return {name: tuple(values[name] * ended for values, ended in found) for name in (found[0][0] if found else ())}
 
 
 def figures(records: Sequence[Record]) -> dict[str, Any]:
@@ -88,6 +106,9 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
             "step_accuracy_ci": metrics.cluster_bootstrap(steps),
             "all_steps_right": metrics.avg_at_k([r.all_steps_right for r in records]),
         }
+    for name in records[0].measures:
+        values = [metrics.mean(r.measures[name]) for r in records]
+        found |= {name: metrics.mean(values), f"{name}_ci": metrics.cluster_bootstrap(values)}
     return {key: rounded(value) for key, value in found.items()}
 
 

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,14 +23,16 @@ from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Evaluate
 from cord_distill.types import Problem
 
+MODULE_PREFIX = "cord_eval_"
 Row = Mapping[str, Any]
 Check = Callable[[Problem, str], dict[str, Any]]
+Measure = Callable[[str, Problem], dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
     """Where the hub keeps the data, and its column names. id None: rows are numbered. answer_mark: stands before the
-    answer."""
+    answer. file: a JSON file of the repository, for data that `datasets` cannot put into one table."""
 
     repo: str
     subset: str = "default"
@@ -40,6 +42,16 @@ class Hub:
     problem: str = "problem"
     answer: str = "answer"
     answer_mark: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEnded:
+    """A suite whose answers a model judges. prompt: `prompt(problem, answer)` for the judge, which must end its reply
+    with `Verdict: correct` or `Verdict: incorrect`. version: raise it when the prompt changes."""
+
+    prompt: Callable[[Problem, str], str]
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +59,12 @@ class Suite:
     """One benchmark.
 
     grader: as `problems.grader`, or a callable. hub or builder: where problems come from when the recipe gives no file
-    under `evaluate.data` (builder: `package.module:function`, called with `args`, gives Problems). read: a local row to
-    a Problem, for data with other columns than id, problem, answer. check: `check(problem, completion) ->
-    {"steps_right": [bool], "all_right": bool}`. version: raise it when anything here changes a score.
+    under `evaluate.data` (builder: `package.module:function`, called with `args`, gives Problems). read: a row, of a
+    local file or of the hub, to its problems, for data with other columns than id, problem, answer; it raises KeyError
+    or ValueError on a bad one. measure: `measure(completion, problem) -> {name: share}` beside right or wrong. check:
+    `check(problem, completion) -> {"steps_right": [bool], "all_right": bool}`. judged: a model decides. instruct: takes
+    `evaluate.instruction`; False where the question says itself how to answer. group: name for several suites at once.
+    version: raise it when anything here changes a score.
     """
 
     name: str
@@ -57,8 +72,12 @@ class Suite:
     hub: Hub | None = None
     builder: str | None = None
     args: dict[str, Any] = field(default_factory=dict)
-    read: Callable[[Row], Problem] | None = None
+    read: Callable[[Row], list[Problem]] | None = None
+    measure: Measure | None = None
     check: str | None = None
+    judged: OpenEnded | None = None
+    instruct: bool = True
+    group: str = ""
     version: int = 1
 
     @property
@@ -66,8 +85,10 @@ class Suite:
         """Its name in lighteval's registry: never that of a built-in task."""
         return f"cord_{self.name}"
 
-    def load_grader(self) -> Grader:
-        return load_grader(self.grader, key=f"suite {self.name}") if isinstance(self.grader, str) else self.grader
+    def load_grader(self, answer_in_thought: bool = False) -> Grader:
+        if isinstance(self.grader, str):
+            return load_grader(self.grader, answer_in_thought=answer_in_thought, key=f"suite {self.name}")
+        return self.grader
 
     def load_check(self) -> Check | None:
         return load_plugin(self.check, f"suite {self.name}.check") if self.check else None
@@ -75,14 +96,19 @@ class Suite:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the suite can change a score, beside the data."""
-        named = isinstance(self.grader, str)
         return {
             "suite": self.name,
             "version": self.version,
-            "grader": self.grader if named else getattr(self.grader, "__qualname__", "a function"),
+            "grader": self.grader if isinstance(self.grader, str) else _name_of(self.grader),
             "grader_version": GRADER_VERSION,
             "check": self.check,
+            **({"judge_prompt_version": self.judged.version} if self.judged else {}),
         }
+
+
+def _name_of(function: Grader) -> str:
+    module = str(getattr(function, "__module__", "")).removeprefix(MODULE_PREFIX)
+    return f"{module}.{getattr(function, '__qualname__', 'a function')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +136,47 @@ def find_suites(evaluate: Evaluate) -> dict[str, Any]:
         known |= _suites_of(_module(str(path)))
     for source in evaluate.tasks:
         known |= _suites_of(_module(source))
-    unknown = [name for name in evaluate.suites if name not in known]
-    if unknown:
-        raise CordError(f"evaluate.suites: there is no suite {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    unused = [name for name in evaluate.data if name not in evaluate.suites]
+    wanted = [name for asked in evaluate.suites for name in _members(asked, known, evaluate.data)]
+    unused = [name for name in evaluate.data if name not in wanted]
     if unused:
         raise CordError(f"evaluate.data.{unused[0]}: evaluate.suites does not name it; add it there, or remove this")
-    return {name: known[name] for name in evaluate.suites}
+    return {name: known[name] for name in wanted}
+
+
+def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+    """A suite, or those of a group: all of them, or only those that `evaluate.data` names when it names any."""
+    if asked in known:
+        return [asked]
+    members = [name for name, suite in known.items() if isinstance(suite, Suite) and suite.group == asked]
+    if not members:
+        groups = {suite.group for suite in known.values() if isinstance(suite, Suite) and suite.group}
+        raise CordError(
+            f"evaluate.suites: there is no suite {asked!r}; there are: {', '.join(sorted(known))} "
+            f"(groups: {', '.join(sorted(groups))})"
+        )
+    return [name for name in members if name in data] or members
 
 
 def load_suite(suite: Suite, evaluate: Evaluate) -> Loaded:
-    """The problems of a suite: from the recipe's file, else the builder, else the hub; the first `limit` of them."""
+    """The problems of a suite: from the recipe's file, else the builder, else the hub; the first `limit` of them.
+
+    `evaluate.instruction` is put behind each question here: what is hashed and shown is what the model reads.
+    """
+    loaded = _load(suite, evaluate)
+    if not (evaluate.instruction and suite.instruct):
+        return loaded
+    asked = [replace(p, question=f"{p.question}\n\n{evaluate.instruction}") for p in loaded.problems]
+    return Loaded(suite, tuple(asked), loaded.source)
+
+
+def _load(suite: Suite, evaluate: Evaluate) -> Loaded:
     file = evaluate.data.get(suite.name)
     if file is not None:
         problems, source = list(_from_file(Path(file), suite)), Path(file).name
     elif suite.builder is not None:
         problems, source = list(load_plugin(suite.builder, f"suite {suite.name}.builder")(**suite.args)), suite.builder
     elif suite.hub is not None:
-        problems, source = list(_from_hub(suite.hub, suite.name)), suite.hub.repo
+        problems, source = list(_from_hub(suite, suite.hub)), suite.hub.repo
     else:
         raise CordError(f"suite {suite.name}: it has no data of its own; give evaluate.data.{suite.name}=FILE.jsonl")
     if not problems:
@@ -168,7 +217,7 @@ def _module(source: str) -> ModuleType:
     path = Path(source)
     if not path.is_file():
         raise CordError(f"evaluate.tasks: {path} is not there; give the path of a lighteval task file")
-    spec = importlib.util.spec_from_file_location(f"cord_eval_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{MODULE_PREFIX}{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -197,7 +246,19 @@ def _from_file(path: Path, suite: Suite) -> Iterator[Problem]:
                 raise CordError(f"{where}: not JSON ({error}); each line must be one object") from None
             if not isinstance(row, dict):
                 raise CordError(f"{where}: not an object; each line must hold id, problem, answer")
-            yield suite.read(row) if suite.read else _problem(row, where)
+            yield from _read(suite, row, where) if suite.read else [_problem(row, where)]
+
+
+def _read(suite: Suite, row: Row, where: str) -> list[Problem]:
+    assert suite.read is not None
+    try:
+        return suite.read(row)
+    except KeyError as error:
+        raise CordError(
+            f"{where}: no column {error} (there are: {', '.join(row)}); suite {suite.name} needs it"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise CordError(f"{where}: {error}; drop or mend the row") from None
 
 
 def _problem(row: Row, where: str) -> Problem:
@@ -219,18 +280,28 @@ def hub_problem(row: Row, hub: Hub, index: int) -> Problem:
     return Problem(str(row[hub.id]) if hub.id else f"{index:05d}", row[hub.problem], answer)
 
 
-def _from_hub(hub: Hub, name: str) -> Iterator[Problem]:
-    from datasets import load_dataset
-
+def _from_hub(suite: Suite, hub: Hub) -> Iterator[Problem]:
     try:
-        rows = load_dataset(hub.repo, hub.subset, split=hub.split, revision=hub.revision)
-    except (OSError, ValueError) as error:
+        rows = _hub_rows(hub)
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CordError(
-            f"suite {name}: the hub did not give {hub.repo!r} ({reason}); give evaluate.data.{name}=FILE.jsonl"
+            f"suite {suite.name}: the hub did not give {hub.repo!r} ({reason}); "
+            f"give evaluate.data.{suite.name}=FILE.jsonl"
         ) from None
     for index, row in enumerate(rows):
-        yield hub_problem(row, hub, index)
+        yield from _read(suite, row, f"{hub.repo}, row {index}") if suite.read else [hub_problem(row, hub, index)]
+
+
+def _hub_rows(hub: Hub) -> Iterable[Row]:
+    if hub.file:
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download(hub.repo, hub.file, repo_type="dataset", revision=hub.revision)
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    from datasets import load_dataset
+
+    return load_dataset(hub.repo, hub.subset, split=hub.split, revision=hub.revision)
 
 
 def _refuse_duplicates(problems: Iterable[Problem], source: str) -> None:

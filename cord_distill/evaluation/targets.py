@@ -1,4 +1,5 @@
-"""Who answers: the untrained student, the trained one of each method, the teachers. Paths and settings only."""
+"""Who answers: the untrained student, the trained one of each method, the teachers, other models. Paths and settings
+only."""
 
 from __future__ import annotations
 
@@ -16,13 +17,18 @@ from cord_distill.run_folder import RunFolder, method_name
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One checkpoint to evaluate. model: how it is run and prompted. samples: per problem, as in the recipe."""
+    """One checkpoint to evaluate. model: how it is run and prompted. samples: per problem, as in the recipe.
+
+    base: the model that it was before training; student: it is one of the run's students.
+    """
 
     label: str
     path: str
     model: Model
     system_prompt: str
     samples: int | dict[str, int]
+    base: str = ""
+    student: bool = False
 
 
 def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
@@ -44,16 +50,19 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
         for i, teacher in enumerate(recipe.teachers):
             if labels is None or teacher.label in labels:
                 path = model_path(recipe, teacher.model, f"teachers.{i}.model")
-                system = (
-                    recommended_system_prompt(teacher.model) if teacher.system_prompt is None else teacher.system_prompt
-                )
                 samples = evaluate.teacher_samples or evaluate.samples
-                found.append(Target(teacher.label, path, _with(teacher, recipe), system, samples))
+                found.append(_other(recipe, teacher, path, samples))
+    for i, model in enumerate(evaluate.models):
+        if labels is None or model.label in labels:
+            path = model_path(recipe, model.model, f"evaluate.models.{i}.model")
+            found.append(_other(recipe, model, path, evaluate.samples))
     if not found:
-        raise CordError("evaluate: nothing to evaluate; give train.model_name_or_path, or evaluate.teachers: true")
+        raise CordError(
+            "evaluate: nothing to evaluate; give train.model_name_or_path, evaluate.teachers: true, or evaluate.models"
+        )
     twice = {t.label for t in found if [x.label for x in found].count(t.label) > 1}
     if twice:
-        raise CordError(f"evaluate: two models are called {min(twice)!r}; give the teacher another `name`")
+        raise CordError(f"evaluate: two models are called {min(twice)!r}; give one of them another `name`")
     return found
 
 
@@ -77,7 +86,12 @@ def _trained(method: RunFolder) -> str:
 def _student(recipe: Recipe, label: str, path: str, base: str) -> Target:
     model = _with(Model(model=path, name=label), recipe)
     system = recommended_system_prompt(base) if model.system_prompt is None else model.system_prompt
-    return Target(label, path, model, system, recipe.evaluate.samples)
+    return Target(label, path, model, system, recipe.evaluate.samples, base, student=True)
+
+
+def _other(recipe: Recipe, model: Model, path: str, samples: int | dict[str, int]) -> Target:
+    system = recommended_system_prompt(model.model) if model.system_prompt is None else model.system_prompt
+    return Target(model.label, path, _with(model, recipe), system, samples, model.model)
 
 
 def _with(model: Model, recipe: Recipe) -> Model:

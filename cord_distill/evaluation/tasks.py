@@ -6,6 +6,7 @@ trained with, take the last number of a cut-off text for its answer, and their a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -45,9 +46,10 @@ class SuiteMetric(SamplingMetric, SampleLevelComputation):
         return self.n
 
     def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> dict[str, float]:
-        problem = Problem(**(doc.specific or {})["problem"])
+        problem = problem_of(doc)
+        assert problem is not None, "a document of another task"
         samples = getattr(model_response, "samples", None) or _samples(self.suite.name, problem, model_response)
-        record = judge(self.suite.name, problem, samples, self.grade, self.check)
+        record = judge(self.suite.name, problem, samples, self.grade, self.check, self.suite.measure)
         self.records.append(record)
         scores = {
             f"avg@{self.n}": metrics.mean(record.correct),
@@ -56,10 +58,6 @@ class SuiteMetric(SamplingMetric, SampleLevelComputation):
         }
         return {**scores, "step_accuracy": metrics.mean(record.step_shares)} if self.check else scores
 
-    @property
-    def names(self) -> list[str]:
-        return [f"avg@{self.n}", f"maj@{self.n}", "truncated", *(["step_accuracy"] if self.check else [])]
-
     def __str__(self) -> str:
         return f"SuiteMetric({self.suite.identity}, n={self.n})"
 
@@ -67,12 +65,13 @@ class SuiteMetric(SamplingMetric, SampleLevelComputation):
 def task_config(suite: Suite, n: int, prompt: Callable[..., Doc], hub: Hub) -> tuple[LightevalTaskConfig, SuiteMetric]:
     """lighteval's task of a suite with n samples per problem, and the metric that will hold its records."""
     fn = SuiteMetric(suite, n)
+    names = [f"avg@{n}", f"maj@{n}", "truncated", *(["step_accuracy"] if suite.check else [])]
     grouping = SampleLevelMetricGrouping(
-        metric_name=fn.names,
-        higher_is_better={name: name != "truncated" for name in fn.names},
+        metric_name=names,
+        higher_is_better={name: name != "truncated" for name in names},
         category=SamplingMethod.GENERATIVE,
         sample_level_fn=fn,
-        corpus_level_fn=dict.fromkeys(fn.names, mean),
+        corpus_level_fn=dict.fromkeys(names, mean),
     )
     config = LightevalTaskConfig(
         name=suite.task,
@@ -95,7 +94,7 @@ def mean(values: list[float]) -> float:
 
 def loaded_task(loaded: Loaded, n: int) -> tuple[LightevalTaskConfig, SuiteMetric, dict[str, list[dict[str, Any]]]]:
     """Task, metric and data (split -> rows) of a suite whose problems are already in memory."""
-    rows = [{"problem": asdict(problem)} for problem in loaded.problems]
+    rows = [_row(problem) for problem in loaded.problems]
     config, fn = task_config(loaded.suite, n, _doc_of_row, Hub(loaded.source, split="test"))
     return config, fn, {"test": rows}
 
@@ -103,21 +102,33 @@ def loaded_task(loaded: Loaded, n: int) -> tuple[LightevalTaskConfig, SuiteMetri
 def hub_table(suites: Mapping[str, Suite]) -> list[LightevalTaskConfig]:
     """`TASKS_TABLE` of a task file: those suites that have a hub data set, for `lighteval ... --custom-tasks`."""
     return [
-        task_config(suite, STANDALONE_SAMPLES, _doc_of_hub_row(suite.hub), suite.hub)[0]
+        task_config(suite, STANDALONE_SAMPLES, _doc_of_hub_row(suite, suite.hub), suite.hub)[0]
         for suite in suites.values()
-        if suite.hub is not None
+        # lighteval reads tables, one document per row, and has no place for our judge.
+        if suite.hub is not None and suite.hub.file is None and suite.judged is None
     ]
 
 
+def problem_of(doc: Doc) -> Problem | None:
+    """The problem that a document was made from, None for documents of other tasks."""
+    text = (doc.specific or {}).get("problem")
+    return Problem(**json.loads(text)) if text else None
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    # As text: lighteval's details are Parquet, which takes no empty dict and no column of several types.
+    return {"problem": json.dumps(asdict(problem), ensure_ascii=False)}
+
+
 def _doc_of_row(row: dict[str, Any], task_name: str | None = None) -> Doc:
-    problem = row["problem"]
-    return Doc(problem["question"], [problem["answer"]], 0, task_name=task_name or "", specific={"problem": problem})
+    problem = Problem(**json.loads(row["problem"]))
+    return Doc(problem.question, [problem.answer], 0, task_name=task_name or "", specific={"problem": row["problem"]})
 
 
-def _doc_of_hub_row(hub: Hub) -> Callable[..., Doc]:
+def _doc_of_hub_row(suite: Suite, hub: Hub) -> Callable[..., Doc]:
     def prompt(row: dict[str, Any], task_name: str | None = None) -> Doc:
-        problem = hub_problem(row, hub, row.get("__index", 0))
-        return _doc_of_row({"problem": asdict(problem)}, task_name)
+        problem = suite.read(row)[0] if suite.read else hub_problem(row, hub, row.get("__index", 0))
+        return _doc_of_row(_row(problem), task_name)
 
     return prompt
 

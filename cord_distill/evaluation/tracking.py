@@ -17,6 +17,7 @@ SHOWN = (
     "truncated",
     "answerless",
     "mean_tokens",
+    *("f1", "scale_right", "unjudged"),
 )
 
 

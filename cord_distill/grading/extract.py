@@ -102,15 +102,26 @@ def last_boxed(text: str) -> str | None:
     if not found:
         unbraced = UNBRACED_BOX.findall(text)
         return unbraced[-1].rstrip(".,") if unbraced else None
+    group = _last_group(text, found)
+    answer = ", ".join(content.strip() for _, _, content in group).strip()
+    tail = text[group[-1][1] : group[-1][1] + 20]
+    return (answer + "\\%" if re.match(r"\s*\$?\s*(\\?%|percent|pct)", tail) else answer) or None
+
+
+def last_boxes(text: str) -> list[str]:
+    """The contents of the last \\boxed{} and of those that "and" or a comma joins to it; [] where there is none."""
+    found = boxes(text)
+    return [content.strip() for _, _, content in _last_group(text, found)] if found else []
+
+
+def _last_group(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     group = [found[-1]]
     for box in reversed(found[:-1]):
         gap = text[box[1] : group[0][0]]
         if len(gap) > 50 or "\n\n" in gap or ". " in gap or not JOINS_BOXES.search(gap):
             break
         group.insert(0, box)
-    answer = ", ".join(content.strip() for _, _, content in group).strip()
-    tail = text[group[-1][1] : group[-1][1] + 20]
-    return (answer + "\\%" if re.match(r"\s*\$?\s*(\\?%|percent|pct)", tail) else answer) or None
+    return group
 
 
 def after_anchor(text: str) -> str | None:

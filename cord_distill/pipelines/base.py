@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,7 +82,7 @@ async def write_answer(problem: Problem, ensemble: Ensemble, beam: Beam) -> tupl
 
 
 @asynccontextmanager
-async def tasks_cancelled_on_exit():  # type: ignore[no-untyped-def]
+async def tasks_cancelled_on_exit() -> AsyncIterator[set[asyncio.Task[Any]]]:
     """A set for the tasks of one problem: whatever ends the problem early, none of them runs on."""
     tasks: set[asyncio.Task[Any]] = set()
     try:

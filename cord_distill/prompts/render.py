@@ -59,7 +59,20 @@ class Renderer:
         return out["input_ids"], [tuple(pair) for pair in out["offset_mapping"]]
 
     def decode(self, ids: list[int] | tuple[int, ...]) -> str:
+        if self._plain_decode is not None:
+            return self._plain_decode(list(ids), skip_special_tokens=False)
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def _plain_decode(self) -> Any:
+        """The tokenizer's own Rust decoder, None where its class decodes in a way of its own. It gives the same text at a
+        third of the cost, and decoding runs twice for each proposal.
+        """
+        from transformers import TokenizersBackend
+
+        kind = type(self.tokenizer)
+        own = any(getattr(kind, name) is not getattr(TokenizersBackend, name) for name in ("decode", "_decode"))
+        return None if own else self.tokenizer.backend_tokenizer.decode
 
     @cached_property
     def end_of_turn(self) -> str:

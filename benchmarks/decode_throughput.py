@@ -1,0 +1,141 @@
+"""How fast is our decoding, measured against vLLM itself? One run, interleaved, on CPU with a random model.
+
+    python benchmarks/decode_throughput.py --json figures.json     about 20 minutes
+    python benchmarks/decode_throughput.py --quick                 about a minute: does it run
+
+(a) the same requests all submitted at once, as `LLM.generate` does · (a0) the same with bare questions as prompts · (b) ours
+without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c) with a barrier
+over all problems and id prompts · (d2) with a barrier and text prompts. RESULTS.md explains the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cord_distill.engines.quiet import prepare_environment
+
+prepare_environment()
+
+from early_start import early_start_gain  # noqa: E402
+from long_prefix import long_prefixes, own_time  # noqa: E402
+from variants import Bench, Measured  # noqa: E402
+from workload import Size, build_model, problems, start_engine  # noqa: E402
+
+# (a) repeats the requests of the search before it, so it stands behind (b).
+ORDER = ("b", "a", "a0", "c", "c2", "d1", "d2")
+NAMES = {
+    "a": "all at once (ceiling)",
+    "a0": "all at once, bare questions",
+    "b": "ours, not scored",
+    "c": "ours, scored",
+    "c2": "ours, scored on its own engine",
+    "d1": "barrier, ids",
+    "d2": "barrier, text",
+}
+
+
+async def throughput(folder: Path, size: Size, repetitions: int, layers: int, hidden: int) -> dict[str, list[Measured]]:
+    """Every variant once per repetition, one after the other."""
+    path = build_model(folder, layers=layers, hidden=hidden, positions=4096)
+    engine, renderer = await start_engine(path, size)
+    prover, _ = await start_engine(path, size)
+    bench = Bench(engine, prover, renderer, problems(renderer, size), size)
+    await bench.run("b")
+    seen: dict[str, list[Measured]] = {variant: [] for variant in ORDER}
+    for number in range(repetitions):
+        for variant in ORDER:
+            seen[variant].append(await bench.run(variant))
+        print(f"repetition {number + 1} of {repetitions}\n{table(seen)}", file=sys.stderr, flush=True)
+    await engine.close()
+    await prover.close()
+    return seen
+
+
+def ratios(seen: dict[str, list[Measured]], over: str, under: str, what: str) -> list[float]:
+    """Per repetition: neighbours in time are compared, so that a busy machine slows both."""
+    pairs = zip(seen[over], seen[under], strict=True)
+    return [getattr(x, what) / getattr(y, what) for x, y in pairs]
+
+
+def table(seen: dict[str, list[Measured]]) -> str:
+    lines = [
+        "| | variant | tokens/CPU-s | to (a): median (range) | tokens/step | to (a) | hit rate | computed/generated |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for variant in ("a", "a0", "b", "c", "c2", "d1", "d2"):
+        runs = seen[variant]
+        cpu, step = ratios(seen, variant, "a", "per_second"), ratios(seen, variant, "a", "per_step")
+        middle = {name: statistics.median(getattr(r, name) for r in runs) for name in ("per_second", "per_step", "hits")}
+        computed = statistics.median(r.computed / r.tokens for r in runs)
+        lines.append(
+            f"| {variant} | {NAMES[variant]} | {middle['per_second']:,.0f} | {statistics.median(cpu):.3f} "
+            f"({min(cpu):.3f}-{max(cpu):.3f}) | {middle['per_step']:.1f} | {statistics.median(step):.3f} | "
+            f"{middle['hits']:.3f} | {computed:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def figures(seen: dict[str, list[Measured]], own: dict[str, float]) -> dict[str, float]:
+    def middle(variant: str) -> float:
+        return round(statistics.median(ratios(seen, variant, "a", "per_second")), 4)
+
+    return {
+        "ratio_proposals": middle("b"),
+        "ratio_scored": middle("c"),
+        "ratio_barrier_ids": middle("d1"),
+        "ratio_barrier_text": middle("d2"),
+        **own,
+    }
+
+
+async def main(options: argparse.Namespace) -> None:
+    quick = options.quick
+    size = Size(problems=4, steps=3, slots=16) if quick else Size()
+    repetitions = 1 if quick else options.repetitions
+    parts = options.only.split(",") if options.only else ["throughput", "long", "own", "early"]
+    found: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        own: dict[str, float] = {}
+        if "own" in parts:
+            own, details["own"] = await own_time(folder, 2048 if quick else 16384)
+            print(json.dumps(details["own"], indent=1), flush=True)
+        if "throughput" in parts:
+            seen = await throughput(folder, size, repetitions, options.layers, options.hidden)
+            print(table(seen), flush=True)
+            for one, other in (("c", "d1"), ("c", "d2")):
+                cpu, step = ratios(seen, one, other, "per_second"), ratios(seen, one, other, "per_step")
+                print(f"({one})/({other}): {statistics.median(cpu):.3f} per CPU-second, {statistics.median(step):.3f} per step")
+            found = figures(seen, own)
+            details["runs"] = {variant: [asdict(run) for run in runs] for variant, runs in seen.items()}
+        if "long" in parts:
+            sizes = (256, 1024) if quick else (1024, 4096, 16384)
+            details["long"] = await long_prefixes(folder, sizes, repetitions)
+            print(json.dumps(details["long"], indent=1), flush=True)
+        if "early" in parts:
+            details["early"] = await early_start_gain(folder, size, (1, 2) if quick else (1, 4, 16), options)
+            print(json.dumps(details["early"], indent=1), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps({**(found or own), "details": details}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", help="write the figures here")
+    parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
+    parser.add_argument("--only", help="some of throughput,long,own,early")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--hidden", type=int, default=256)
+    asyncio.run(main(parser.parse_args()))

@@ -1,0 +1,81 @@
+"""`cord compare A B`: two evaluated checkpoints on the problems that both answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cord_distill import metrics
+from cord_distill.errors import CordError
+from cord_distill.evaluation.protocol import differences
+
+RESULTS, PROBLEMS = "results.json", "problems.jsonl"
+
+
+def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
+    """Per suite: the paired difference a - b over the problems that both answered.
+
+    a, b: `eval/<label>` folders, or their results.json. Keys of each: difference, ci (95 %), p_value, num_problems,
+    a, b (avg@k on these problems), samples [k of a, k of b], same_protocol, differs (what does). Raises CordError when
+    a folder holds no finished evaluation, or the two share no problem.
+    """
+    folders = [Path(x).parent if str(x).endswith(RESULTS) else Path(x) for x in (a, b)]
+    rows = [_problems(folder) for folder in folders]
+    protocols = [json.loads((folder / RESULTS).read_text(encoding="utf-8"))["protocol"] for folder in folders]
+    out: dict[str, dict[str, Any]] = {}
+    for suite in rows[0]:
+        shared = [id for id in rows[0][suite] if id in rows[1].get(suite, {})]
+        if not shared:
+            continue
+        left, right = ([side[suite][id]["avg"] for id in shared] for side in rows)
+        differs = differences(protocols[0], protocols[1], suite)
+        out[suite] = {
+            **metrics.paired_difference(left, right),
+            "a": metrics.mean(left),
+            "b": metrics.mean(right),
+            "samples": [len(side[suite][shared[0]]["correct"]) for side in rows],
+            "same_protocol": not differs,
+            "differs": differs,
+        }
+    if not out:
+        raise CordError(f"{a} and {b} share no problem: evaluate both on the same suites")
+    return out
+
+
+def comparison_lines(a: str | Path, b: str | Path) -> list[str]:
+    """`compare` as a page: one line per suite, and what of the protocols differs."""
+    found = compare(a, b)
+    names = [Path(x).parent.name if str(x).endswith(RESULTS) else Path(x).name for x in (a, b)]
+    width = max(map(len, found))
+    said = [f"{names[0]} - {names[1]}, paired over problems; 95 % bootstrap interval, sign-flip p-value"]
+    for suite, one in found.items():
+        mark = "" if one["same_protocol"] else "  ! other protocol"
+        said.append(f"{suite:{width}s}  {sentence(one)}{mark}")
+    for suite, one in found.items():
+        said += [f"! {suite}: {line}" for line in one["differs"]]
+    if any(one["differs"] for one in found.values()):
+        said.append("! the difference is not one of the models alone: evaluate both under one protocol")
+    return said
+
+
+def sentence(one: dict[str, Any]) -> str:
+    low, high = one["ci"]
+    k = "/".join(map(str, dict.fromkeys(one["samples"])))
+    return (
+        f"{one['a']:.1%} - {one['b']:.1%} = {one['difference']:+.1%} [{low:+.1%}, {high:+.1%}], "
+        f"p = {one['p_value']:.2g} ({one['num_problems']} problems, k = {k})"
+    )
+
+
+def _problems(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """suite -> id -> row of problems.jsonl."""
+    if not (folder / PROBLEMS).is_file() or not (folder / RESULTS).is_file():
+        raise CordError(
+            f"{folder}: no finished evaluation there; give an eval/<label> folder, or make it: cord evaluate"
+        )
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in (folder / PROBLEMS).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found.setdefault(row["suite"], {})[row["id"]] = row
+    return found

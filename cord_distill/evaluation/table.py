@@ -1,0 +1,142 @@
+"""`eval/results.md`: the figures of all evaluated checkpoints for people, beside the paper's for the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cord_distill.errors import CordError
+from cord_distill.evaluation.comparison import RESULTS, compare, sentence
+from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
+from cord_distill.evaluation.protocol import differences
+
+MARK = "†"
+FIXED = {
+    *("avg_at_k", "k", "num_problems", "pass_at_k", "pass_at", "maj_at_k", "truncated", "answerless", "mean_tokens"),
+    *("tokens_percentiles", "step_accuracy", "all_steps_right"),
+}
+
+
+def results_table(eval_folder: Path, order: Iterable[str] = ()) -> str:
+    """The page as Markdown. order: labels that come first; other folders with results follow by name."""
+    results = _all_results(eval_folder, order)
+    suites = list(dict.fromkeys(s for r in results for s, found in r["suites"].items() if "avg_at_k" in found))
+    if not suites:
+        return ""
+    notes: list[str] = []
+    parts = [
+        "# Evaluation\n",
+        "avg@k (pass@1 over k samples) in percent, with its 95 % interval over problems. "
+        "Cut-off outputs count as wrong.\n",
+        _scores(results, suites, notes),
+        *(f"[{number}] {note}  " for number, note in enumerate(notes, 1)),
+    ]
+    if any(_published(r) for r in results):
+        parts.append(
+            f"paper: {paper()['source']}, one run of its own; {MARK} = ours was measured under another protocol."
+        )
+    parts += ["\n## How the outputs ended\n", _details(results, suites)]
+    paired = _paired(eval_folder, results)
+    if paired:
+        parts += ["\n## Against the untrained model\n", "Paired over problems; sign-flip p-value.\n", *paired]
+    return "\n".join(parts) + "\n"
+
+
+def _all_results(eval_folder: Path, order: Iterable[str]) -> list[dict[str, Any]]:
+    first = [eval_folder / label / RESULTS for label in order]
+    rest = sorted(p for p in eval_folder.glob(f"*/{RESULTS}") if p not in first)
+    return [json.loads(p.read_text(encoding="utf-8")) for p in [*first, *rest] if p.is_file()]
+
+
+def _scores(results: list[dict[str, Any]], suites: list[str], notes: list[str]) -> str:
+    published = {r["label"]: _published(r) for r in results}
+    header = ["model"]
+    for suite in suites:
+        found = next(r["suites"][suite] for r in results if suite in r["suites"])
+        header.append(f"{suite} avg@{found['k']} ({found['num_problems']} problems)")
+        if any(suite in row for row in published.values()):
+            header.append("paper")
+    rows = [_row([*header], header=True)]
+    for one in results:
+        cells = [one["label"]]
+        for suite in suites:
+            cells.append(_cell(one, suite, results, notes))
+            theirs = published[one["label"]].get(suite)
+            if theirs is not None:
+                differs = suite in one["suites"] and differs_from_paper(one["protocol"], suite)
+                cells[-1] += f" {MARK}{_note(notes, '; '.join(differs))}" if differs else ""
+                cells.append(f"{theirs:.1f}")
+            elif any(suite in row for row in published.values()):
+                cells.append("")
+        rows.append(_row(cells))
+    return "\n".join(rows) + "\n"
+
+
+def _cell(one: dict[str, Any], suite: str, results: list[dict[str, Any]], notes: list[str]) -> str:
+    """A score; with a note where its protocol is not that of the first row of the column."""
+    found = one["suites"].get(suite)
+    if found is None or "avg_at_k" not in found:
+        return "-"
+    first = next(r for r in results if suite in r["suites"])
+    low, high = found["avg_at_k_ci"]
+    text = f"{100 * found['avg_at_k']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    if found["k"] != first["suites"][suite]["k"]:
+        text += f" (k={found['k']})"
+    differs = differences(first["protocol"], one["protocol"], suite)
+    told = "; ".join(differs)
+    return text + (_note(notes, f"not the protocol of {first['label']}: {told}") if differs else "")
+
+
+def _note(notes: list[str], text: str) -> str:
+    if text not in notes:
+        notes.append(text)
+    return f" [{notes.index(text) + 1}]"
+
+
+def _details(results: list[dict[str, Any]], suites: list[str]) -> str:
+    header = ["model", "suite", "pass@k", "maj@k", "cut off", "no answer", "mean tokens", "50 / 90 / 99 %", "also"]
+    rows = [_row(header, header=True)]
+    for one in results:
+        for suite in suites:
+            found = one["suites"].get(suite)
+            if not found or "avg_at_k" not in found:
+                continue
+            shares = [_percent(found[key]) for key in ("pass_at_k", "maj_at_k", "truncated", "answerless")]
+            percentiles = " / ".join(f"{value:,.0f}" for value in found["tokens_percentiles"].values())
+            also = {k: v for k, v in found.items() if isinstance(v, float) and (k not in FIXED or "step" in k)}
+            said = ", ".join(f"{key} {_percent(value)}" for key, value in also.items())
+            rows.append(_row([one["label"], suite, *shares, f"{found['mean_tokens']:,.0f}", percentiles, said]))
+    return "\n".join(rows)
+
+
+def _paired(eval_folder: Path, results: list[dict[str, Any]]) -> list[str]:
+    students = [r["label"] for r in results if r.get("student")]
+    if "untrained" not in students:
+        return []
+    found = []
+    for label in students:
+        if label == "untrained":
+            continue
+        try:
+            pairs = compare(eval_folder / label, eval_folder / "untrained")
+        except CordError:
+            continue  # no problem in common
+        for suite, one in pairs.items():
+            mark = "" if one["same_protocol"] else f" {MARK} other protocol"
+            found.append(f"- {label}, {suite}: {sentence(one)}{mark}")
+    return found
+
+
+def _published(one: dict[str, Any]) -> dict[str, float]:
+    return paper_row(one.get("base", ""), one["label"] if one.get("student") else "untrained", one.get("teachers", 0))
+
+
+def _row(cells: list[str], header: bool = False) -> str:
+    line = "| " + " | ".join(cells) + " |"
+    return line + ("\n|" + " --- |" * len(cells) if header else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

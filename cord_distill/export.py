@@ -1,0 +1,60 @@
+"""`cord export`: one trained student as a folder that vLLM and transformers load, a LoRA adapter merged in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from cord_distill import checkpoints
+from cord_distill.errors import CordError
+from cord_distill.recipe import Recipe
+from cord_distill.run_folder import RunFolder
+
+ADAPTER = "adapter_config.json"
+COPIED = (".json", ".safetensors", ".jinja", ".model", ".txt")
+
+
+def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:
+    """Writes `final/`, or `checkpoint-STEP`, into the new folder `to`; returns it. Copying `final/` loads no torch.
+
+    Raises CordError when there is nothing to export, or when `to` holds something.
+    """
+    folder = RunFolder.of(recipe)
+    trained = Path(str(recipe.train.get("output_dir") or folder.checkpoints))
+    source = _source(trained, folder.final_model, step)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise CordError(f"{to} is not empty: give --to another folder, or remove it")
+    beside = to.with_name(f".{to.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    if (source / ADAPTER).is_file():
+        from cord_distill.sft_quiet import quiet
+        from cord_distill.sft_save import merge_adapter
+
+        quiet()
+        merge_adapter(str(json.loads((source / ADAPTER).read_text())["base_model_name_or_path"]), source, beside)
+    else:
+        for path in sorted(source.iterdir()):
+            if path.suffix in COPIED and path.name != "trainer_state.json":
+                shutil.copy2(path, beside / path.name)
+    if step is not None:
+        from cord_distill.prompts.render import load_renderer
+        from cord_distill.sft_save import finish_folder
+
+        # A system prompt that the card recommends is no part of a model folder.
+        finish_folder(beside, load_renderer(str(source), system_prompt="", name="student"))
+    checkpoints.replace_folder(beside, to)
+    return to
+
+
+def _source(trained: Path, final: Path, step: int | None) -> Path:
+    if step is None:
+        if not (final / "config.json").is_file():
+            raise CordError(f"{final} is not there: train first (cord train), or export a checkpoint with --step N")
+        return final
+    complete = {int(p.name.rpartition("-")[2]): p for p in checkpoints.complete_checkpoints(trained)}
+    if step not in complete:
+        there = ", ".join(map(str, complete)) or "none"
+        raise CordError(f"{trained} has no complete checkpoint-{step}; there are: {there}")
+    return complete[step]

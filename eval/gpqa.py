@@ -1,0 +1,61 @@
+"""GPQA-diamond: four choices in an order that is a hash of the question, so that no run sees another one.
+
+lighteval's own task draws the place of the right answer from the global random stream. The hub's data set is gated
+(accept its terms there first), and asks not to be printed in plain text: nothing of it is kept here.
+"""
+
+import hashlib
+import re
+
+from cord_distill.evaluation.suites import Hub, Row, Suite, tasks_table
+from cord_distill.grading.extract import answer_of
+from cord_distill.types import Problem
+
+LETTERS = "ABCD"
+CHOICE_COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+# A, (B), C) its text, \\text{D}; not "A neutron".
+LETTER = re.compile(r"(?:\\(?:text\w*|mathrm|mathbf)\s*\{\s*)?\(?\s*([A-D])(?=\s*(?:$|[).:,}\]]))")
+PROMPT = """{question}
+
+{choices}
+
+Choose one of the four. Put its letter (A, B, C or D) within \\boxed{{}}."""
+
+
+def read(row: Row) -> list[Problem]:
+    """Columns as on the hub: Question, Correct Answer, Incorrect Answer 1 to 3, Record ID."""
+    question, right = row["Question"].strip(), row["Correct Answer"].strip()
+    choices = sorted((row[column].strip() for column in CHOICE_COLUMNS), key=lambda text: order(question, text))
+    if len(set(choices)) < len(choices):
+        raise ValueError("two choices are the same text")
+    listed = "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, choices, strict=True))
+    asked = PROMPT.format(question=question, choices=listed)
+    letter = LETTERS[choices.index(right)]
+    return [Problem(str(row["Record ID"]), asked, letter, {"choices": choices})]
+
+
+def order(question: str, choice: str) -> str:
+    return hashlib.sha256(f"{question}\0{choice}".encode()).hexdigest()
+
+
+def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
+    """A letter, alone or in front of its choice, or the choice word for word."""
+    said = (answer_of(text) or "").strip()
+    choices: list[str] = problem.meta["choices"]
+    match = LETTER.match(said)
+    letter = LETTERS[choices.index(said)] if said in choices else match[1] if match else None
+    return letter, letter == problem.answer
+
+
+SUITES = {
+    "gpqa_diamond": Suite(
+        "gpqa_diamond",
+        grader=grade,
+        read=read,
+        instruct=False,
+        # The hub's columns are read off the data set's card; not run here.
+        hub=Hub("Idavidrein/gpqa", subset="gpqa_diamond", split="train"),
+    )
+}
+
+__getattr__ = tasks_table(SUITES)

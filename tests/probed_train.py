@@ -1,0 +1,86 @@
+"""train.py with probes: what one rank really holds at step 2, and which weights ten updates changed.
+
+Started in place of train.py by test_sft.py; writes `probe-RANK.json` into the folder that CORD_PROBE names. Bytes are
+those of living tensors, each storage once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from cord_distill import sft_callbacks
+from cord_distill.recipe_file import load_recipe
+from cord_distill.sft import train
+
+
+def nbytes(tensors: Any) -> int:
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
+    return sum(held.values())
+
+
+class Probe(sft_callbacks.Bar):
+    """Reads tensors only. `zero`: DeepSpeed's optimizer, None without it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        self.model, inner = kwargs["model"], kwargs["optimizer"].optimizer
+        self.zero = inner if hasattr(inner, "optimizer") else None
+        self.adam = inner.optimizer if self.zero is not None else inner
+        self.stage = 0 if self.zero is None else 3 if hasattr(self.zero, "fp32_partitioned_groups_flat") else 2
+        self.before = [m.detach().clone() for m in self.masters()]
+        self.seen: dict[str, Any] = {"stage": self.stage, "dtype": str(next(self.model.parameters()).dtype)}
+        if self.stage == 2:
+            step = self.zero.step
+
+            def noted(*a: Any, **k: Any) -> Any:
+                averaged = self.zero.averaged_gradients
+                self.gradients = nbytes(g for group in averaged.values() for g in (group or []))
+                return step(*a, **k)
+
+            self.zero.step = noted
+
+    def masters(self) -> list[Any]:
+        if self.stage == 3:
+            return list(self.zero.fp32_partitioned_groups_flat)
+        if self.stage == 2:
+            return list(self.zero.single_partition_of_fp32_groups)
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stage == 0:
+            self.gradients = nbytes(p.grad for p in self.model.parameters())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_step_end(args, state, control, **kwargs)
+        if state.global_step == 2:
+            self.seen |= self.states()
+        if state.global_step == args.max_steps:
+            moved = touched = 0
+            for master, before in zip(self.masters(), self.before, strict=True):
+                had_gradient = self.adam.state[master]["exp_avg"] != 0
+                touched += int(had_gradient.sum())
+                moved += int(((master != before) & had_gradient).sum())
+            self.seen |= {"changed": moved / touched, "touched": touched, "master": str(self.masters()[0].dtype)}
+            folder = Path(os.environ["CORD_PROBE"])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"probe-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(self.seen))
+
+    def states(self) -> dict[str, int]:
+        weights = [getattr(p, "ds_tensor", p) for p in self.model.parameters()]
+        masters = self.masters()
+        moments = [self.adam.state[m][key] for m in masters for key in ("exp_avg", "exp_avg_sq")]
+        own = nbytes([*weights, *masters]) - nbytes(weights)  # float32 masters that are no weights themselves
+        if self.stage == 3:
+            self.gradients = nbytes([self.zero.grad_partitions_flat_buffer])
+            if self.zero.offload_optimizer:
+                self.gradients += nbytes(m.grad for m in masters)
+        return {"weights": nbytes(weights), "gradients": self.gradients, "optimizer": own + nbytes(moments)}
+
+
+if __name__ == "__main__":
+    sft_callbacks.Bar = Probe  # type: ignore[misc]
+    train(load_recipe(sys.argv[1], sys.argv[2:]), said=sys.argv[1])

@@ -1,0 +1,119 @@
+"""10,000 problems in one run: memory flat after the first thousand, open files bounded, time linear."""
+
+import gc
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from cord_distill.engines.base import Generation, Sampling, stop_of
+from cord_distill.engines.replay import Meter
+from cord_distill.generate import generate
+from cord_distill.model import Model
+from cord_distill.pipelines import Ensemble
+from cord_distill.recipe_file import load_recipe
+from cord_distill.run_folder import RunFolder
+from cord_distill.search.seeds import keyed_seed
+from cord_distill.store import Journal
+from cord_distill.types import Stop
+
+pytestmark = pytest.mark.slow
+PROBLEMS = 10_000
+
+
+class Letters:
+    """A renderer whose tokens are characters, and its own tokenizer: what it costs is no part of the measurement."""
+
+    end_of_turn_id, eos_token_id = 0, 0
+
+    def __init__(self):
+        self.tokenizer = self
+
+    def get_added_vocab(self):
+        return {}
+
+    def encode(self, text):
+        return [ord(c) for c in text]
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
+    def prompt_ids(self, question):
+        return self.encode(question + "\n")
+
+    def encode_with_offsets(self, text):
+        return self.encode(text), [(i, i + 1) for i in range(len(text))]
+
+
+class Quick:
+    """Three steps and an answer, decided by the request's seed."""
+
+    max_model_len = kv_tokens = None
+
+    async def generate(self, ids, sampling):
+        if not sampling.stop:
+            text, matched = "\n\\boxed{1}", None
+        elif keyed_seed(sampling.seed) % 3 or ids.count(ord("#")) < 9:
+            text, matched = f" about {sampling.seed % 1000}.\n\n### Step", "### Step"
+        else:
+            text, matched = " done.\n</think>", "</think>"
+        made = [ord(c) for c in text]
+        if matched is None:
+            return Generation((*made, 0), text, Stop.EOS)
+        return Generation(tuple(made), text.removesuffix(matched), stop_of(matched, ended_by_eos=False), matched)
+
+    async def logprobs(self, ids, target_ids):
+        return [-(keyed_seed(ids[-60:]) % 1000) / 500] * len(target_ids)
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    rows = (json.dumps({"id": f"p{i}", "question": f"What is {i}?", "answer": 1}) for i in range(PROBLEMS))
+    (tmp_path / "problems.jsonl").write_text("\n".join(rows))
+    (tmp_path / "recipe.yaml").write_text(
+        "output_dir: run\nteachers: [{model: ./none, name: quick}]\nmeta_prover: {same_as: quick}\n"
+        "problems: {path: problems.jsonl, grader: exact}\n"
+        "decode: {beam_size: 2, budgets: {reasoning_tokens: 400, max_steps: 5}}\n"
+    )
+
+    async def start_ensemble(recipe, problems, pool):
+        pool.meters["quick"] = Meter()
+        model = Model("quick", "letters", Quick(), Letters(), Sampling(0, 0), None, {"quick": "letters"})
+        return Ensemble((model,), model, recipe.decode, recipe.seed)
+
+    monkeypatch.setattr("cord_distill.generate.start_ensemble", start_ensemble)
+    return load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_memory_is_flat_files_are_bounded_and_time_is_linear(recipe, monkeypatch):
+    """Fails the version that keeps tasks, answers or rows of finished problems."""
+    marks = []
+    finish, done = Journal.finish, [0]
+
+    def marked(self, problem_id, row):
+        finish(self, problem_id, row)
+        done[0] += 1
+        if done[0] % 1000 == 0:
+            gc.collect()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            files = len(os.listdir("/proc/self/fd"))
+            marks.append((pages * os.sysconf("SC_PAGE_SIZE") / 2**20, files, time.process_time()))
+
+    monkeypatch.setattr(Journal, "finish", marked)
+    generate([recipe])
+    megabytes, files, seconds = zip(*marks, strict=True)
+    each = [later - earlier for earlier, later in zip(seconds, seconds[1:], strict=False)]
+    print("MiB", [round(x) for x in megabytes], "files", files, "s per 1000", [round(x, 2) for x in each])
+    rows = RunFolder.of(recipe).trajectories.read_text().splitlines()
+    assert [json.loads(line)["id"] for line in rows] == [f"p{i}" for i in range(PROBLEMS)]
+    assert not any(json.loads(line)["error"] for line in rows)
+    # What stays per finished problem is its id and its place in the journal: about 200 bytes.
+    assert megabytes[-1] - megabytes[0] < 8
+    assert max(files) - files[0] <= 2
+    assert statistics.median(each[-3:]) < 1.5 * statistics.median(each[:3])

@@ -1,0 +1,48 @@
+"""What is replaced inside vLLM and tokenizers gives the same results as what was there."""
+
+import random
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["r1", "qwq", "phi4"])
+def test_a_tail_primed_stream_gives_the_text_of_one_primed_with_the_whole_prompt(random_models, name):
+    """Random tokens and split characters, behind a prompt of whole characters."""
+    from tokenizers.decoders import DecodeStream
+
+    from cord_distill.engines.vllm_shims import TAIL
+    from cord_distill.prompts.render import load_renderer
+
+    core = load_renderer(str(random_models[name])).tokenizer.backend_tokenizer
+    rng = random.Random(name)
+    whole_class = getattr(DecodeStream, "cord_whole", DecodeStream)
+    texts = ["数学です 👩‍🔬 e\u0301 \\frac{1}{2}" * 40, "plain words and $x^2$ " * 60]
+    for trial in range(60):
+        ids = core.encode(rng.choice(texts), add_special_tokens=False).ids
+        if trial % 2:
+            ids = [rng.randrange(core.get_vocab_size()) for _ in range(400)]
+        cut = rng.randrange(TAIL, len(ids) - 40)
+        while core.decode(ids[:cut], skip_special_tokens=False).endswith("\ufffd"):
+            cut -= 1  # our prompts end with whole characters; else a stream gives back its whole primer at once
+        streams = [whole_class(ids=ids[:cut]), whole_class(ids=ids[:cut][-TAIL:])]
+        said: list[list] = [[], []]
+        for stream, words in zip(streams, said, strict=True):
+            try:
+                words.extend(stream.step(core, token) for token in ids[cut : cut + 40])
+            except Exception as error:
+                words.append(type(error).__name__)
+        assert said[0] == said[1]
+
+
+@pytest.mark.slow
+def test_installed_twice_it_is_installed_once(random_models):
+    from tokenizers import decoders
+    from vllm.v1.engine.logprobs import LogprobsProcessor
+
+    from cord_distill.engines.vllm_shims import TAIL, install
+
+    install()
+    first = decoders.DecodeStream, LogprobsProcessor._update_prompt_logprobs
+    install()
+    assert first == (decoders.DecodeStream, LogprobsProcessor._update_prompt_logprobs)
+    assert decoders.DecodeStream.cord_tail == TAIL
