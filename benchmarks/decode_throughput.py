@@ -3,9 +3,9 @@
     python benchmarks/decode_throughput.py --json figures.json     about 20 minutes
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
-(a) the same requests all submitted at once, as `LLM.generate` does · (a0) the same with bare questions as prompts · (b) ours
-without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c) with a barrier
-over all problems and id prompts · (d2) with a barrier and text prompts. RESULTS.md explains the figures.
+(a) the same requests all submitted at once, as `LLM.generate` does · (a0) with bare questions as their prompts ·
+(b) ours without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c)
+with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text. RESULTS.md explains the figures.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def table(seen: dict[str, list[Measured]]) -> str:
     for variant in ("a", "a0", "b", "c", "c2", "d1", "d2"):
         runs = seen[variant]
         cpu, step = ratios(seen, variant, "a", "per_second"), ratios(seen, variant, "a", "per_step")
-        middle = {name: statistics.median(getattr(r, name) for r in runs) for name in ("per_second", "per_step", "hits")}
+        names = ("per_second", "per_step", "hits")
+        middle = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
         computed = statistics.median(r.computed / r.tokens for r in runs)
         lines.append(
             f"| {variant} | {NAMES[variant]} | {middle['per_second']:,.0f} | {statistics.median(cpu):.3f} "
@@ -116,7 +117,8 @@ async def main(options: argparse.Namespace) -> None:
             print(table(seen), flush=True)
             for one, other in (("c", "d1"), ("c", "d2")):
                 cpu, step = ratios(seen, one, other, "per_second"), ratios(seen, one, other, "per_step")
-                print(f"({one})/({other}): {statistics.median(cpu):.3f} per CPU-second, {statistics.median(step):.3f} per step")
+                middles = f"{statistics.median(cpu):.3f} per CPU-second, {statistics.median(step):.3f} per step"
+                print(f"({one})/({other}): {middles}")
             found = figures(seen, own)
             details["runs"] = {variant: [asdict(run) for run in runs] for variant, runs in seen.items()}
         if "long" in parts:

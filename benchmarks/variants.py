@@ -24,8 +24,8 @@ from cord_distill.types import Problem, Step
 
 @dataclass(frozen=True)
 class Measured:
-    """tokens: generated for proposals. steps: of the teacher's engine. cpu, wall: seconds. computed: all tokens that went through
-    the model, prefill that no cache held included. hits: share of the proposals' prompt tokens read from the cache.
+    """tokens: generated for proposals. steps: of the teacher's engine. cpu, wall: seconds. computed: all tokens that went
+    through the model, uncached prefill included. hits: share of the proposals' prompt tokens read from the cache.
     """
 
     tokens: int
@@ -66,8 +66,8 @@ class Bench:
     def plain(self, *, short_prompts: bool = False) -> Measured:
         """(a): what `LLM.generate` does: all requests added, the engine stepped until they are done.
 
-        The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still holds
-        the prompts: the ceiling. short_prompts: (a0), the bare questions in their place, whose attention is cheaper.
+        The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still
+        holds the prompts: the ceiling. short_prompts: (a0), bare questions in their place, whose attention is cheaper.
         """
         from vllm.inputs.engine import tokens_input
 

@@ -1,7 +1,7 @@
 """The fixed workload of the decoding benchmark: problems, models, forced lengths, and our pipeline bound to an engine.
 
-Proposals end where their length says (16-112 tokens, uniform, mean 64, drawn from the request's seed); their last tokens
-are given back as if the model had written the next marker, so that the search goes through the code of a real run.
+Proposals end where their length says (16-112 tokens, uniform, mean 64, drawn from the request's seed). Their last
+tokens are given back as if the model had written the next marker: the search goes through the code of a real run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`cord generate`: many searches at once, one task per problem, no barrier between problems, one journal, one writer."""
+"""`cord generate`: many searches at once, one task per problem, no barrier between them, one journal, one writer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
     if not recipe.teachers:
         raise CordError("teachers: the recipe names none; give at least one model")
     if recipe.decode.pipeline == "cord" and recipe.meta_prover is None:
-        raise CordError("meta_prover: CoRD needs one to score steps; give meta_prover.model, or meta_prover.same_as: a teacher")
+        raise CordError("meta_prover: CoRD needs one to score steps; give meta_prover.model or meta_prover.same_as: a teacher")
 
 
 async def _generate_all(work: list[tuple[Recipe, list[Problem]]]) -> None:
@@ -202,13 +202,13 @@ async def _decode_all(
             display.advance(note=f"{made / max(time.monotonic() - begun, 1e-3):,.0f} tokens/s")
             if failures >= FAILURES_IN_A_ROW and not dead:
                 raise CordError(
-                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished is safe; mend the "
-                    "cause and run the same command again"
+                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished is "
+                    "safe; mend the cause and run the same command again"
                 )
 
     await gather_or_cancel([decode_next() for _ in range(problems_in_flight(recipe, ensemble))])
     if dead:
-        raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend the cause and run the same command again")
+        raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
 
 
 def _for_problem(
@@ -229,10 +229,11 @@ def _for_problem(
 
 
 def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
-    """A function from a problem and what came of it to its checked row: graded, steps verified where that can be done."""
+    """A function from a problem and what came of it to its checked row: graded, steps verified where that is possible."""
     assert recipe.problems is not None
     grade = load_grader(recipe.problems.grader)
-    check = load_plugin(recipe.problems.process_check, "problems.process_check") if recipe.problems.process_check else None
+    verifier = recipe.problems.process_check
+    check = load_plugin(verifier, "problems.process_check") if verifier else None
 
     def row(problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
         base: dict[str, Any] = {

@@ -35,7 +35,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens given to the engine."""
+    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens the engine got."""
 
     score: float
     num_tokens: int
@@ -133,7 +133,9 @@ class Model:
         stop = Stop.LENGTH if in_a_line else out.stop
         return Written(text, tuple(ids), stop, generated)
 
-    async def write(self, question: str, steps: tuple[Step, ...], opening: str, *, max_tokens: int, seed: int) -> Written:
+    async def write(
+        self, question: str, steps: tuple[Step, ...], opening: str, *, max_tokens: int, seed: int
+    ) -> Written:
         """Free reasoning after `steps` and `opening`, up to `</think>`, the end of the turn or the budget."""
         context = self.context_ids(question, steps) + self.renderer.encode(opening)
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=(THINK_CLOSE,))
@@ -143,7 +145,9 @@ class Model:
         context = self.context_ids(question, steps)
         return await self._run(context, "", max_tokens=max_tokens, seed=seed, stop=())
 
-    async def _run(self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]) -> Written:
+    async def _run(
+        self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]
+    ) -> Written:
         out = await self.engine.generate(
             context,
             replace(

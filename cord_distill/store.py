@@ -1,4 +1,4 @@
-"""The journal: an append-only JSONL of engine calls and finished rows. It is all that a run needs to go on after a kill.
+"""The journal: an append-only JSONL of engine calls and finished rows, all that a run needs to go on after a kill.
 
 Line 1 says whose journal it is (schema, fingerprint, the recipe keys behind it). Then, per problem `p`: calls
 `{"p", "k", "v"}` (key of the request, its answer), each flushed before its answer is used, and at the end of a problem
@@ -39,7 +39,7 @@ class Journal:
             self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
         except OSError as error:
             os.close(self._lock)
-            raise CordError(f"{path}: cannot be written: {error.strerror}; free it or choose another output_dir") from None
+            raise CordError(_unwritable(path, error)) from None
         except CordError:
             os.close(self._lock)
             raise
@@ -88,15 +88,18 @@ class Journal:
         except OSError as error:
             self._cut_back(start)
             raise CordError(
-                f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same command again"
+                f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same command "
+                "again"
             ) from error
 
     def _cut_back(self, size: int) -> None:
-        """After a failed write the file must end with a whole line again; the next start repairs it if this fails too."""
+        """After a failed write the file must end with a whole line again; if this fails too, the next start repairs it."""
         try:
             os.ftruncate(self._file.fileno(), size)
         except OSError as error:
-            raise CordError(f"{self.path}: {error.strerror}: the last line may be torn; it is repaired on the next run") from error
+            raise CordError(
+                f"{self.path}: {error.strerror}: the last line may be torn; it is repaired on the next run"
+            ) from error
 
     def _load(self, fingerprint: str, inputs: dict[str, Any]) -> int:
         """Reads what is there; returns the size without a torn last line."""
@@ -110,8 +113,8 @@ class Journal:
                 if entry is None:
                     if file.read(1):
                         raise CordError(
-                            f"{self.path}, line {number}: damaged in the middle; move the file away to start anew, or cut it before "
-                            "this line to keep what came earlier"
+                            f"{self.path}, line {number}: damaged in the middle; move the file away to start anew, or "
+                            "cut it before this line to keep what came earlier"
                         )
                     return size
                 if number == 1:
@@ -131,8 +134,8 @@ class Journal:
     def _check_header(self, header: dict[str, Any], fingerprint: str, inputs: dict[str, Any]) -> None:
         if header.get("journal") != JOURNAL_SCHEMA:
             raise CordError(
-                f"{self.path}: a journal of schema {header.get('journal')!r}, this version writes {JOURNAL_SCHEMA}; finish it with "
-                "the version that began it, or pass --overwrite to set it aside and start anew"
+                f"{self.path}: a journal of schema {header.get('journal')!r}, this version writes {JOURNAL_SCHEMA}; finish "
+                "it with the version that began it, or pass --overwrite to set it aside and start anew"
             )
         if header["fingerprint"] != fingerprint:
             changed = sorted(
@@ -141,24 +144,30 @@ class Journal:
                 if header["inputs"].get(key, "") != inputs.get(key, "")
             )
             raise CordError(
-                f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change them back, choose "
-                "another output_dir, or pass --overwrite to set the old results aside and start anew"
+                f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change them "
+                "back, choose another output_dir, or pass --overwrite to set the old results aside and start anew"
             )
 
 
 def lock_folder(folder: Path, name: str = ".lock") -> int:
-    """Takes the folder's lock for this process; gives the file descriptor to close. Raises CordError when it is taken."""
+    """Takes the folder's lock for this process; gives the file descriptor to close. Raises CordError if it is taken."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise CordError(f"{folder}: cannot be written: {error.strerror}; free it or choose another output_dir") from None
+        raise CordError(_unwritable(folder, error)) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise CordError(f"{folder}: another process is working in this run folder; wait for it or choose another output_dir") from None
+        raise CordError(
+            f"{folder}: another process is working in this run folder; wait for it or choose another output_dir"
+        ) from None
     return lock
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written: {error.strerror}; free it or choose another output_dir"
 
 
 def set_aside(path: Path, label: str) -> Path:

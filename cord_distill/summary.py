@@ -99,8 +99,8 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
 def model_figures(meter: dict[str, Any]) -> dict[str, Any]:
     """What one teacher or meta-prover did, from its meter: tokens and seconds of the process that ran last.
 
-    cache_hit_rate: share of the proposals' prompt tokens read from the prefix cache. discarded: share of the requests that
-    were given up before their answer came.
+    cache_hit_rate: share of the proposals' prompt tokens read from the prefix cache. discarded: share of the requests
+    that were given up before their answer came.
     """
     requests, prompts = meter.get("requests", 0), meter.get("prompt_tokens", 0)
     return {

@@ -1,6 +1,7 @@
 """10,000 problems in one run: memory flat after the first thousand, open files bounded, time linear."""
 
 import gc
+import itertools
 import json
 import os
 import statistics
@@ -108,7 +109,7 @@ def test_memory_is_flat_files_are_bounded_and_time_is_linear(recipe, monkeypatch
     monkeypatch.setattr(Journal, "finish", marked)
     generate([recipe])
     megabytes, files, seconds = zip(*marks, strict=True)
-    each = [later - earlier for earlier, later in zip(seconds, seconds[1:], strict=False)]
+    each = [later - earlier for earlier, later in itertools.pairwise(seconds)]
     print("MiB", [round(x) for x in megabytes], "files", files, "s per 1000", [round(x, 2) for x in each])
     rows = RunFolder.of(recipe).trajectories.read_text().splitlines()
     assert [json.loads(line)["id"] for line in rows] == [f"p{i}" for i in range(PROBLEMS)]

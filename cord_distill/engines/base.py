@@ -12,8 +12,8 @@ from cord_distill.types import Stop
 class Sampling:
     """How one request is sampled. `seed` belongs to this request alone, never to a stream shared with others.
 
-    stop: strings that end the generation; they are not part of the text given back. stop_ids: token ids that end it as EOS
-    does. banned_ids: never sampled. max_tokens: in the engine's own tokens. top_k -1 = off.
+    stop: strings that end the generation; they are not part of the text given back. stop_ids: token ids that end it as
+    EOS does. banned_ids: never sampled. max_tokens: in the engine's own tokens. top_k -1 = off.
     """
 
     max_tokens: int
@@ -29,8 +29,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up to the
-    stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` stopped it.
+    """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up
+    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` stopped it.
     cached: prompt tokens that were read from the prefix cache.
     """
 

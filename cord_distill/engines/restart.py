@@ -24,8 +24,8 @@ class RestartingEngine:
 
     At most RESTARTS new starts within WINDOW seconds, each after twice the wait of the one before; then every request
     raises EngineDead. timeout: seconds for one request. One that is past it fails alone (EngineError) while the engine
-    answers others; when nothing was answered in all that time, the engine hangs, and is taken for dead. (An engine in this
-    process that hangs stops the whole process: there, only a watchdog outside can help.)
+    answers others; when nothing was answered in all that time, the engine hangs, and is taken for dead. (An engine that
+    hangs in this very process stops everything: there, only a watchdog outside can help.)
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RestartingEngine:
             raise (EngineDead if hangs else EngineError)(said) from None
 
     async def _restart(self, dead: Any, error: Exception) -> None:
-        """Puts a new engine in the place of `dead`; whoever comes second finds it there. Raises EngineDead at the end."""
+        """Puts a new engine in the place of `dead`; whoever comes second finds it there. Else raises EngineDead."""
         async with self._lock:
             while self.inner is dead and not self._given_up:
                 now = time.monotonic()

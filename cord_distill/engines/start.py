@@ -33,7 +33,7 @@ class EnginePool:
     meters: dict[str, Meter] = field(default_factory=dict)
 
     async def model(self, recipe: Recipe, section: ModelSection, key: str, problems: list[Problem]) -> Model:
-        """The started model of one recipe section. key: its dotted name, for errors. problems: what it must be able to hold.
+        """The started model of one recipe section. key: its dotted name, for errors. problems: what it must hold.
 
         Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
         """
@@ -51,8 +51,8 @@ class EnginePool:
         longest = engine.max_model_len
         if longest is not None and longest < length:
             raise CordError(
-                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower decode.budgets, or raise "
-                f"{key}.max_model_len if the model allows it"
+                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower decode.budgets, "
+                f"or raise {key}.max_model_len if the model allows it"
             )
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)

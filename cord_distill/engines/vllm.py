@@ -1,4 +1,4 @@
-"""vLLM behind the Engine seam: ids in, ids out. How a request is run (in process or AsyncLLM) is in `vllm_runners.py`."""
+"""vLLM behind the Engine seam: ids in, ids out. `vllm_runners.py` says how a request is run (in process or AsyncLLM)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class VllmEngine:
     async def start(
         cls, model: Model, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None
     ) -> VllmEngine:
-        """Loads `path` as `model` says. deterministic None = true on CPU. max_model_len: used when the recipe gives none.
+        """Loads `path` as `model` says. deterministic None = true on CPU. max_model_len: for a recipe that gives none.
 
         Raises CordError when vLLM refuses the model or the settings, with its reason.
         """
@@ -49,7 +49,8 @@ class VllmEngine:
         try:
             runner = runner_class(args)
         except (ValueError, RuntimeError, OSError, TypeError) as error:
-            raise CordError(f"{model.label}: vLLM could not load {path!r}: {' '.join(str(error).split())[:500]}") from error
+            said = " ".join(str(error).split())[:500]
+            raise CordError(f"{model.label}: vLLM could not load {path!r}: {said}") from error
         native = runner.config.use_v2_model_runner
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 
@@ -112,7 +113,7 @@ class VllmEngine:
         return None if rows is None else [float(row[0]) for row in rows]
 
     async def _prompt_logprobs(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
-        """Log-probs of the prompt's own tokens (model runner V1). Rows that came from the cache hold no values: None."""
+        """Log-probs of the prompt's own tokens (model runner V1). None: rows that came from the cache hold no values."""
         out = await self.runner.run(
             ids + target_ids,
             self._scoring_params(

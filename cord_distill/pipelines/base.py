@@ -1,4 +1,4 @@
-"""What every pipeline is given and what it gives back. A pipeline asks models; it knows no engine and writes no file."""
+"""What every pipeline is given and what it gives back. A pipeline asks models; it knows no engine, writes no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CoRD: teachers propose the next step of every live beam, the meta-prover scores each, the best B live on (section 3)."""
+"""CoRD: teachers propose the next step of every live beam, the meta-prover scores each, the best B go on (sect. 3)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
 
 
 def first_step_proposals(ensemble: Ensemble) -> int:
-    """Proposals per teacher at step 1: enough to fill B slots from the one empty prefix when `fill_first_step` says so."""
+    """Proposals per teacher at step 1: enough to fill B slots from the one empty prefix if `fill_first_step`."""
     decode = ensemble.decode
     fill = math.ceil(decode.beam_size / len(ensemble.teachers)) if decode.fill_first_step else 1
     return max(decode.proposals_per_teacher, fill)

@@ -1,4 +1,4 @@
-"""Curation, the paper's baseline: complete traces by each teacher, scored whole by S, the best one kept (section 4.1)."""
+"""Curation, the paper's baseline: complete traces by each teacher, scored whole by S, the best kept (sect. 4.1)."""
 
 from __future__ import annotations
 

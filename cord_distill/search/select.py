@@ -24,8 +24,8 @@ def predictive_perplexity(answer_logprobs: Sequence[float]) -> float:
 def order_key(score: float, parent: Key, teacher: int, sample: int) -> Key:
     """Sorts candidates best first: by S rounded to 1e-6, then the parent's own place, teacher, sample.
 
-    The order is strict and owes nothing to arrival: comparing the parents' keys gives the same as comparing their final ranks,
-    and is known as soon as the parents are scored.
+    The order is strict and owes nothing to arrival: comparing the parents' keys gives the same as comparing their final
+    ranks, and is known as soon as the parents are scored.
     """
     return (-round(score, TIE_DIGITS), parent, teacher, sample)
 
