@@ -5,7 +5,7 @@
 
 (a) the same requests all submitted at once, as `LLM.generate` does · (a0) with bare questions as their prompts ·
 (b) ours without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c)
-with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text. RESULTS.md explains the figures.
+with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text. RESULTS.md explains them.
 """
 
 from __future__ import annotations

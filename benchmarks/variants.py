@@ -24,8 +24,8 @@ from cord_distill.types import Problem, Step
 
 @dataclass(frozen=True)
 class Measured:
-    """tokens: generated for proposals. steps: of the teacher's engine. cpu, wall: seconds. computed: all tokens that went
-    through the model, uncached prefill included. hits: share of the proposals' prompt tokens read from the cache.
+    """tokens: generated for proposals. steps: of the teacher's engine. cpu, wall: seconds. computed: all tokens that
+    went through the model, uncached prefill included. hits: share of the proposals' prompt tokens read from the cache.
     """
 
     tokens: int
@@ -174,5 +174,3 @@ async def with_barrier(problems: list[Problem], ensembles: list[Any]) -> None:
         for (i, ask), step, (score, tokens, _) in zip(asks, steps, scores, strict=True):
             done = Step(step.n, step.teacher, step.text, step.ids, tokens, score, step.stop)
             searches[i].absorb(ask, Proposal(done))
-
-

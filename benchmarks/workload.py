@@ -106,9 +106,7 @@ def text_of(renderer: Renderer, tokens: int, rng: random.Random) -> str:
 
 def problems(renderer: Renderer, size: Size) -> list[Problem]:
     rng = random.Random(0)
-    return [
-        Problem(f"p{i}", text_of(renderer, size.question, rng), answer_of(renderer)) for i in range(size.problems)
-    ]
+    return [Problem(f"p{i}", text_of(renderer, size.question, rng), answer_of(renderer)) for i in range(size.problems)]
 
 
 def answer_of(renderer: Renderer) -> str:

@@ -100,7 +100,7 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
     if not recipe.teachers:
         raise CordError("teachers: the recipe names none; give at least one model")
     if recipe.decode.pipeline == "cord" and recipe.meta_prover is None:
-        raise CordError("meta_prover: CoRD needs one to score steps; give meta_prover.model or meta_prover.same_as: a teacher")
+        raise CordError("meta_prover: CoRD needs one to score steps; give its model, or same_as: a teacher")
 
 
 async def _generate_all(work: list[tuple[Recipe, list[Problem]]]) -> None:
@@ -202,8 +202,8 @@ async def _decode_all(
             display.advance(note=f"{made / max(time.monotonic() - begun, 1e-3):,.0f} tokens/s")
             if failures >= FAILURES_IN_A_ROW and not dead:
                 raise CordError(
-                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished is "
-                    "safe; mend the cause and run the same command again"
+                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished "
+                    "is safe; mend the cause and run the same command again"
                 )
 
     await gather_or_cancel([decode_next() for _ in range(problems_in_flight(recipe, ensemble))])
@@ -229,7 +229,7 @@ def _for_problem(
 
 
 def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
-    """A function from a problem and what came of it to its checked row: graded, steps verified where that is possible."""
+    """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
     assert recipe.problems is not None
     grade = load_grader(recipe.problems.grader)
     verifier = recipe.problems.process_check

@@ -35,7 +35,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens the engine got."""
+    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens sent."""
 
     score: float
     num_tokens: int

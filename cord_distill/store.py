@@ -88,12 +88,12 @@ class Journal:
         except OSError as error:
             self._cut_back(start)
             raise CordError(
-                f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same command "
-                "again"
+                f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same "
+                "command again"
             ) from error
 
     def _cut_back(self, size: int) -> None:
-        """After a failed write the file must end with a whole line again; if this fails too, the next start repairs it."""
+        """After a failed write the file must end with a whole line; if this fails too, the next start repairs it."""
         try:
             os.ftruncate(self._file.fileno(), size)
         except OSError as error:
@@ -134,8 +134,8 @@ class Journal:
     def _check_header(self, header: dict[str, Any], fingerprint: str, inputs: dict[str, Any]) -> None:
         if header.get("journal") != JOURNAL_SCHEMA:
             raise CordError(
-                f"{self.path}: a journal of schema {header.get('journal')!r}, this version writes {JOURNAL_SCHEMA}; finish "
-                "it with the version that began it, or pass --overwrite to set it aside and start anew"
+                f"{self.path}: a journal of schema {header.get('journal')!r}, this version writes {JOURNAL_SCHEMA}; "
+                "finish it with the version that began it, or pass --overwrite to set it aside and start anew"
             )
         if header["fingerprint"] != fingerprint:
             changed = sorted(
@@ -144,8 +144,8 @@ class Journal:
                 if header["inputs"].get(key, "") != inputs.get(key, "")
             )
             raise CordError(
-                f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change them "
-                "back, choose another output_dir, or pass --overwrite to set the old results aside and start anew"
+                f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change "
+                "them back, choose another output_dir, or pass --overwrite to set the old results aside and start anew"
             )
 
 

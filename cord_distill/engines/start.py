@@ -51,8 +51,8 @@ class EnginePool:
         longest = engine.max_model_len
         if longest is not None and longest < length:
             raise CordError(
-                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower decode.budgets, "
-                f"or raise {key}.max_model_len if the model allows it"
+                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower "
+                f"decode.budgets, or raise {key}.max_model_len if the model allows it"
             )
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)

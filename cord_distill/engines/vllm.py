@@ -1,4 +1,4 @@
-"""vLLM behind the Engine seam: ids in, ids out. `vllm_runners.py` says how a request is run (in process or AsyncLLM)."""
+"""vLLM behind the Engine seam: ids in, ids out. `vllm_runners.py` says how a request runs (in process or AsyncLLM)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class VllmEngine:
         return None if rows is None else [float(row[0]) for row in rows]
 
     async def _prompt_logprobs(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
-        """Log-probs of the prompt's own tokens (model runner V1). None: rows that came from the cache hold no values."""
+        """Log-probs of the prompt's own tokens (model runner V1). None: rows out of the cache hold no values."""
         out = await self.runner.run(
             ids + target_ids,
             self._scoring_params(

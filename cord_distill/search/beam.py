@@ -122,7 +122,7 @@ class BeamSearch:
         return self.beams[0]
 
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
-        """Per step, every candidate, best first; `parent`: the parent's place among the kept ones of the step before."""
+        """Per step, every candidate, best first; `parent`: its parent's place among the kept of the step before."""
         return tuple(self._record(level) for level in self._levels if level.complete)
 
     def _settle(self, level: _Level) -> None:
