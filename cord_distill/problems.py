@@ -3,13 +3,13 @@ starts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.errors import CordError
+from cord_distill.jsonl import read_jsonl
 from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Problems, Recipe
 from cord_distill.types import Problem
@@ -32,7 +32,8 @@ def load_problems(recipe: Recipe) -> list[Problem]:
         _refuse_duplicates(problems, source.builder)
         return problems
     if source.path:
-        rows, name = _jsonl_rows(Path(source.path)), source.path
+        columns = f"the columns {source.question} and {source.answer}"
+        rows, name = read_jsonl(Path(source.path), key="problems.path", columns=columns), source.path
     elif source.dataset:
         rows, name = _hub_rows(source), source.dataset
     else:
@@ -46,23 +47,6 @@ def load_problems(recipe: Recipe) -> list[Problem]:
         raise CordError(f"{name}: holds no problems")
     _refuse_duplicates(problems, name)
     return problems
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not path.is_file():
-        raise CordError(f"problems.path: {path} is not there; give a JSONL file, e.g. problems.path=./limo.jsonl")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path.name}, row {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CordError(f"{where}: not JSON ({error}); each line must be one object") from None
-            if not isinstance(row, dict):
-                raise CordError(f"{where}: not an object; each line must be like {{'question': ..., 'answer': ...}}")
-            yield where, row
 
 
 def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:

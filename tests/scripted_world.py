@@ -38,3 +38,21 @@ class Broken(Script):
 
 def broken(renderer) -> Broken:
     return Broken(renderer)
+
+
+class Dying(Script):
+    """The engine is gone as soon as a question holds `bad`, for every request that comes later too."""
+
+    dead = False
+
+    def generate(self, text: str, sampling) -> str:
+        from cord_distill.engines.base import EngineDead
+
+        self.dead = self.dead or "bad" in text
+        if self.dead:
+            raise EngineDead("out of memory")
+        return super().generate(text, sampling)
+
+
+def dying(renderer) -> Dying:
+    return Dying(renderer)

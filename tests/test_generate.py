@@ -148,6 +148,23 @@ def test_many_failures_in_a_row_stop_the_run_with_the_journal_whole(recipe_path,
         run(recipe_path, *broken)
 
 
+def test_an_engine_that_is_gone_stops_the_run_with_the_journal_whole(recipe_path, tmp_path):
+    """Fails the version that goes on to fail every problem that is left."""
+    rows = [{"id": f"q{i}", "question": "bad" if i == 3 else "fine", "answer": 1} for i in range(20)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dying = [f"teachers.{i}.script=scripted_world:dying" for i in range(3)] + ["decode.problems_in_flight=1"]
+    with pytest.raises(CordError, match="an engine is gone: out of memory"):
+        run(recipe_path, *dying)
+    journal = RunFolder.of(load_recipe(recipe_path)).journal
+    made = [json.loads(line).get("row") for line in journal.read_text().splitlines()]
+    assert [(row["id"], bool(row["error"])) for row in made if row] == [
+        ("q0", False),
+        ("q1", False),
+        ("q2", False),
+        ("q3", True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

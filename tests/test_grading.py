@@ -264,7 +264,7 @@ def test_graders_by_name() -> None:
 
 def test_grade_file_names_bad_rows(tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
-    with pytest.raises(CordError, match="no such file"):
+    with pytest.raises(CordError, match="is not there"):
         grade_file(file)
     file.write_text('{"gold": "1", "prediction": "1"}\n{"gold": "1"}\n')
     with pytest.raises(CordError, match=r"row 2: no column 'prediction'"):

@@ -30,8 +30,8 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up
-    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` stopped
-    it. cached: prompt tokens that were read from the prefix cache.
+    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` did.
+    cached: prompt tokens that were read from the prefix cache.
     """
 
     ids: tuple[int, ...]

@@ -18,6 +18,7 @@ from typing import Any
 
 from cord_distill.errors import CordError
 from cord_distill.grading import GRADER_VERSION, Grader, load_grader
+from cord_distill.jsonl import read_jsonl
 from cord_distill.paths import bundled
 from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Evaluate
@@ -233,20 +234,8 @@ def _suites_of(module: ModuleType) -> dict[str, Any]:
 
 
 def _from_file(path: Path, suite: Suite) -> Iterator[Problem]:
-    if not path.is_file():
-        raise CordError(f"evaluate.data.{suite.name}: {path} is not there; give a JSONL file with id, problem, answer")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path.name}, row {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CordError(f"{where}: not JSON ({error}); each line must be one object") from None
-            if not isinstance(row, dict):
-                raise CordError(f"{where}: not an object; each line must hold id, problem, answer")
-            yield from _read(suite, row, where) if suite.read else [_problem(row, where)]
+    for where, row in read_jsonl(path, key=f"evaluate.data.{suite.name}", columns="id, problem, answer"):
+        yield from _read(suite, row, where) if suite.read else [_problem(row, where)]
 
 
 def _read(suite: Suite, row: Row, where: str) -> list[Problem]:

@@ -11,6 +11,7 @@ from cord_distill.errors import CordError
 from cord_distill.grading.compare import Rules
 from cord_distill.grading.extract import loose_answer
 from cord_distill.grading.worker import shared_worker
+from cord_distill.jsonl import read_jsonl
 from cord_distill.run_folder import write_atomic
 
 PARAMS = {"strict": "strict", "allow_set_relation_comp": "set_for_relation", "precision": "decimals"}
@@ -66,17 +67,9 @@ def accepts(gold: Any, prediction: Any, params: dict[str, Any] | None = None) ->
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        raise CordError(f"{path}: no such file; give a JSONL file with the columns gold and prediction")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CordError(f"{path}, row {number}: not a JSON object: {error}") from None
-            missing = [c for c in ("gold", "prediction") if not isinstance(row, dict) or c not in row]
-            if missing:
-                raise CordError(f"{path}, row {number}: no column {missing[0]!r}; rows need gold and prediction")
-            yield {"id": number, **row}
+    columns = "gold and prediction"
+    for number, (where, row) in enumerate(read_jsonl(path, key="cord grade", columns=columns), start=1):
+        missing = [c for c in ("gold", "prediction") if c not in row]
+        if missing:
+            raise CordError(f"{where}: no column {missing[0]!r}; rows need {columns}")
+        yield {"id": number, **row}

@@ -1,0 +1,32 @@
+"""Users' JSONL files: one JSON object per line, blank lines passed over, every fault named with its row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cord_distill.errors import CordError
+
+
+def read_jsonl(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, row) of each line; where: `file.jsonl, row 3`, for errors about the row.
+
+    key: what named the file (a recipe key), columns: what its rows must hold; both go into the error. Raises CordError:
+    no such file, a line that is no JSON object.
+    """
+    if not path.is_file():
+        raise CordError(f"{key}: {path} is not there; give a JSONL file with {columns}")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path.name}, row {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CordError(f"{where}: not JSON ({error}); each line must be one object with {columns}") from None
+            if not isinstance(row, dict):
+                raise CordError(f"{where}: not an object; each line must be one object with {columns}")
+            yield where, row
