@@ -117,7 +117,7 @@ def test_a_length_cut_inside_a_character_drops_its_first_bytes(renderers):
 
 
 def test_a_thought_may_be_closed_once_and_control_tokens_never_come(renderers):
-    """Fails the version whose final answer holds a second `</think>`, and the one in which a step may open a new turn."""
+    """Fails the version whose final answer holds a second `</think>`, and the one whose step may open a new turn."""
     renderer = renderers["qwq"]
     close = renderer.tokenizer.convert_tokens_to_ids("</think>")
     engine = Says(renderer, (" 4", Stop.EOS, None), (" 4\n</think>", Stop.THINK_END, "</think>"))

@@ -65,8 +65,9 @@ class Renderer:
 
     @cached_property
     def _plain_decode(self) -> Any:
-        """The tokenizer's own Rust decoder, None where its class decodes in a way of its own. It gives the same text at a
-        third of the cost, and decoding runs twice for each proposal.
+        """The tokenizer's own Rust decoder, None where its class decodes in a way of its own.
+
+        It gives the same text at a third of the cost, and decoding runs twice for each proposal.
         """
         from transformers import TokenizersBackend
 

@@ -1,4 +1,4 @@
-"""Put on PYTHONPATH by a test: every Python process then refuses to connect anywhere but to this machine, and says where."""
+"""Put on PYTHONPATH by a test: every Python process then refuses to connect but to this machine, and says where."""
 
 import os
 import socket

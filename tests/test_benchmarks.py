@@ -1,0 +1,21 @@
+"""The benchmark runs, and writes the figures that it promises. How good they are is no matter for a test."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "decode_throughput.py"
+
+
+def test_the_quick_run_writes_every_figure(tmp_path):
+    figures = tmp_path / "figures.json"
+    subprocess.run([sys.executable, SCRIPT, "--quick", "--json", figures], check=True, timeout=900, cwd=tmp_path)
+    found = json.loads(figures.read_text())
+    names = {"ratio_proposals", "ratio_scored", "ratio_barrier_ids", "ratio_barrier_text"}
+    for name in {*names, "ms_per_proposal_16k", "ms_per_score_16k"}:
+        assert found[name] > 0, name
+    assert {"a", "a0", "b", "c", "c2", "d1", "d2"} == set(found["details"]["runs"])
