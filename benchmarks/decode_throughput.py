@@ -47,8 +47,9 @@ NAMES = {
 async def throughput(folder: Path, size: Size, repetitions: int, layers: int, hidden: int) -> dict[str, list[Measured]]:
     """Every variant once per repetition, one after the other."""
     path = build_model(folder, layers=layers, hidden=hidden, positions=4096)
-    engine, renderer = await start_engine(path, size)
-    prover, _ = await start_engine(path, size)
+    # Room for all that is ever generated: with less, (a) would find its prompts evicted.
+    engine, renderer = await start_engine(path, size, kv_cache_gib=2)
+    prover, _ = await start_engine(path, size, kv_cache_gib=2)
     bench = Bench(engine, prover, renderer, problems(renderer, size), size)
     await bench.run("b")
     seen: dict[str, list[Measured]] = {variant: [] for variant in ORDER}
@@ -138,6 +139,6 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
     parser.add_argument("--only", help="some of throughput,long,own,early")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=256)
     asyncio.run(main(parser.parse_args()))

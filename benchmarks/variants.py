@@ -133,9 +133,7 @@ class Bench:
             cpu, wall, steps = time.process_time() - begun, time.monotonic() - wall, runner.steps - steps
             fed = runner.computed_prompt_tokens - fed
         self.lengths, self.prompts = engine.lengths, engine.prompts
-        meter = meters["teacher"]
-        hits = meter.cached_tokens / max(1, meter.prompt_tokens)
-        return Measured(engine.generated, steps, cpu, wall, engine.generated + fed, hits)
+        return Measured(engine.generated, steps, cpu, wall, engine.generated + fed, engine.cached / engine.given)
 
 
 async def with_barrier(problems: list[Problem], ensembles: list[Any]) -> None:

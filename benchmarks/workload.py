@@ -55,6 +55,8 @@ class Forced:
     lengths: list[int] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
     generated: int = 0
+    given: int = 0
+    cached: int = 0
 
     def __post_init__(self) -> None:
         self.close_id = self.renderer.tokenizer.convert_tokens_to_ids(THINK_CLOSE)
@@ -73,6 +75,8 @@ class Forced:
         self.prompts.append(ids)
         out = await self.engine.generate(ids, self.sampling(sampling, length))
         self.generated += len(out.ids)
+        self.given += len(ids)
+        self.cached += out.cached
         return Generation((*out.ids[: -len(self.tail)], *self.tail), out.text, Stop.STEP, MARKER, out.cached)
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:

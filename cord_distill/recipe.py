@@ -165,7 +165,7 @@ class Decode(Section):
     answer_suffix: str = " </think> The final answer is {A}."
     curation: Curation = Curation()
     budgets: Budgets = Budgets()
-    early_start: bool = True
+    early_start: bool = False
     deterministic: bool | None = None
     problems_in_flight: Positive | None = None
     request_timeout: Annotated[float, Field(gt=0)] = 3600.0

@@ -7,8 +7,9 @@ AsyncRunner is vLLM's AsyncLLM: its core runs in a process of its own, as GPUs w
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
 from vllm.exceptions import VLLMError
@@ -22,7 +23,10 @@ class InProcessRunner:
     """An LLMEngine stepped by one task of the event loop while requests are open.
 
     vLLM keeps its forward context in a module global, so engines of one process take turns; they never run in threads.
+    Its process groups are global too: a whole shutdown takes them from every engine here, so only the last one does it.
     """
+
+    _alive: ClassVar[set[InProcessRunner]] = set()
 
     def __init__(self, args: dict[str, Any]) -> None:
         self.engine = LLMEngine.from_engine_args(EngineArgs(**args))
@@ -35,6 +39,7 @@ class InProcessRunner:
         self._open: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._dead: str | None = None
+        self._alive.add(self)
 
     async def run(self, ids: list[int], params: Any) -> Any:
         if self._dead:
@@ -83,7 +88,19 @@ class InProcessRunner:
         for future in self._open.values():
             if not future.done():
                 future.set_exception(EngineDead("the engine was closed"))
-        self.engine.engine_core.shutdown()
+        if self not in self._alive:
+            return
+        self._alive.discard(self)
+        self._dead = self._dead or "it was closed"
+        client = self.engine.engine_core
+        if self._alive:
+            client._finalizer.detach()  # it would do the whole shutdown as soon as this engine is collected
+            client.engine_core.model_executor.shutdown()
+        else:
+            client.shutdown()
+        del client
+        del self.engine
+        gc.collect()
 
 
 class AsyncRunner:
