@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real problems in {folder} (or CORD_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _autograd_on() -> None:
+    """vLLM and lighteval turn autograd off for their whole process; later tests of training must not inherit that."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_grad_enabled"):
+        torch.set_grad_enabled(True)
