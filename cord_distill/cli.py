@@ -140,10 +140,11 @@ def _generate(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe_file import load_recipe
     from cord_distill.run_folder import RunFolder
     from cord_distill.stages import method_variants
+    from cord_distill.tracking import track_decoding
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
-    generate(recipes, overwrite=arguments.overwrite)
+    track_decoding(generate(recipes, overwrite=arguments.overwrite))
     for made in recipes:
         print(f"trajectories  {_short(RunFolder.of(made).trajectories)}")
 

@@ -67,12 +67,13 @@ def decode_inputs(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def generate(recipes: Sequence[Recipe], *, overwrite: bool = False) -> None:
+def generate(recipes: Sequence[Recipe], *, overwrite: bool = False) -> list[Recipe]:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused.
 
-    Finished rows are kept in the journal as they come; at the end `trajectories.jsonl` is written in problem order.
+    Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
+    `trajectories.jsonl` is written in problem order.
     Raises CordError before any engine starts when problems, paths or settings are wrong.
     """
     work = [(recipe, load_problems(recipe)) for recipe in recipes]
@@ -81,7 +82,7 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False) -> None:
         build_models(recipe)
         if overwrite:
             set_changed_aside(recipe)
-    asyncio.run(_generate_all(work))
+    return asyncio.run(_generate_all(work))
 
 
 def set_changed_aside(recipe: Recipe) -> None:
@@ -103,16 +104,15 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
         raise CordError("meta_prover: CoRD needs one to score steps; give its model, or same_as: a teacher")
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]]) -> None:
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]]) -> list[Recipe]:
     pool = EnginePool()
     try:
-        for recipe, problems in work:
-            await _generate_one(recipe, problems, pool)
+        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, pool)]
     finally:
         await pool.close()
 
 
-async def _generate_one(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> None:
+async def _generate_one(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> bool:
     run = RunFolder.of(recipe)
     inputs = decode_inputs(recipe)
     fingerprint = recipe_hash(inputs)
@@ -137,6 +137,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], pool: EnginePoo
             "decoded_now": len(todo),
         }
         write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
+    return bool(todo)
 
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:

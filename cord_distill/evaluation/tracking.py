@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.tracking import wandb_run
 
 SHOWN = (
     "avg_at_k",
@@ -25,28 +25,12 @@ class EvaluationRun:
     """A context: `log(results)` once per checkpoint. `mode: disabled` does nothing and does not load wandb."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        config = {"evaluate": recipe.evaluate.model_dump(mode="json", exclude={"engine"})}
+        self._tracked = wandb_run(recipe, "evaluation", "eval", config)
         self.run: Any = None
 
     def __enter__(self) -> EvaluationRun:
-        settings = self.recipe.track.wandb
-        if settings.mode != "disabled":
-            import wandb
-
-            root = RunFolder.of(self.recipe).wandb
-            root.mkdir(parents=True, exist_ok=True)
-            self.run = wandb.init(
-                project=settings.project,
-                entity=settings.entity,
-                mode=settings.mode,
-                dir=str(root),
-                name=f"{self.recipe.name} evaluation",
-                job_type="eval",
-                group=self.recipe.name,
-                tags=list(settings.tags) or None,
-                config={"evaluate": self.recipe.evaluate.model_dump(mode="json", exclude={"engine"})},
-                settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
-            )
+        self.run = self._tracked.__enter__()
         return self
 
     def log(self, results: dict[str, Any]) -> None:
@@ -65,5 +49,4 @@ class EvaluationRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.run is not None:
-            self.run.finish(exit_code=0 if kind is None else 1)
+        self._tracked.__exit__(kind, error, trace)
