@@ -70,7 +70,7 @@ async def own_time(folder: Path, length: int, requests: int = 48) -> tuple[dict[
         teacher = models.teachers[0]
 
         async def propose(seed: int) -> None:
-            written = await teacher.propose(problem.question, (), models.marker, max_tokens=120, seed=seed)
+            written = await teacher.propose(problem.question, (), models.segmentation, max_tokens=120, seed=seed)
             made.append(Step(1, "teacher", written.text, written.ids, len(written.ids), None, Stop.STEP))
 
         async def score(step: Step) -> None:

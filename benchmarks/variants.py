@@ -74,7 +74,7 @@ class Bench:
         forced = Forced(self.engine, self.renderer)
         base = ensemble(forced, None, self.renderer, self.size)
         sampling = Sampling(
-            0, 0, temperature=1.0, top_p=1.0, stop=(base.marker.stop, "</think>"),
+            0, 0, temperature=1.0, top_p=1.0, stop=(*base.segmentation.stops, "</think>"),
             stop_ids=(self.renderer.end_of_turn_id,), banned_ids=base.teachers[0].banned_ids,
         )  # fmt: skip
         questions = [self.renderer.prompt_ids(p.question) for p in self.problems]
@@ -153,9 +153,10 @@ async def with_barrier(problems: list[Problem], ensembles: list[Any]) -> None:
         asks = [(i, ask) for i, search in enumerate(searches) for ask in search.expand()]
 
         async def write(i: int, ask: Any) -> Any:
-            return await ensembles[i].teachers[0].propose(
-                problems[i].question, ask.beam.steps, ensembles[i].marker, max_tokens=decode.budgets.max_step_tokens,
-                seed=ensembles[i].seed_for(problems[i], ask.path, ask.step, ask.teacher, ask.sample),
+            here = ensembles[i]
+            return await here.teachers[0].propose(
+                problems[i].question, ask.beam.steps, here.segmentation, max_tokens=decode.budgets.max_step_tokens,
+                seed=here.seed_for(problems[i], ask.path, ask.step, ask.teacher, ask.sample),
             )  # fmt: skip
 
         written = await asyncio.gather(*(write(i, ask) for i, ask in asks))

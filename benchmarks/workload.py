@@ -1,7 +1,7 @@
 """The fixed workload of the decoding benchmark: problems, models, forced lengths, and our pipeline bound to an engine.
 
-Proposals end where their length says (16-112 tokens, uniform, mean 64, drawn from the request's seed). Their last
-tokens are given back as if the model had written the next marker: the search goes through the code of a real run.
+Proposals end where their length says (16-112 tokens, uniform, mean 64, drawn from the request's seed): their last
+tokens are the next marker, and its stop string ends them (forced_ending.py).
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Size:
     slots: int = 64
 
 
+def marker_ids(renderer: Renderer) -> list[int]:
+    return renderer.encode("\n\n" + MARKER)
+
+
 def forced_length(seed: int) -> int:
     return SHORTEST + seed % (LONGEST - SHORTEST + 1)
 
@@ -60,10 +64,10 @@ class Forced:
 
     def __post_init__(self) -> None:
         self.close_id = self.renderer.tokenizer.convert_tokens_to_ids(THINK_CLOSE)
-        self.tail = self.renderer.encode("\n\n" + MARKER)
+        self.tail = marker_ids(self.renderer)
 
     def sampling(self, sampling: Sampling, length: int) -> Sampling:
-        """No token may end the text before its length; stop strings stay on, and are looked for at every token."""
+        """No token may end the text before its length; stop strings are looked for at every token, and end it there."""
         never = (*sampling.banned_ids, *sampling.stop_ids, self.close_id)
         return replace(sampling, max_tokens=length, stop_ids=(), banned_ids=never)
 
@@ -77,7 +81,7 @@ class Forced:
         self.generated += len(out.ids)
         self.given += len(ids)
         self.cached += out.cached
-        return Generation((*out.ids[: -len(self.tail)], *self.tail), out.text, Stop.STEP, MARKER, out.cached)
+        return out
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         return await self.engine.logprobs(ids, target_ids)
@@ -147,9 +151,13 @@ def build_model(folder: Path, *, layers: int, hidden: int, positions: int) -> Pa
 
 
 async def start_engine(path: Path, size: Size, **settings: Any) -> tuple[VllmEngine, Renderer]:
-    section = ModelSection(model=str(path), max_num_seqs=size.slots, **settings)
-    engine = await VllmEngine.start(section, str(path), deterministic=False)
-    return engine, load_renderer(str(path), name="teacher")
+    from forced_ending import EndsInMarker
+
+    renderer = load_renderer(str(path), name="teacher")
+    EndsInMarker.tail = marker_ids(renderer)
+    forced = {"logits_processors": [EndsInMarker]}
+    section = ModelSection(model=str(path), max_num_seqs=size.slots, engine_args=forced, **settings)
+    return await VllmEngine.start(section, str(path), deterministic=False), renderer
 
 
 def ensemble(

@@ -10,11 +10,12 @@ from cord_distill.built import PREFIX, model_path
 from cord_distill.errors import CordError
 from cord_distill.generate import check_decode
 from cord_distill.memory_check import memory_page
-from cord_distill.problems import load_problems
+from cord_distill.problems import load_candidates
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe
 from cord_distill.run import RunLog
 from cord_distill.run_folder import RunFolder
+from cord_distill.server_check import servers
 from cord_distill.stages import method_variants, plan
 
 
@@ -38,6 +39,10 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{dump_recipe(recipe)}")
     variants = method_variants(recipe, source, overrides)
     faults = [fault for variant in variants for fault in faults_of(variant)]
+    reachable, away = servers(variants)
+    faults += away
+    for line in reachable:
+        print(line)
     print(f"writes to {run.root}")
     log = RunLog(run.root)
     for stage in plan(source, overrides):
@@ -61,11 +66,21 @@ def faults_of(recipe: Recipe) -> list[str]:
     faults = []
     if recipe.teachers:
         try:
-            check_decode(recipe, load_problems(recipe) if _is_local(recipe) else [])
+            check_decode(recipe, load_candidates(recipe) if _is_local(recipe) else [])
         except CordError as error:
             faults.append(str(error))
     named = [(f"teachers.{i}.model", teacher.model) for i, teacher in enumerate(recipe.teachers)]
     named += [("meta_prover.model", recipe.meta_prover.model)] if recipe.meta_prover else []
+    reward, judge = recipe.decode.process_reward, recipe.decode.binary_judgment.judge
+    if reward is not None and recipe.decode.selector == "process_reward":
+        named.append(("decode.process_reward.model", reward.model))
+    if judge is not None and recipe.decode.selector == "binary_judgment":
+        named.append(("decode.binary_judgment.judge.model", judge.model))
+    merger = recipe.decode.integration
+    if merger is not None and merger.engine == "vllm" and recipe.decode.pipeline == "integration":
+        named.append(("decode.integration.model", merger.model))
+    if recipe.problems and recipe.problems.hard_for:
+        named.append(("problems.hard_for.model", recipe.problems.hard_for.model))
     named += [("train.model_name_or_path", str(recipe.train.get("model_name_or_path", "")))]
     for key, model in named:
         if model and not model.startswith(PREFIX):

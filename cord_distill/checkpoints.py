@@ -21,6 +21,7 @@ from cord_distill.run_folder import write_atomic
 
 STATE_FILE = "training.json"
 DONE_FILE = "done.json"
+ADAPTER_FILE = "adapter_config.json"
 WHOLE_FILE_LIMIT = 64 * 2**20
 
 # Keys that change what is logged, kept or how fast it goes, but not the trained weights.
@@ -92,16 +93,34 @@ def look(output_dir: Path, final: Path, inputs: Inputs) -> Training:
     return Training("done" if finished else "partial", written=written)
 
 
+def fingerprint_of(output_dir: Path) -> str | None:
+    """Of the inputs of the training that writes, or wrote, this folder; None before its first step."""
+    begun = _read(output_dir / STATE_FILE)
+    return None if begun is None else begun.get("fingerprint")
+
+
+def is_over(output_dir: Path) -> bool:
+    """True when the training that wrote this folder has come to its end (and not one before it)."""
+    done = _read(output_dir / DONE_FILE)
+    return done is not None and done.get("fingerprint") == fingerprint_of(output_dir)
+
+
 def complete_checkpoints(output_dir: Path) -> list[Path]:
     """Checkpoints that were written to their end, oldest first. A half-written one is passed over.
 
     transformers takes the highest number and fails on a missing file; here `trainer_state.json` (written last) has to
     be there and whole, and under DeepSpeed the `latest` file and the folder that it names.
     """
-    return sorted((p for p in output_dir.glob("checkpoint-*") if _is_complete(p)), key=_number)
+    return sorted((p for p in output_dir.glob("checkpoint-*") if is_complete(p)), key=step_of)
 
 
-def _is_complete(path: Path) -> bool:
+def adapter_base(folder: Path) -> str | None:
+    """The model under a LoRA adapter: a path or a hub id. None for a folder that holds a whole model."""
+    config = folder / ADAPTER_FILE
+    return str(json.loads(config.read_text())["base_model_name_or_path"]) if config.is_file() else None
+
+
+def is_complete(path: Path) -> bool:
     if not re.fullmatch(r"checkpoint-\d+", path.name) or _read(path / "trainer_state.json") is None:
         return False
     if not any(path.glob("*.safetensors")):
@@ -112,7 +131,7 @@ def _is_complete(path: Path) -> bool:
     return latest.is_file() and any((path / latest.read_text().strip()).glob("*"))
 
 
-def _number(path: Path) -> int:
+def step_of(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 

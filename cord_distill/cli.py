@@ -65,8 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--gpus-per-node", type=int, metavar="N", default=8, help="for host memory (default 8)")
     recipe_command("run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report")
     recipe_command("models", _models, "build the models that the recipe builds itself")
+    problems = recipe_command("problems", _problems, "find the problems that are hard for a small model (hard_for)")
+    problems.add_argument("--overwrite", action="store_true", help="set the tries of changed settings aside")
     generate = recipe_command("generate", _generate, "decode trajectories")
     generate.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
+    generate.add_argument("--shard", metavar="I/N", help="only part I of N of the problems, in a journal of its own")
+    generate.add_argument("--only", metavar="ID", action="append", default=[], help="only this problem (repeatable)")
+    generate.add_argument("--limit", metavar="N", type=int, help="only the first N problems; the next call goes on")
+    merge = recipe_command("merge", _merge, "make one run of all shards of `cord generate --shard`")
+    merge.add_argument("--shards", metavar="N", type=int, help="into how many it was cut (default: as the folders say)")
+    merge.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
     recipe_command("data", _data, "turn trajectories into the training set")
     recipe_command("train", _train, "fine-tune the student (accelerate launch train.py RECIPE)")
     export = recipe_command("export", _export, "write the trained student as one folder, a LoRA adapter merged")
@@ -74,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--step", type=int, metavar="N", help="checkpoint-N in place of the finished model")
     _add_evaluation(commands)
     recipe_command("report", _report, "write summary.json and report.html from what is there")
+    ablate = recipe_command("ablate", _ablate, "run a list of variants over several seeds; print the ablation tables")
+    ablate.add_argument("--variant", metavar="NAME", action="append", default=[], help="run this one; may be repeated")
+    ablate.add_argument("--students", action="store_true", help="train and evaluate a student on each, too")
+    ablate.add_argument("--tables", action="store_true", help="run nothing: the tables from what is there")
     grade = commands.add_parser("grade", help="compare predictions with gold answers", description=_grade.__doc__)
     grade.add_argument("file", metavar="FILE.jsonl")
     grade.add_argument("--json", metavar="FILE", help="write one object per row with `id` and `accepted`")
@@ -94,6 +106,7 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     evaluate.add_argument("--limit", metavar="N", help="only the first N problems of each suite")
     evaluate.add_argument("--output", metavar="DIR", help="where eval/LABEL is written (default outputs/evaluations)")
     evaluate.add_argument("--calibrate", action="store_true", help="hold the figures against evaluate.published")
+    evaluate.add_argument("--watch", action="store_true", help="each checkpoint of the training as soon as it is there")
     evaluate.set_defaults(command=_evaluate)
     text = "the paired difference of two evaluated checkpoints (eval/LABEL folders)"
     compare = commands.add_parser("compare", help=text, description=text)
@@ -132,11 +145,46 @@ def _models(arguments: argparse.Namespace) -> None:
     print(f"models   {_short(folder)}" if folder else "this recipe builds no models")
 
 
+def _problems(arguments: argparse.Namespace) -> None:
+    from cord_distill.engines.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.filter_problems import counts_line, filter_problems
+    from cord_distill.recipe_file import load_recipe
+    from cord_distill.run_folder import RunFolder
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    counts = filter_problems(recipe, overwrite=arguments.overwrite)
+    print(f"problems  {_short(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
+
+
 def _generate(arguments: argparse.Namespace) -> None:
     from cord_distill.engines.quiet import prepare_environment
 
     prepare_environment()
+    from cord_distill.errors import CordError
     from cord_distill.generate import generate
+    from cord_distill.recipe_file import load_recipe
+    from cord_distill.shards import Part, Shard
+    from cord_distill.stages import method_variants
+    from cord_distill.tracking import track_decoding
+
+    if arguments.limit is not None and arguments.limit < 1:
+        raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
+    part = Part(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
+    if part.shard is None:
+        track_decoding(decoded)
+    for made in recipes:
+        print(f"trajectories  {_short(part.folder(made).trajectories)}")
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    import shlex
+
+    from cord_distill.merge import merge
     from cord_distill.recipe_file import load_recipe
     from cord_distill.run_folder import RunFolder
     from cord_distill.stages import method_variants
@@ -144,9 +192,12 @@ def _generate(arguments: argparse.Namespace) -> None:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
-    track_decoding(generate(recipes, overwrite=arguments.overwrite))
-    for made in recipes:
-        print(f"trajectories  {_short(RunFolder.of(made).trajectories)}")
+    again = shlex.join(["cord", "generate", arguments.recipe, *arguments.overrides])
+    for one in recipes:
+        copied = merge(one, again, count=arguments.shards, overwrite=arguments.overwrite)
+        if copied:
+            track_decoding([one])
+        print(f"trajectories  {_short(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -154,11 +205,13 @@ def _data(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe_file import load_recipe
     from cord_distill.run_folder import RunFolder
     from cord_distill.stages import kept_and_dropped, method_variants
+    from cord_distill.tracking import track_dataset
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
         run = RunFolder.of(made)
         counts = build_dataset(made, run.trajectories, run.dataset)
+        track_dataset(made, counts)
         print(f"data set  {_short(run.dataset)}: {kept_and_dropped(counts)}")
 
 
@@ -167,10 +220,16 @@ def _train(arguments: argparse.Namespace) -> int:
 
     from cord_distill.launch import training_command
     from cord_distill.recipe_file import find_recipe, load_recipe
+    from cord_distill.stages import picks
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    argv, environment = training_command(find_recipe(arguments.recipe), recipe, arguments.overrides)
-    return subprocess.run(argv, env=environment, check=False).returncode
+    for one in recipe.seed_runs():
+        overrides = [*arguments.overrides, *picks(one)]
+        argv, environment = training_command(find_recipe(arguments.recipe), one, overrides)
+        code = subprocess.run(argv, env=environment, check=False).returncode
+        if code:
+            return code
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -204,9 +263,24 @@ def _report(arguments: argparse.Namespace) -> None:
     from cord_distill.summary import write_summary
 
     summary = write_summary(arguments.recipe, arguments.overrides)
-    path = write_report(arguments.recipe, arguments.overrides)
+    path = write_report(arguments.recipe, arguments.overrides, summary=summary)
     print(terminal_table(summary))
     print(f"report   {_short(path)}")
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
+    from cord_distill.engines.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.ablate import ablate, list_of_variants, load_ablation
+    from cord_distill.report.ablation_tables import terminal
+
+    made = ablate(
+        arguments.recipe, arguments.overrides, arguments.variant, arguments.students, run=not arguments.tables
+    )
+    root = load_ablation(list_of_variants(arguments.recipe), arguments.overrides).root
+    print(terminal(made))
+    print(f"tables   {_short(root / 'ablations.md')}\nfigures  {_short(root / 'ablations.json')}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:

@@ -89,7 +89,7 @@ def _all_rows(recipe: Recipe, own: Path | None, dropped: Counter[str]) -> Iterat
             yield from_trajectory(trajectory, filters, markers), OWN, 1
     for source in recipe.data.sources:
         for one in incoming(source, filters, markers):
-            yield one, source.label, copies(source, one.id, recipe.seed)
+            yield one, source.label, copies(source, one.id, recipe.decode_seed)
 
 
 def read_trajectories(path: Path, dropped: Counter[str]) -> Iterator[Trajectory]:

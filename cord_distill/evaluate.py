@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cord_distill.dataset import TRAIN_FILE
@@ -25,7 +26,7 @@ from cord_distill.evaluation.protocol import lines
 from cord_distill.evaluation.records import figures
 from cord_distill.evaluation.samples import Sample, SampleStore
 from cord_distill.evaluation.suites import Loaded, Suite, find_suites, load_suite
-from cord_distill.evaluation.targets import methods, targets
+from cord_distill.evaluation.targets import Target, methods, targets
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 
@@ -40,48 +41,66 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
     labels: only these checkpoints. What is done is skipped; what was begun goes on. Raises CordError before anything
     heavy is loaded: a model or file that is not there, a bad row, a question that was trained on.
     """
-    if not recipe.evaluate.suites:
-        raise CordError("evaluate.suites is empty: name at least one suite, e.g. evaluate.suites=[aime24]")
-    prepare_environment()
-    found = find_suites(recipe.evaluate)
-    loaded = [load_suite(suite, recipe.evaluate) for suite in found.values() if isinstance(suite, Suite)]
-    foreign = [config for config in found.values() if not isinstance(config, Suite)]
-    _refuse_trained_questions(recipe, loaded)
-    eval_folder = RunFolder.of(recipe).eval
-    jobs = [make_job(recipe, target, loaded, foreign, eval_folder) for target in targets(recipe, labels)]
+    asked = Asked.of(recipe)
+    asked.refuse_trained_questions()
+    jobs = [asked.job(target) for target in targets(recipe, labels)]
     todo = [job for job in jobs if not is_done(job)]
     for job in jobs:
         if job not in todo:
             print(f"evaluate {job.target.label}: done before, unchanged", flush=True)
     if todo:
+        from cord_distill.evaluation.tracking import EvaluationRun
+
         print("\n".join(["protocol", *lines(todo[0].protocol)]), flush=True)
-        _evaluate_all(todo, recipe, loaded, foreign)
-    if todo or not (eval_folder / TABLE).is_file():
-        from cord_distill.evaluation.table import results_table
-
-        write_atomic(eval_folder / TABLE, results_table(eval_folder, [job.target.label for job in jobs]))
-
-
-def _evaluate_all(todo: list[Job], recipe: Recipe, loaded: Sequence[Loaded], foreign: Sequence[Any]) -> None:
-    from cord_distill.evaluation.tracking import EvaluationRun
-
-    with EvaluationRun(recipe) as run:
-        for job in todo:
-            results = _evaluate(job, recipe, loaded, foreign)
-            run.log(results)
-            print(_line(results), flush=True)
+        with EvaluationRun(recipe) as run:
+            for job in todo:
+                run.log(evaluate_job(job, asked))
+    if todo or not (asked.folder / TABLE).is_file():
+        write_table(asked.folder, [job.target.label for job in jobs])
 
 
-def _refuse_trained_questions(recipe: Recipe, loaded: Sequence[Loaded]) -> None:
-    trained = [p for method in methods(recipe) for p in training_questions(method.dataset / TRAIN_FILE)]
-    for suite in loaded:
-        check_disjoint(trained, suite.problems, suite.suite.name)
+def write_table(eval_folder: Path, order: list[str]) -> None:
+    from cord_distill.evaluation.table import results_table
+
+    write_atomic(eval_folder / TABLE, results_table(eval_folder, order))
 
 
-def _evaluate(job: Job, recipe: Recipe, loaded: Sequence[Loaded], foreign: Sequence[Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every checkpoint of a run is asked: our suites with their problems, and tasks of lighteval's own."""
+
+    recipe: Recipe
+    loaded: Sequence[Loaded]
+    foreign: Sequence[Any]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Asked:
+        if not recipe.evaluate.suites:
+            raise CordError("evaluate.suites is empty: name at least one suite, e.g. evaluate.suites=[aime24]")
+        prepare_environment()
+        found = find_suites(recipe.evaluate)
+        loaded = [load_suite(suite, recipe.evaluate) for suite in found.values() if isinstance(suite, Suite)]
+        return cls(recipe, loaded, [config for config in found.values() if not isinstance(config, Suite)])
+
+    @property
+    def folder(self) -> Path:
+        return RunFolder.of(self.recipe).eval
+
+    def job(self, target: Target) -> Job:
+        return make_job(self.recipe, target, self.loaded, self.foreign, self.folder)
+
+    def refuse_trained_questions(self) -> None:
+        trained = [p for method in methods(self.recipe) for p in training_questions(method.dataset / TRAIN_FILE)]
+        for suite in self.loaded:
+            check_disjoint(trained, suite.problems, suite.suite.name)
+
+
+def evaluate_job(job: Job, asked: Asked) -> dict[str, Any]:
+    """Makes the samples that are missing, grades all of them, writes `results.json` last and returns it."""
     from cord_distill.evaluation.quiet import quiet
 
     begun = time.monotonic()
+    recipe, loaded, foreign = asked.recipe, asked.loaded, asked.foreign
     with quiet():
         from cord_distill.evaluation.lighteval_backend import run_pipeline
     from cord_distill.prompts.render import load_renderer
@@ -120,6 +139,10 @@ def _evaluate(job: Job, recipe: Recipe, loaded: Sequence[Loaded], foreign: Seque
             "label": target.label,
             "base": target.base,
             "student": target.student,
+            "method": target.method,
+            "seed": target.seed,
+            "step": target.step,
+            "training": target.training,
             "teachers": len({teacher.label for teacher in recipe.teachers}),
             "fingerprint": job.fingerprint,
             "protocol": job.protocol,
@@ -133,6 +156,7 @@ def _evaluate(job: Job, recipe: Recipe, loaded: Sequence[Loaded], foreign: Seque
         write_atomic(job.folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     finally:
         store.close()
+    print(_line(results), flush=True)
     return results
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from cord_distill import checkpoints
 from cord_distill.errors import CordError
 from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.run_folder import RunFolder, training_folder
+from cord_distill.sft import one_seed
 
-ADAPTER = "adapter_config.json"
 COPIED = (".json", ".safetensors", ".jinja", ".model", ".txt")
 
 
@@ -20,32 +19,42 @@ def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:
 
     Raises CordError when there is nothing to export, or when `to` holds something.
     """
-    folder = RunFolder.of(recipe)
-    trained = Path(str(recipe.train.get("output_dir") or folder.checkpoints))
-    source = _source(trained, folder.final_model, step)
+    recipe = one_seed(recipe)
+    source = _source(training_folder(recipe), RunFolder.of(recipe).final_model, step)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CordError(f"{to} is not empty: give --to another folder, or remove it")
     beside = to.with_name(f".{to.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    if (source / ADAPTER).is_file():
+    write_model(source, beside, finished=step is None)
+    checkpoints.replace_folder(beside, to)
+    return to
+
+
+def write_model(source: Path, folder: Path, *, finished: bool = False, link: bool = False) -> None:
+    """Writes a checkpoint as `folder`, a model that vLLM and transformers load. An adapter is merged on the CPU.
+
+    finished: `source` is such a folder already. link: point to whole weights where they are, in place of a copy.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    base = checkpoints.adapter_base(source)
+    if base is not None:
         from cord_distill.sft_quiet import quiet
         from cord_distill.sft_save import merge_adapter
 
         quiet()
-        merge_adapter(str(json.loads((source / ADAPTER).read_text())["base_model_name_or_path"]), source, beside)
+        merge_adapter(base, source, folder)
     else:
         for path in sorted(source.iterdir()):
-            if path.suffix in COPIED and path.name != "trainer_state.json":
-                shutil.copy2(path, beside / path.name)
-    if step is not None:
+            if link and path.suffix == ".safetensors":
+                (folder / path.name).symlink_to(path.absolute())
+            elif path.suffix in COPIED and path.name != "trainer_state.json":
+                shutil.copy2(path, folder / path.name)
+    if not finished:
         from cord_distill.prompts.render import load_renderer
         from cord_distill.sft_save import finish_folder
 
         # A system prompt that the card recommends is no part of a model folder.
-        finish_folder(beside, load_renderer(str(source), system_prompt="", name="student"))
-    checkpoints.replace_folder(beside, to)
-    return to
+        finish_folder(folder, load_renderer(str(source), system_prompt="", name="student"))
 
 
 def _source(trained: Path, final: Path, step: int | None) -> Path:

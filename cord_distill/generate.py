@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cord_distill.admission import Admission, problems_in_flight
 from cord_distill.built import build_models
 from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.chat import EngineChat, ServedChat
 from cord_distill.engines.replay import ReplayEngine
 from cord_distill.engines.restart import RestartingEngine
+from cord_distill.engines.server import ServerEngine
+from cord_distill.engines.server_reward import ServerRewardEngine
 from cord_distill.engines.start import EnginePool, meta_prover_section
+from cord_distill.engines.start_integrator import start_integrator
+from cord_distill.engines.start_reward import start_reward_model
 from cord_distill.errors import CordError
-from cord_distill.grading import load_grader
+from cord_distill.grading import load_grader, ungraded
 from cord_distill.model import Model
 from cord_distill.pipelines import PIPELINES, Ensemble, Outcome
-from cord_distill.pipelines.base import gather_or_cancel
+from cord_distill.pipelines.check import check_baselines
+from cord_distill.pipelines.hooks import check_hooks
 from cord_distill.plugins import load_plugin
 from cord_distill.problems import load_problems
 from cord_distill.progress import Progress, progress
@@ -28,18 +34,27 @@ from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
 from cord_distill.row_schema import validate_row
 from cord_distill.run_folder import RunFolder, write_atomic
+from cord_distill.selectors.check import JUDGE, check_selector, judge_section
+from cord_distill.shards import WHOLE, Part
 from cord_distill.store import Journal, set_aside, written_fingerprint
+from cord_distill.tasks import gather_or_cancel
 from cord_distill.types import Problem, Stop, Trajectory
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
 NEUTRAL = {
     "decode.early_start",
+    # A trace that was merged in fewer tries stays as it is; one that was not gets more.
+    "decode.integration.tries",
     "decode.problems_in_flight",
     "decode.request_timeout",
+    "decode.server_wait",
     "problems.limit",
     "models.cache_dir",
 }
+# Says which problems there are, and nothing about what comes of one.
+WHICH_PROBLEMS = "problems.hard_for"
 NEUTRAL_OF_MODELS = {
+    "api_key_env",
     "devices",
     "gpu_memory_utilization",
     "kv_cache_gib",
@@ -48,10 +63,10 @@ NEUTRAL_OF_MODELS = {
     "max_model_len",
     "tensor_parallel_size",
     "url",
+    "concurrency",
 }
 # So many problems failing one after the other means that an engine is gone, not that a problem is odd.
 FAILURES_IN_A_ROW = 8
-KV_SHARE = 0.8
 
 
 def decode_inputs(recipe: Recipe) -> dict[str, Any]:
@@ -59,35 +74,38 @@ def decode_inputs(recipe: Recipe) -> dict[str, Any]:
     sections = recipe.model_dump(
         mode="json", include={"seed", "models", "teachers", "meta_prover", "problems", "decode"}
     )
-    flat = dict(_flatten(sections, ""))
+    flat = dict(_flatten({**sections, "seed": recipe.decode_seed}, ""))
     return {
         key: value
         for key, value in flat.items()
-        if key not in NEUTRAL and not (_of_model(key) and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
+        if key not in NEUTRAL
+        and not key.startswith(WHICH_PROBLEMS)
+        and not (_of_model(key) and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
     }
 
 
-def generate(recipes: Sequence[Recipe], *, overwrite: bool = False) -> list[Recipe]:
+def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Part = WHOLE) -> list[Recipe]:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
-    overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused.
+    overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
+    problems; what was decoded before stays.
 
     Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
-    `trajectories.jsonl` is written in problem order.
+    `trajectories.jsonl` is written in problem order, with every row that the journal holds.
     Raises CordError before any engine starts when problems, paths or settings are wrong.
     """
-    work = [(recipe, load_problems(recipe)) for recipe in recipes]
+    work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
     for recipe, problems in work:
         check_decode(recipe, problems)
+        part.chosen(problems)
         build_models(recipe)
         if overwrite:
-            set_changed_aside(recipe)
-    return asyncio.run(_generate_all(work))
+            set_changed_aside(recipe, part.folder(recipe))
+    return asyncio.run(_generate_all(work, part))
 
 
-def set_changed_aside(recipe: Recipe) -> None:
-    """Moves the journal and what was made of it away when another recipe made it."""
-    run = RunFolder.of(recipe)
+def set_changed_aside(recipe: Recipe, run: RunFolder) -> None:
+    """Moves the journal in `run` and what was made of it away when another recipe made it."""
     written = written_fingerprint(run.journal) if run.journal.exists() else None
     if written in (None, recipe_hash(decode_inputs(recipe))):
         return
@@ -100,72 +118,75 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
     """What can be known without a model. Raises CordError."""
     if not recipe.teachers:
         raise CordError("teachers: the recipe names none; give at least one model")
-    if recipe.decode.pipeline == "cord" and recipe.meta_prover is None:
-        raise CordError("meta_prover: CoRD needs one to score steps; give its model, or same_as: a teacher")
+    check_selector(recipe)
+    check_baselines(recipe)
+    check_hooks(recipe.decode)
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]]) -> list[Recipe]:
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Part) -> list[Recipe]:
     pool = EnginePool()
     try:
-        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, pool)]
+        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool)]
     finally:
         await pool.close()
 
 
-async def _generate_one(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> bool:
-    run = RunFolder.of(recipe)
+async def _generate_one(recipe: Recipe, problems: list[Problem], part: Part, pool: EnginePool) -> bool:
+    run = part.folder(recipe)
+    chosen = part.chosen(problems)
     inputs = decode_inputs(recipe)
     fingerprint = recipe_hash(inputs)
+    resumed = run.journal.exists()
     journal = Journal(run.journal, fingerprint=fingerprint, inputs=inputs)
     pool.meters.clear()
     begun = time.monotonic()
+    starting = 0.0
+    admission: dict[str, Any] = {}
     try:
-        todo = [problem for problem in problems if not journal.is_finished(problem.id)]
+        todo = [problem for problem in chosen if not journal.is_finished(problem.id)]
         if todo:
             ensemble = await start_ensemble(recipe, todo, pool)
-            with progress(f"decode {run.method}", len(problems)) as display:
-                display.advance(len(problems) - len(todo))
-                await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
+            starting = time.monotonic() - begun
+            with progress(f"decode {run.method}", len(chosen)) as display:
+                display.advance(len(chosen) - len(todo))
+                admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
         write_rows(journal, problems, run.trajectories)
     finally:
         journal.close()
     if todo or not run.generate_stats.exists():
         stats = {
             "seconds": round(time.monotonic() - begun, 3),
+            "start_seconds": round(starting, 3),
+            "resumed": resumed,
             "models": {name: asdict(meter) for name, meter in pool.meters.items()},
-            "problems": len(problems),
+            "problems": len(chosen),
             "decoded_now": len(todo),
+            "admission": admission,
         }
         write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
     return bool(todo)
 
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:
-    sections = [(f"teachers.{i}", section) for i, section in enumerate(recipe.teachers)]
-    prover = meta_prover_section(recipe)
-    if prover is not None:
-        sections.append(("meta_prover", prover))
-    models = [await pool.model(recipe, section, key, problems) for key, section in sections]
-    vocabularies = {model.name: model.vocabulary for model in models}
-    models = [replace(model, vocabularies=vocabularies) for model in models]
-    teachers = tuple(models[: len(recipe.teachers)])
-    return Ensemble(teachers, models[-1] if prover is not None else None, recipe.decode, recipe.seed)
-
-
-def problems_in_flight(recipe: Recipe, ensemble: Ensemble) -> int:
-    """How many problems run at once: enough to fill every engine twice, no more than their KV caches hold."""
-    if recipe.decode.problems_in_flight:
-        return recipe.decode.problems_in_flight
-    width = recipe.decode.beam_size
-    if recipe.decode.pipeline == "curation":
-        width = recipe.decode.curation.traces_per_teacher
-    slots = max((model.max_num_seqs or 64) for model in recipe.teachers)
-    wanted = math.ceil(2 * slots / width)
-    budgets = recipe.decode.budgets
-    each = width * (budgets.reasoning_tokens + budgets.answer_tokens)
-    models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
-    room = [tokens for m in models if (tokens := getattr(m.engine, "kv_tokens", None))]
-    return max(1, min([wanted, *(int(KV_SHARE * tokens / each) for tokens in room)]))
+    sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
+    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
+    sections |= {key: section for key, section in alone.items() if section is not None}
+    started = {key: await pool.model(recipe, section, key, problems) for key, section in sections.items()}
+    # Steps are written by teachers: of two models of one name, the teacher's vocabulary counts.
+    vocabularies = {model.name: model.vocabulary for model in reversed(started.values())}
+    models = {key: replace(model, vocabularies=vocabularies) for key, model in started.items()}
+    prover = models.get("meta_prover")
+    teachers = tuple(models[f"teachers.{i}"] for i in range(len(recipe.teachers)))
+    return Ensemble(
+        teachers,
+        prover,
+        recipe.decode,
+        recipe.decode_seed,
+        reward_model=await start_reward_model(recipe, problems, pool),
+        judge=models.get(JUDGE, prover) if recipe.decode.selector == "binary_judgment" else None,
+        grade=load_grader(recipe.problems.grader) if recipe.problems else None,
+        integrator=await start_integrator(recipe, teachers, problems, pool),
+    )
 
 
 async def _decode_all(
@@ -176,28 +197,52 @@ async def _decode_all(
     pool: EnginePool,
     display: Progress,
     fingerprint: str,
-) -> None:
+) -> dict[str, Any]:
     pipeline = PIPELINES[recipe.decode.pipeline]
+    admission = Admission.of(recipe, ensemble)
     finish = row_maker(recipe, fingerprint)
+
+    async def attempt(problem: Problem) -> dict[str, Any]:
+        async with admission.inside(problem.id):
+            here = journaled(ensemble, problem, journal, pool, recipe, admission)
+            return finish(problem, await pipeline(problem, here))
+
+    await finish_all(todo, attempt, finish, problems_in_flight(recipe), journal, pool, display)
+    return admission.figures()
+
+
+async def finish_all(
+    todo: list[Problem],
+    attempt: Callable[[Problem], Awaitable[dict[str, Any]]],
+    failed: Callable[[Problem, EngineError], dict[str, Any]],
+    in_flight: int,
+    journal: Journal,
+    pool: EnginePool,
+    display: Progress,
+) -> None:
+    """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
+
+    attempt gives a problem's row; when an engine cannot answer, `failed` does. Raises CordError when an engine is gone
+    or too many fail one after the other: what is finished stays.
+    """
     begun = time.monotonic()
     waiting = iter(todo)
     failures = 0
     dead: EngineDead | None = None
 
-    async def decode_next() -> None:
+    async def next_problems() -> None:
         nonlocal failures, dead
         for problem in waiting:
             if dead:
                 return
             try:
-                outcome = await pipeline(problem, _for_problem(ensemble, problem, journal, pool, recipe))
-                row = finish(problem, outcome)
+                row = await attempt(problem)
                 failures = 0
             except EngineError as error:
                 # An engine that could not be restarted: no new problems, while those that can do without it go on.
                 dead = error if isinstance(error, EngineDead) else dead
                 failures += 1
-                row = finish(problem, error)
+                row = failed(problem, error)
             journal.finish(problem.id, row)
             made = sum(meter.generated_tokens for meter in pool.meters.values())
             display.advance(note=f"{made / max(time.monotonic() - begun, 1e-3):,.0f} tokens/s")
@@ -207,32 +252,46 @@ async def _decode_all(
                     "is safe; mend the cause and run the same command again"
                 )
 
-    await gather_or_cancel([decode_next() for _ in range(problems_in_flight(recipe, ensemble))])
+    await gather_or_cancel([next_problems() for _ in range(in_flight)])
     if dead:
         raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
 
 
-def _for_problem(
-    ensemble: Ensemble, problem: Problem, journal: Journal, pool: EnginePool, recipe: Recipe
+def journaled(
+    ensemble: Ensemble,
+    problem: Problem,
+    journal: Journal,
+    pool: EnginePool,
+    recipe: Recipe,
+    admission: Admission | None = None,
 ) -> Ensemble:
-    def bound(model: Model) -> Model:
-        meter = pool.meters[model.name]
-        identity = model.vocabulary
-        # A restarting engine watches the time itself, since it must tell a slow request from an engine that hangs.
-        timeout = None if isinstance(model.engine, RestartingEngine) else recipe.decode.request_timeout
-        return model.for_problem(ReplayEngine(model.engine, journal, problem.id, identity, meter, timeout))
+    def replay(name: str, engine: Any, identity: str) -> ReplayEngine:
+        own = engine.for_problem(problem.id) if isinstance(engine, ServerEngine | ServerRewardEngine) else engine
+        # These watch the time themselves, since they must tell a slow request from an engine that hangs.
+        watchful = isinstance(own, RestartingEngine | ServerEngine | ServerRewardEngine | ServedChat | EngineChat)
+        timeout = None if watchful else recipe.decode.request_timeout
+        return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission)
 
+    def bound(model: Model) -> Model:
+        return model.for_problem(replay(model.name, model.engine, model.vocabulary))
+
+    prover, judge, reward = ensemble.meta_prover, ensemble.judge, ensemble.reward_model
+    prover_here = bound(prover) if prover else None
+    chat = ensemble.integrator
     return replace(
         ensemble,
         teachers=tuple(bound(model) for model in ensemble.teachers),
-        meta_prover=bound(ensemble.meta_prover) if ensemble.meta_prover else None,
+        meta_prover=prover_here,
+        judge=prover_here if judge is prover else bound(judge) if judge else None,
+        reward_model=reward and reward.for_problem(replay(reward.name, reward.engine, reward.identity)),
+        integrator=chat and chat.for_problem(replay(chat.name, chat.engine, chat.identity)),
     )
 
 
 def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
     """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
     assert recipe.problems is not None
-    grade = load_grader(recipe.problems.grader)
+    grade = ungraded if recipe.problems.grader == "judge" else load_grader(recipe.problems.grader)
     verifier = recipe.problems.process_check
     check = load_plugin(verifier, "problems.process_check") if verifier else None
 
@@ -242,7 +301,7 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
             "problem": problem,
             "pipeline": recipe.decode.pipeline,
             "recipe_hash": fingerprint,
-            "seed": recipe.seed,
+            "seed": recipe.decode_seed,
         }
         if isinstance(outcome, EngineError):
             empty = {"reasoning": 0, "answer": 0, "generated_total": 0, "scored_total": 0}
@@ -295,4 +354,6 @@ def _flatten(value: Any, key: str) -> list[tuple[str, Any]]:
 
 
 def _of_model(key: str) -> bool:
-    return key.startswith(("teachers.", "meta_prover."))
+    # A reward model that holds less reads less of a trace.
+    sections = ("teachers.", "meta_prover.", "decode.integration.", "decode.process_reward.", f"{JUDGE}.")
+    return key.startswith(sections) and key != "decode.process_reward.max_model_len"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,12 @@ def read_jsonl(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dic
             if not isinstance(row, dict):
                 raise CordError(f"{where}: not an object; each line must be one object with {columns}")
             yield where, row
+
+
+def refuse_duplicates(ids: Iterable[str], source: str, what: str = "id", fix: str = "make ids unique") -> None:
+    """Raises CordError naming both rows (from 1) of an id that occurs twice. source: where the rows are from."""
+    seen: dict[str, int] = {}
+    for number, one in enumerate(ids, start=1):
+        if one in seen:
+            raise CordError(f"{source}: {what} {one!r} occurs twice (rows {seen[one]} and {number}); {fix}")
+        seen[one] = number

@@ -27,7 +27,23 @@ def training_command(
     env = dict(os.environ)
     for name, value in environment(recipe).items():
         env.setdefault(name, value)
+    devices = _devices_left(recipe)
+    if devices is not None:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     return argv, env
+
+
+def _devices_left(recipe: Recipe) -> list[str] | None:
+    """The GPUs that a watcher beside the training does not take; None = all that there are."""
+    taken = recipe.evaluate.devices or []
+    if recipe.evaluate.when != "with_training" or not taken or not gpu_count():
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [x.strip() for x in visible.split(",")] if visible else [str(i) for i in range(gpu_count())]
+    left = [name for i, name in enumerate(names) if i not in taken]
+    if not left:
+        raise CordError(f"evaluate.devices {taken} takes every GPU: leave one to training, or evaluate.when=after")
+    return left
 
 
 def environment(recipe: Recipe) -> dict[str, str]:
@@ -38,6 +54,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
         **PRIVATE,
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_CONSOLE": "off",
+        "WANDB_DATA_DIR": str(folder.wandb / "wandb"),
         "WANDB_DIR": str(folder.wandb),
         "WANDB_MODE": wandb.mode,
         "WANDB_PROJECT": wandb.project,
@@ -46,7 +63,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "WANDB_SILENT": "true",
         "WANDB_TAGS": ",".join([*wandb.tags, method_name(recipe)]),
     }
-    if recipe.variant and recipe.launch.parallel_jobs > 1:
+    if (recipe.variant or recipe.train_seed is not None) and recipe.launch.parallel_jobs > 1:
         env["CORD_PLAIN_PROGRESS"] = "1"
     if wandb.entity:
         env["WANDB_ENTITY"] = wandb.entity
@@ -62,7 +79,8 @@ def _launcher_arguments(recipe: Recipe) -> list[str]:
     if recipe.launch.args or _has_default_config():
         return list(recipe.launch.args)
     # What accelerate would find out by itself, said outright: it prints a warning for each value that it has to guess.
-    gpus = gpu_count()
+    left = _devices_left(recipe)
+    gpus = gpu_count() if left is None else len(left)
     said = ["--num_processes", str(max(1, gpus)), "--num_machines", "1", "--mixed_precision", "no"]
     return [*said, "--dynamo_backend", "no", *(["--multi_gpu"] if gpus > 1 else [])]
 

@@ -1,7 +1,7 @@
 """A model = an engine, its renderer and how it samples. The only place where text becomes ids and ids become text.
 
-Text is the canonical state. Every tokenizer encodes it segment by segment (prompt, then one segment per step, cut right
-before a marker), so no prefix is ever encoded twice; a proposer keeps the ids that it generated itself, which are
+Text is the canonical state. Every tokenizer encodes it segment by segment (prompt, then one segment per step, cut
+where steps end), so no prefix is ever encoded twice; a proposer keeps the ids that it generated itself, which are
 what its KV cache holds.
 """
 
@@ -13,7 +13,7 @@ from functools import cached_property
 from cord_distill.engines.base import Engine, Generation, Sampling
 from cord_distill.prompts.render import Renderer
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.search.segment import StepMarker
+from cord_distill.search.segment import Segmentation
 from cord_distill.search.select import predictive_perplexity
 from cord_distill.types import THINK_CLOSE, Step, Stop
 
@@ -92,6 +92,11 @@ class Model:
         own = self.vocabularies.get(step.teacher) == self.vocabulary
         return step.ids if own and step.ids else self.encode(step.text)
 
+    def open_ids(self, step: Step) -> list[int]:
+        """The step's ids with the thought still open: cut before its `</think>`, where it has one."""
+        open_text = step.text.removesuffix(THINK_CLOSE)
+        return list(self.step_ids(step)) if open_text == step.text else self.renderer.encode(open_text)
+
     def _prompt_ids(self, question: str) -> list[int]:
         key = "\0prompt\0" + question
         if key not in self.segments:
@@ -99,17 +104,17 @@ class Model:
         return self.segments[key]
 
     async def propose(
-        self, question: str, steps: tuple[Step, ...], marker: StepMarker, *, max_tokens: int, seed: int
+        self, question: str, steps: tuple[Step, ...], segmentation: Segmentation, *, max_tokens: int, seed: int
     ) -> Written:
-        """One next step after `steps`: our marker, then what the model writes up to its next marker or `</think>`.
+        """One next step after `steps`: our opening, then what the model writes up to the step's end or `</think>`.
 
-        A marker in the middle of a line is text: generation goes on behind it.
+        A stop string that ends no step (a marker in the middle of a line) is text: generation goes on behind it.
         """
-        opening = marker.opening(steps)
+        opening = segmentation.opening(steps)
         head = self.encode(opening) if opening else []
         context = self.context_ids(question, steps) + head
         made: list[int] = []
-        generated = 0
+        generated = begun = 0
         while True:
             out = await self.engine.generate(
                 context + made,
@@ -117,20 +122,27 @@ class Model:
                     self.sampling,
                     max_tokens=max(1, max_tokens - len(made)),
                     seed=seed if not made else keyed_seed(seed, len(made)),
-                    stop=(marker.stop, THINK_CLOSE),
+                    stop=(*segmentation.stops, THINK_CLOSE),
                     stop_ids=(self.renderer.end_of_turn_id,),
                     banned_ids=self.banned_ids,
                 ),
             )
             generated += len(out.ids)
-            body, kept = self._cut([*made, *out.ids], out)
-            in_a_line = out.stop is Stop.STEP and not marker.at_line_start(opening + body)
-            if not in_a_line or len(made) + len(out.ids) >= max_tokens:
+            ids = [*made, *(out.ids[:-1] if out.stop is Stop.EOS else out.ids)]
+            body = self.renderer.decode(ids)
+            at = self._end(body, out, begun)
+            end: int | None = at
+            if out.stop is Stop.STEP and out.matched is not None:
+                end = segmentation.end(opening + body[:at], out.matched)
+                end = end if end is None else end - len(opening)
+            if end is not None or len(made) + len(out.ids) >= max_tokens:
                 break
             made.extend(out.ids)
+            begun = len(body.rstrip(REPLACEMENT))
+        body, kept = self._cut(ids, body, at if end is None else end)
         text = opening + body
         ids = [*head, *kept] if kept is not None else self.renderer.encode(text)
-        stop = Stop.LENGTH if in_a_line else out.stop
+        stop = Stop.LENGTH if end is None else out.stop
         return Written(text, tuple(ids), stop, generated)
 
     async def write(
@@ -144,6 +156,16 @@ class Model:
         """The final answer after the closed thought, up to the end of the turn or the budget."""
         context = self.context_ids(question, steps)
         return await self._run(context, "", max_tokens=max_tokens, seed=seed, stop=())
+
+    async def conclude(
+        self, question: str, steps: tuple[Step, ...], conclusion: str, *, max_tokens: int, seed: int
+    ) -> Written:
+        """What this model writes behind `steps` (the thought cut open) and `conclusion`, up to the end of the turn.
+
+        The text begins with `conclusion`: told that time is up, the model finishes.
+        """
+        context = self.context_ids(question, steps[:-1]) + self.open_ids(steps[-1]) + self.encode(conclusion)
+        return await self._run(context, conclusion, max_tokens=max_tokens, seed=seed, stop=())
 
     async def _run(
         self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]
@@ -159,33 +181,36 @@ class Model:
                 banned_ids=self.banned_ids if stop else (*self.banned_ids, *self.close_ids),
             ),
         )
-        body, kept = self._cut(list(out.ids), out)
+        ids = list(out.ids[:-1] if out.stop is Stop.EOS else out.ids)
+        body = self.renderer.decode(ids)
+        body, kept = self._cut(ids, body, self._end(body, out))
         text = opening + body
         ids = [*self.renderer.encode(opening), *kept] if kept is not None else self.renderer.encode(text)
         return Written(text, tuple(ids), out.stop, len(out.ids))
 
-    def _cut(self, ids: list[int], out: Generation) -> tuple[str, list[int] | None]:
-        """(text, its ids) of a generation: without the marker or the end of turn, with `</think>`.
+    @staticmethod
+    def _end(full: str, out: Generation, begun: int = 0) -> int:
+        """Where the text of a generation ends in `full`: before the stop string, or behind `</think>`.
 
-        ids is None when the text ends inside a token: then the text has to be encoded anew.
+        begun: where the text of this request begins in `full`; a stop string before it did not stop anything.
         """
-        if out.stop is Stop.EOS:
-            ids = ids[:-1]
-        full = self.renderer.decode(ids)
-        end = len(full)
         if out.matched is not None:
-            found = full.rfind(out.matched)
-            end = found + (len(out.matched) if out.stop is Stop.THINK_END else 0) if found >= 0 else end
-        elif out.stop is Stop.LENGTH:
-            # The cap may fall inside a character: its first bytes would decode to a replacement sign.
-            end = len(full.rstrip(REPLACEMENT))
+            found = full.find(out.matched, begun)
+            return found + (len(out.matched) if out.stop is Stop.THINK_END else 0) if found >= 0 else len(full)
+        # A cap may fall inside a character: its first bytes would decode to a replacement sign.
+        return len(full.rstrip(REPLACEMENT)) if out.stop is Stop.LENGTH else len(full)
+
+    def _cut(self, ids: list[int], full: str, end: int) -> tuple[str, list[int] | None]:
+        """(full[:end], its ids), where `ids` decode to `full`.
+
+        The ids are None when the text ends inside a token: then the text has to be encoded anew.
+        """
         if end == len(full):
             return full, ids
-        if out.stop is Stop.STEP:
-            # Nearly always the marker's tokens are those that it has on its own: one look instead of one per token.
-            keep = len(ids) - len(self.encode(full[end:]))
-            if keep >= 0 and self.renderer.decode(ids[:keep]) == full[:end]:
-                return full[:end], ids[:keep]
+        # Nearly always the tokens of what is cut are those that it has on its own: one look instead of one per token.
+        keep = len(ids) - len(self.encode(full[end:]))
+        if keep >= 0 and self.renderer.decode(ids[:keep]) == full[:end]:
+            return full[:end], ids[:keep]
         keep = len(ids)
         while keep > 0 and len(self.renderer.decode(ids[keep:])) < len(full) - end:
             keep -= 1
@@ -198,11 +223,8 @@ class Model:
         suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A; the
         answer's tokens are those whose characters overlap A.
         """
-        last = steps[-1]
-        open_text = last.text.removesuffix(THINK_CLOSE)
-        ids = self.context_ids(question, steps[:-1])
-        step_ids = self.step_ids(last) if open_text == last.text else self.renderer.encode(open_text)
-        ids = ids + list(step_ids)
+        step_ids = self.open_ids(steps[-1])
+        ids = self.context_ids(question, steps[:-1]) + step_ids
         before, target = self.answer_ids(suffix, answer)
         ids = ids + before
         logprobs = await self.engine.logprobs(ids, target)

@@ -8,6 +8,7 @@ import signal
 import sys
 
 PARENT = "CORD_PARENT_PID"
+TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 def child_environment(environment: dict[str, str]) -> dict[str, str]:
@@ -16,11 +17,14 @@ def child_environment(environment: dict[str, str]) -> dict[str, str]:
 
 
 def die_with_parent() -> None:
-    """Asks Linux for SIGTERM when the parent ends. Does nothing for a process that `cord run` did not start."""
-    if PARENT not in os.environ or not sys.platform.startswith("linux"):
+    """Asks Linux for SIGTERM when the parent ends; only in what `cord run` or torchrun (`accelerate launch`) started.
+
+    A rank whose launcher was killed would train on, beside the ranks of the next start and into the same folder.
+    """
+    if not ({PARENT, TORCHRUN} & {*os.environ}) or not sys.platform.startswith("linux"):
         return
     set_parent_death_signal = 1
     ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() == 1 and PARENT in os.environ:  # in a container torchrun itself may be process 1
         # The parent was gone before we asked.
         raise SystemExit("the process that started this one is gone")

@@ -3,20 +3,35 @@ starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.errors import CordError
-from cord_distill.jsonl import read_jsonl
+from cord_distill.hard_problems import hard_ids
+from cord_distill.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Problems, Recipe
 from cord_distill.types import Problem
 
+UNIQUE = "make ids unique, or set problems.id to another column"
+
 
 def load_problems(recipe: Recipe) -> list[Problem]:
-    """All problems of the recipe, in their order, ids unique, the first `limit` of them.
+    """The problems that are decoded: all candidates, or with `problems.hard_for` those that `cord problems` kept.
+
+    Raises CordError as `load_candidates`, and where the hard ones were not found yet, or found under other settings.
+    """
+    candidates = load_candidates(recipe)
+    if recipe.problems is None or recipe.problems.hard_for is None:
+        return candidates
+    hard = hard_ids(recipe)
+    return [problem for problem in candidates if problem.id in hard]
+
+
+def load_candidates(recipe: Recipe) -> list[Problem]:
+    """All problems of the recipe's source, in their order, ids unique, the first `limit` of them.
 
     Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
     number, an id that occurs twice.
@@ -29,7 +44,7 @@ def load_problems(recipe: Recipe) -> list[Problem]:
     if source.builder:
         problems = list(load_plugin(source.builder, "problems.builder")(**source.args))
         problems = problems[: source.limit]
-        _refuse_duplicates(problems, source.builder)
+        refuse_duplicates((problem.id for problem in problems), source.builder, "problem id", UNIQUE)
         return problems
     if source.path:
         columns = f"the columns {source.question} and {source.answer}"
@@ -45,7 +60,7 @@ def load_problems(recipe: Recipe) -> list[Problem]:
         problems.append(_problem(row, source, where, len(problems)))
     if not problems:
         raise CordError(f"{name}: holds no problems")
-    _refuse_duplicates(problems, name)
+    refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
     return problems
 
 
@@ -67,11 +82,13 @@ def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> Problem:
     def column(key: str, name: str) -> Any:
-        if name not in row:
-            near = get_close_matches(name, row, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(map(str, row))}"
-            raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})")
-        return row[name]
+        try:
+            return column_of(row, name)
+        except KeyError:
+            names = column_names(row)
+            near = get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+            raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
 
     question, answer = column("question", source.question), column("answer", source.answer)
     if not isinstance(question, str) or not question.strip():
@@ -84,20 +101,37 @@ def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> P
         )
     if source.context:
         context = column("context", source.context)
-        context = "\n\n".join(context) if isinstance(context, list) else str(context)
+        if not isinstance(context, str) or not context.strip():
+            raise CordError(
+                f"{where}: problems.context ({source.context!r}) is empty or no text; drop or mend the row, or name "
+                "a column of texts (a field of it: column.field)"
+            )
         question = f"{context}\n\n{question}"
     named = source.id or ("id" if "id" in row else None)
     problem_id = str(column("id", named)) if named else f"{index:05d}"
-    return Problem(problem_id, question, str(answer))
+    meta = row.get("meta")
+    return Problem(problem_id, question, str(answer), meta if isinstance(meta, dict) else {})
 
 
-def _refuse_duplicates(problems: Iterable[Problem], name: str) -> None:
-    seen: dict[str, int] = {}
-    for number, problem in enumerate(problems, start=1):
-        if problem.id in seen:
-            raise CordError(
-                f"{name}: problem id {problem.id!r} occurs twice (rows {seen[problem.id]} and {number}); make ids "
-                f"unique, or set "
-                "problems.id to another column"
-            )
-        seen[problem.id] = number
+def column_of(row: dict[str, Any], name: str) -> Any:
+    """A row's value; `a.b` is the field b of the column a. A list of texts is one text, joined by blank lines.
+
+    Raises KeyError where there is no such column or field.
+    """
+    value: Any = row
+    for part in [name] if name in row else name.split("."):
+        if not isinstance(value, dict):
+            raise KeyError(name)
+        value = value[part]
+    if isinstance(value, list) and value and all(isinstance(piece, str) for piece in value):
+        return "\n\n".join(value)
+    return value
+
+
+def column_names(row: dict[str, Any]) -> list[str]:
+    """What can be named: the columns, and the fields of those that have some."""
+    return [
+        name
+        for column, value in row.items()
+        for name in ([f"{column}.{field}" for field in value] if isinstance(value, dict) else [str(column)])
+    ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 VERSION = 1
 STAMP = "random_model.json"
 MAX_LENGTH = 4096
+THOUGHT_TOKENS = ("<think>", "</think>")
 
 # What a tokenizer must give back unchanged: LaTeX, CJK, emoji with joiners, combining marks, odd white space.
 ROUND_TRIP = (
@@ -99,7 +100,11 @@ ONE_DIGIT, THREE_DIGITS, ANY_DIGITS = WORDS % r"\p{N}", WORDS % r"\p{N}{1,3}", W
 
 @dataclass(frozen=True)
 class Family:
-    """One model's manners. vocab counts all ids, added tokens included; split is the regex before the merges."""
+    """One model's manners. vocab counts all ids, added tokens included; split is the regex before the merges.
+
+    adds_bos: as published, encode() puts BOS in front, so a rendered template encoded carelessly has two.
+    thought_tokens: `<think>` and `</think>` are tokens of their own; else they are spelled out.
+    """
 
     vocab: int
     split: str
@@ -109,6 +114,8 @@ class Family:
     eos: str
     pad: str
     bos: str | None = None
+    adds_bos: bool = False
+    thought_tokens: bool = True
 
 
 FAMILIES = {
@@ -119,6 +126,7 @@ FAMILIES = {
         architecture="qwen3",
         special=("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),
         bos="<｜begin▁of▁sentence｜>",
+        adds_bos=True,
         eos="<｜end▁of▁sentence｜>",
         pad="<｜end▁of▁sentence｜>",
     ),
@@ -197,7 +205,7 @@ def _write(folder: Path, name: str, seed: int) -> None:
     from transformers.utils import logging
 
     family = FAMILIES[name]
-    tokenizer = _tokenizer(name, seed)
+    tokenizer = build_tokenizer(family, name, seed)
     config = _config(family, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random.Random(f"{seed}/{name}/weights").getrandbits(63))
@@ -240,16 +248,16 @@ def _config(family: Family, tokenizer: PreTrainedTokenizerFast) -> Any:
     )
 
 
-def _tokenizer(name: str, seed: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(family: Family, name: str, seed: int = 0) -> PreTrainedTokenizerFast:
+    """A tokenizer with the manners of `family`, its vocabulary trained on the spot. name and seed decide the merges."""
     from tokenizers import AddedToken, processors
     from transformers import PreTrainedTokenizerFast
 
-    family = FAMILIES[name]
-    core = _bpe(name, seed)
+    core = _bpe(family, name, seed)
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in family.special])
-    core.add_tokens([AddedToken(token, special=False, normalized=False) for token in ("<think>", "</think>")])
-    if name == "r1":
-        # As published: encode() puts BOS in front, so a rendered template encoded carelessly has two.
+    if family.thought_tokens:
+        core.add_tokens([AddedToken(token, special=False, normalized=False) for token in THOUGHT_TOKENS])
+    if family.adds_bos:
         bos = str(family.bos)
         core.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, core.token_to_id(bos))]
@@ -265,11 +273,10 @@ def _tokenizer(name: str, seed: int) -> PreTrainedTokenizerFast:
     )
 
 
-def _bpe(name: str, seed: int) -> Tokenizer:
+def _bpe(family: Family, name: str, seed: int) -> Tokenizer:
     """A byte-level BPE, trained on the spot, whose ids are then shuffled: ids of one model mean nothing to another."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    family = FAMILIES[name]
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -278,7 +285,7 @@ def _bpe(name: str, seed: int) -> Tokenizer:
         ]
     )
     core.decoder = decoders.ByteLevel()
-    size = family.vocab - len(family.special) - 2
+    size = family.vocab - len(family.special) - len(THOUGHT_TOKENS) * family.thought_tokens
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     rng = random.Random(f"{seed}/{name}/text")

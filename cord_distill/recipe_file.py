@@ -38,12 +38,14 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
     """Reads, merges, checks. source: a file, or the name of a bundled recipe (`quickstart`).
 
     overrides: `key.sub=value` strings (values are YAML; paths in them are relative to the working directory), which win
-    over the file; `variant=NAME` picks one of `variants`. Raises CordError with file, line, key path and the fix.
+    over the file; `variant=NAME` picks one of `variants`, `seed=N` one run of a list of seeds. Raises CordError with
+    file, line, key path and the fix.
     """
     path = find_recipe(source)
     where: Where = {}
     tree = _read(path, where, ())
     tree.setdefault("name", path.stem)
+    picked_seed = None
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -52,9 +54,15 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
         if key == "variant":
             variant = value
             continue
+        if key == "seed":
+            picked_seed = value if isinstance(value, int) else None
+            if picked_seed is not None and isinstance(tree.get("seed"), list):
+                continue
         _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
     if variant is not None:
         tree = _with_variant(tree, variant, path, where)
+    if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
+        tree["train_seed"] = picked_seed
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:

@@ -20,9 +20,10 @@ from cord_distill.types import SCHEMA_VERSION, Trajectory
 FILE = Path(__file__).with_name("trajectory.schema.json")
 TOKEN_COUNTS = ("reasoning", "answer", "generated_total", "scored_total")
 
-# What a Python type cannot say, by field name. sample -1 marks a finished beam that keeps its slot.
+# What a Python type cannot say, by field name. sample -1 marks a finished beam that keeps its slot. A trajectory's
+# score is S; a step's or a candidate's is what its selector said, and a reward or a length may be any number.
 LIMITS: dict[str, dict[str, Any]] = {
-    "score": {"minimum": 0, "maximum": 1},
+    "Trajectory.score": {"minimum": 0, "maximum": 1},
     "n": {"minimum": 1},
     "ids": {"minimum": 0},
     "num_tokens": {"minimum": 0},
@@ -31,9 +32,12 @@ LIMITS: dict[str, dict[str, Any]] = {
     "schema": {"const": SCHEMA_VERSION},
 }
 
+# Fields that a row leaves out where they are None.
+OPTIONAL = {"category"}
+
 
 def trajectory_schema() -> dict[str, Any]:
-    """The schema as a dict: every field of the types is required, and no other is allowed."""
+    """The schema as a dict: every field of the types is required but OPTIONAL ones, and no other is allowed."""
     defs: dict[str, Any] = {}
     _schema_of(Trajectory, {}, defs)
     row = defs.pop("Trajectory")
@@ -110,11 +114,15 @@ def _reference(kind: type, defs: dict[str, Any]) -> dict[str, Any]:
         defs[kind.__name__] = {
             "description": (kind.__doc__ or "").split("\n\n")[0].strip(),
             "type": "object",
-            "properties": {name: _schema_of(hints[name], LIMITS.get(name, {}), defs) for name in names},
-            "required": names,
+            "properties": {name: _schema_of(hints[name], _limits(kind, name), defs) for name in names},
+            "required": [name for name in names if name not in OPTIONAL],
             "additionalProperties": False,
         }
     return {"$ref": f"#/$defs/{kind.__name__}"}
+
+
+def _limits(kind: type, name: str) -> dict[str, Any]:
+    return LIMITS.get(f"{kind.__name__}.{name}", LIMITS.get(name, {}))
 
 
 def schema_text() -> str:

@@ -19,7 +19,7 @@ from cord_distill.errors import CordError
 from cord_distill.orphans import child_environment
 from cord_distill.recipe_file import dump_recipe, load_recipe
 from cord_distill.run_folder import RunFolder, write_atomic
-from cord_distill.stages import NEW, Stage, plan
+from cord_distill.stages import NEW, Command, Stage, plan, watch_command
 from cord_distill.store import lock_folder, set_aside
 
 
@@ -59,18 +59,21 @@ def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
         log = RunLog(root)
         for group in _grouped(plan(source, overrides)):
-            _run_group(group, log, recipe.launch.parallel_jobs)
+            watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
+            beside = watch_command(source, overrides) if watched else None
+            _run_group(group, log, recipe.launch.parallel_jobs, beside)
         from cord_distill.report.page import write_report
         from cord_distill.summary import write_summary
 
         summary = write_summary(source, overrides)
-        write_report(source, overrides)
+        write_report(source, overrides, summary=summary)
         return summary
     finally:
         os.close(lock)
 
 
-def _run_group(stages: list[Stage], log: RunLog, parallel: int) -> None:
+def _run_group(stages: list[Stage], log: RunLog, parallel: int, beside: Command | None = None) -> None:
+    """beside: a process that runs as long as there is something to do."""
     todo = []
     for stage in stages:
         fingerprint = stage.fingerprint()
@@ -79,19 +82,36 @@ def _run_group(stages: list[Stage], log: RunLog, parallel: int) -> None:
             say(f"{stage.key}: done before, skipped")
         else:
             todo.append((stage, fingerprint, reason))
-    while todo:
-        now, todo = todo[:parallel], todo[parallel:]
-        _run_side_by_side(now, log)
+            if log.entries.get(stage.key, {}).get("fingerprint", fingerprint) != fingerprint:
+                set_stage_aside(stage, log.entries[stage.key]["fingerprint"])
+    with _beside(beside if todo else None):
+        while todo:
+            now, todo = todo[:parallel], todo[parallel:]
+            _run_side_by_side(now, log)
+
+
+@contextlib.contextmanager
+def _beside(command: Command | None) -> Iterator[None]:
+    """Waits for the process in the end; stops it when the stages fail. Its own failure stops nothing: what a watcher
+    did not evaluate, `cord evaluate` does after it."""
+    if command is None:
+        yield
+        return
+    argv, environment = command
+    watcher = subprocess.Popen(argv, env=child_environment(environment))
+    with _children_stopped([watcher]):
+        yield
+        if watcher.wait() != 0:
+            say(f"the watcher stopped with exit code {watcher.returncode}; what it left is evaluated after training")
 
 
 def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None:
     begun = time.monotonic()
     children: list[tuple[Stage, str, subprocess.Popen[bytes]]] = []
-    with _children_stopped(children):
+    processes: list[subprocess.Popen[bytes]] = []
+    with _children_stopped(processes):
         for stage, fingerprint, reason in stages:
             say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
-            if log.entries.get(stage.key, {}).get("fingerprint", fingerprint) != fingerprint:
-                set_stage_aside(stage, log.entries[stage.key]["fingerprint"])
             if stage.call is not None:
                 said = stage.call()
                 if said:
@@ -99,7 +119,8 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
                 log.done(stage, fingerprint, time.monotonic() - begun)
             elif stage.command is not None:
                 argv, environment = stage.command()
-                children.append((stage, fingerprint, subprocess.Popen(argv, env=child_environment(environment))))
+                processes.append(subprocess.Popen(argv, env=child_environment(environment)))
+                children.append((stage, fingerprint, processes[-1]))
         for stage, fingerprint, child in children:
             code = child.wait()
             if code != 0:
@@ -110,12 +131,12 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
 
 
 @contextlib.contextmanager
-def _children_stopped(children: list[tuple[Stage, str, subprocess.Popen[bytes]]]) -> Iterator[None]:
+def _children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     """Whatever ends this process early, its children get the time to write what they have, and end too."""
     try:
         yield
     finally:
-        running = [child for _, _, child in children if child.poll() is None]
+        running = [child for child in children if child.poll() is None]
         for child in running:
             child.terminate()
         for child in running:

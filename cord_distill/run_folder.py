@@ -13,17 +13,25 @@ from cord_distill.recipe import Recipe
 class RunFolder:
     """`outputs/<recipe name>/`; a recipe with variants has one folder per variant inside it.
 
-    Shared by all variants: recipe.yaml, summary.json, report.html, eval/<label>/. Per method: the rest.
+    Shared by all variants: recipe.yaml, problems.jsonl, summary.json, report.html, eval/<label>/. Per method: the rest.
+    Of a list of seeds each run has its own checkpoints/seed-N/ and eval/<method>-seed-N/; seed is None where there is
+    no list.
     """
 
     root: Path
     method: str
     has_variants: bool
+    seed: int | None = None
 
     @classmethod
     def of(cls, recipe: Recipe) -> RunFolder:
         root = Path(recipe.output_dir) if recipe.output_dir else Path("outputs") / recipe.name
-        return cls(root.absolute(), method_name(recipe), recipe.variant is not None)
+        return cls(root.absolute(), method_name(recipe), recipe.variant is not None, recipe.train_seed)
+
+    @property
+    def label(self) -> str:
+        """What the tables and eval/ call the student that is trained here."""
+        return self.method if self.seed is None else f"{self.method}-seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -43,12 +51,22 @@ class RunFolder:
         return self.folder / "generate_stats.json"
 
     @property
+    def hard_problems(self) -> Path:
+        """What `cord problems` kept, one problem per line."""
+        return self.root / "problems.jsonl"
+
+    @property
+    def problem_filter(self) -> Path:
+        """How they were found: the journal of the tries, the judge's replies, the counts (stats.json)."""
+        return self.root / "problem_filter"
+
+    @property
     def dataset(self) -> Path:
         return self.folder / "dataset"
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return _of_seed(self.folder / "checkpoints", self.seed)
 
     @property
     def final_model(self) -> Path:
@@ -69,6 +87,16 @@ class RunFolder:
     @property
     def wandb(self) -> Path:
         return self.root
+
+
+def training_folder(recipe: Recipe) -> Path:
+    """Where training writes its checkpoints: `train.output_dir`, else the run folder's."""
+    given = recipe.train.get("output_dir")
+    return _of_seed(Path(given), recipe.train_seed) if given else RunFolder.of(recipe).checkpoints
+
+
+def _of_seed(folder: Path, seed: int | None) -> Path:
+    return folder if seed is None else folder / f"seed-{seed}"
 
 
 def method_name(recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ from cord_distill.launch import environment
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.sft_args import resolved_section, training_arguments
+from cord_distill.tracking import read_run_file
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     if recipe.variants and not recipe.variant:
         names = ", ".join(recipe.variants)
         raise CordError(f"{said} has variants ({names}): pick one to train, e.g. variant={next(iter(recipe.variants))}")
+    recipe = one_seed(recipe, said)
     section = resolved_section(recipe)
     folder = RunFolder.of(recipe)
     command = f"{said} variant={recipe.variant}" if recipe.variant else said
@@ -79,9 +81,21 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     return made
 
 
+def one_seed(recipe: Recipe, said: str = "RECIPE") -> Recipe:
+    """The one training of `recipe`. Raises CordError where a list of seeds makes several and none is picked."""
+    runs = recipe.seed_runs()
+    if len(runs) > 1:
+        raise CordError(
+            f"{said} has {len(runs)} seeds and so as many students: pick one, e.g. seed={runs[0].train_seed} "
+            f"(cord train {said} trains them one after the other, cord run evaluates them too)"
+        )
+    return runs[0]
+
+
 def train(recipe: Recipe, said: str = "RECIPE") -> None:
     """Trains the student of `recipe` in this process (one rank of a launcher's group, or alone). Raises CordError."""
     made = plan(recipe, said)
+    recipe = made.recipe
     if made.done:
         _say(f"already trained: {_short(made.folder.final_model)} (train.resume_from_checkpoint=false trains it anew)")
         return
@@ -89,7 +103,17 @@ def train(recipe: Recipe, said: str = "RECIPE") -> None:
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
     for name, value in environment(recipe).items():
         os.environ.setdefault(name, value)
+    if made.found.state == "partial" and not made.anew:
+        _go_on_in_wandb(made)
     _run(made)
+
+
+def _go_on_in_wandb(made: Plan) -> None:
+    """A training that goes on stays one W&B run."""
+    known = read_run_file(made.output_dir)
+    if known is not None:
+        os.environ.setdefault("WANDB_RUN_ID", known["id"])
+        os.environ.setdefault("WANDB_RESUME", "allow")
 
 
 def _run(made: Plan) -> None:
@@ -109,12 +133,13 @@ def _run(made: Plan) -> None:
     if args.process_index == 0:
         _prepare_folder(made, args.world_size)
     args.distributed_state.wait_for_everyone()
-    trainer = _trainer(made, args, model_config, renderer, rows)
+    trainer, tracked = _trainer(made, args, model_config, renderer, rows)
     loaded = time.monotonic()
     trainer.train(resume_from_checkpoint=_checkpoint(made))
     trained = time.monotonic()
     _save(made, trainer, renderer)
     if trainer.is_world_process_zero():
+        tracked.on_finish(trainer.state.global_step)
         history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         checkpoints.finish(
             made.output_dir,
@@ -182,29 +207,32 @@ def _checkpoint(made: Plan) -> str | None:
     return str(complete[-1]) if complete else None
 
 
-def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: Any) -> Any:
+def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: Any) -> tuple[Any, Any]:
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
-    from trl import SFTTrainer, get_peft_config
+    from trl import get_peft_config
 
-    from cord_distill.sft_callbacks import Bar, RecipeInWandb
+    from cord_distill.sft_callbacks import Bar, InWandb, Rotation
+    from cord_distill.sft_trainer import StudentTrainer
 
     if not args.packing:
         # Rows are ids already and checked: TRL's own preparation would only cut and copy them.
         args.dataset_kwargs = {"skip_prepare_dataset": True}
     dataset = Dataset.from_dict({"input_ids": rows.input_ids, "labels": rows.labels})
     record = {"recipe": made.recipe.model_dump(mode="json"), "rows": len(rows.labels), "dropped": dict(rows.dropped)}
-    trainer = SFTTrainer(
+    keep, args.save_total_limit = args.save_total_limit, None
+    tracked = InWandb(made.recipe, made.output_dir, record)
+    trainer = StudentTrainer(
         model=made.section["model_name_or_path"],
         args=args,
         train_dataset=dataset.shuffle(seed=args.seed) if args.shuffle_dataset and not args.packing else dataset,
         processing_class=renderer.tokenizer,
         peft_config=get_peft_config(model_config),
-        callbacks=[Bar(f"train {made.recipe.variant or made.recipe.name}"), RecipeInWandb(record)],
+        callbacks=[Bar(f"train {_title(made.recipe)}"), Rotation(keep), tracked],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    return trainer
+    return trainer, tracked
 
 
 def _save(made: Plan, trainer: Any, renderer: Any) -> None:
@@ -224,6 +252,11 @@ def _save(made: Plan, trainer: Any, renderer: Any) -> None:
         merge_adapter(made.section["model_name_or_path"], made.output_dir / "adapter", beside)
     finish_folder(beside, renderer)
     checkpoints.replace_folder(beside, made.folder.final_model)
+
+
+def _title(recipe: Recipe) -> str:
+    name = recipe.variant or recipe.name
+    return name if recipe.train_seed is None else f"{name} seed {recipe.train_seed}"
 
 
 def _say(text: str) -> None:

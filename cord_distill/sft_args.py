@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from cord_distill.errors import CordError
 from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder, method_name
+from cord_distill.run_folder import RunFolder, training_folder
 from cord_distill.train_keys import OURS
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
@@ -73,7 +73,7 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
 
     env: the launcher's (WORLD_SIZE, PARALLELISM_CONFIG_SP_SIZE, ACCELERATE_USE_DEEPSPEED). Raises CordError.
     """
-    section = {**DEFAULTS, "seed": recipe.seed, **recipe.train}
+    section = {**DEFAULTS, "seed": recipe.training_seed, **recipe.train}
     for key, why in REFUSED.items():
         if section.get(key):
             raise CordError(f"train.{key}: {why}; remove the key")
@@ -84,11 +84,10 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     batch = section.pop("global_batch_size", None)
     if batch is not None:
         section["gradient_accumulation_steps"] = _accumulation(batch, section, env)
-    if not section.get("output_dir"):
-        section["output_dir"] = str(RunFolder.of(recipe).checkpoints)
+    section["output_dir"] = str(training_folder(recipe))
     mode = recipe.track.wandb.mode
     section.setdefault("report_to", [] if mode == "disabled" else ["wandb"])
-    section.setdefault("run_name", f"{recipe.name} {method_name(recipe)}")
+    section.setdefault("run_name", f"{recipe.name} {RunFolder.of(recipe).label}")
     if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):
         section.pop("deepspeed", None)
     elif section.get("deepspeed") and not Path(str(section["deepspeed"])).is_file():

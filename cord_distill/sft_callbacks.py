@@ -1,12 +1,22 @@
-"""What is shown while a student trains: one bar with the loss, and the recipe in the W&B run."""
+"""What goes on beside a training: one bar with the loss, the W&B run with its artifacts, rotation of checkpoints."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from cord_distill import lineage
+from cord_distill.evaluation.late import log_new_results
+from cord_distill.leases import rotate
 from cord_distill.progress import Progress
+from cord_distill.recipe import Recipe
+from cord_distill.run_folder import RunFolder
+from cord_distill.tracking import write_run_file
+
+LOOK_EVERY_SECONDS = 15.0
 
 
 class Bar(TrainerCallback):
@@ -36,15 +46,62 @@ class Bar(TrainerCallback):
             self.progress = None
 
 
-class RecipeInWandb(TrainerCallback):
-    """Puts the resolved recipe and what was rendered into the config of the W&B run that the trainer opened."""
+class Rotation(TrainerCallback):
+    """Keeps the newest `keep` checkpoints, as `save_total_limit` does, but none goes while somebody reads it."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self, keep: int | None) -> None:
+        self.keep = keep
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.should_save:
+            rotate(Path(args.output_dir), self.keep, state.best_model_checkpoint)
+
+
+class InWandb(TrainerCallback):
+    """What the trainer's own callback does not put into the W&B run that it opened.
+
+    The resolved recipe and what was rendered (config), a rendered row, the data set and each checkpoint as artifacts,
+    and results of checkpoints as soon as a watcher has written them. Does nothing where there is no W&B run.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, config: dict[str, Any]) -> None:
+        self.recipe, self.run, self.folder, self.config = recipe, RunFolder.of(recipe), folder, config
+        self.tracked: Any = None
+        self._looked = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and "wandb" in args.report_to:
             import wandb
 
-            if wandb.run is not None:
-                wandb.config.update(self.config, allow_val_change=True)
+            from cord_distill.tracking import table
+
+            if wandb.run is None:
+                return
+            self.tracked = wandb.run
+            wandb.config.update(self.config, allow_val_change=True)
+            write_run_file(self.folder, wandb.run)
+            row = (self.folder / "sample_row.txt").read_text(encoding="utf-8")
+            wandb.run.log({"row": table(("the first row, as it is trained",), [(row,)])})
+            lineage.consumes(wandb.run, lineage.dataset(self.recipe))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.tracked is not None:
+            self._log_model(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.tracked is not None and time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
+            self._looked = time.monotonic()
+            log_new_results(self.tracked, self.run, self.folder)
+
+    def on_finish(self, steps: int) -> None:
+        """Called once the finished model is written."""
+        if self.tracked is not None:
+            self._log_model(steps, "final")
+            if self.recipe.track.wandb.log_model:
+                lineage.produces(self.tracked, lineage.weights(self.recipe, self.run))
+            log_new_results(self.tracked, self.run, self.folder)
+
+    def _log_model(self, step: int, *aliases: str) -> None:
+        made = lineage.model(self.recipe, self.run, self.folder, step)
+        if made is not None:
+            lineage.produces(self.tracked, made, f"checkpoint-{step}", *aliases)

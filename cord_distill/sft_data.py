@@ -131,6 +131,11 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
     if control_ids(renderer) & set(ids[start:-1]) or tag in one.question:
         return "a special token of the student stands in the text"
     prompt = renderer.decode(ids[:start])
+    if one.system.strip() not in prompt:
+        raise CordError(
+            f"{place}: the student's chat template leaves the system message {one.system[:40]!r} out: put it into the "
+            "question, or give train.chat_template_path a template that keeps it"
+        )
     # After the question only: Phi-4's own system prompt speaks of <think>.
     if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")

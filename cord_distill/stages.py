@@ -12,17 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cord_distill.built import DONE, models_folder
+from cord_distill.built import DONE, model_path, models_folder
 from cord_distill.checkpoints import file_hash
 from cord_distill.dataset import build_dataset
 from cord_distill.engines.quiet import quiet_environment
+from cord_distill.errors import CordError
+from cord_distill.evaluation.weights import SUFFIXES
 from cord_distill.generate import decode_inputs
-from cord_distill.launch import training_command
+from cord_distill.hard_problems import filter_fingerprint
+from cord_distill.launch import gpu_count, training_command
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import find_recipe, load_recipe, recipe_hash
 from cord_distill.run_folder import RunFolder
+from cord_distill.tracking import track_dataset
 
 NEW = "not done yet"
+# argv and environment of a child process.
+Command = tuple[list[str], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,14 @@ def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
         stages.append(
             Stage("models", lambda: str(folder), (folder / DONE,), _cord("models", path, overrides), group="models")
         )
+    if recipe.problems and recipe.problems.hard_for:
+        stages.append(_problems_stage(path, overrides, recipe))
     if recipe.teachers:
         stages.append(_generate_stage(path, overrides, variants))
     if recipe.teachers or recipe.data.sources:
         stages += [_data_stage(variant) for variant in variants]
     if recipe.train:
-        stages += [_train_stage(path, overrides, variant) for variant in variants]
+        stages += [_train_stage(path, overrides, one) for variant in variants for one in variant.seed_runs()]
     if recipe.evaluate.suites:
         stages.append(_evaluate_stage(path, overrides, recipe, variants))
     return stages
@@ -70,10 +78,23 @@ def method_variants(recipe: Recipe, source: str, overrides: Sequence[str]) -> li
     return [load_recipe(source, overrides, variant=name) for name in recipe.variants]
 
 
+def _problems_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
+    problems, run = recipe.problems, RunFolder.of(recipe)
+    assert problems is not None
+
+    def fingerprint() -> str:
+        source = content(Path(problems.path)) if problems.path else ""
+        return recipe_hash({"filter": filter_fingerprint(recipe), "limit": problems.limit, "source": source})
+
+    command = _cord("problems", path, ["--overwrite", *overrides])
+    return Stage("problems", fingerprint, (run.hard_problems,), command, group="problems")
+
+
 def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) -> Stage:
     def fingerprint() -> str:
         inputs = [{**decode_inputs(recipe), "limit": recipe.problems and recipe.problems.limit} for recipe in recipes]
         sources = [content(Path(r.problems.path)) for r in recipes if r.problems and r.problems.path]
+        sources += [content(RunFolder.of(r).hard_problems) for r in recipes if r.problems and r.problems.hard_for]
         return recipe_hash({"inputs": inputs, "sources": sources})
 
     outputs = tuple(RunFolder.of(recipe).trajectories for recipe in recipes)
@@ -88,15 +109,14 @@ def _data_stage(recipe: Recipe) -> Stage:
     def fingerprint() -> str:
         sources = [content(Path(source.path)) for source in recipe.data.sources if source.path]
         read = {"data": recipe.data.model_dump(mode="json"), "trajectories": content(run.trajectories)}
-        return recipe_hash({**read, "sources": sources, "seed": recipe.seed})
+        return recipe_hash({**read, "sources": sources, "seed": recipe.decode_seed})
 
-    return Stage(
-        f"data/{run.method}",
-        fingerprint,
-        (run.dataset / "train.jsonl",),
-        call=lambda: kept_and_dropped(build_dataset(recipe, run.trajectories, run.dataset)),
-        group="data",
-    )
+    def call() -> str:
+        stats = build_dataset(recipe, run.trajectories, run.dataset)
+        track_dataset(recipe, stats)
+        return kept_and_dropped(stats)
+
+    return Stage(f"data/{run.method}", fingerprint, (run.dataset / "train.jsonl",), call=call, group="data")
 
 
 def kept_and_dropped(stats: dict[str, Any]) -> str:
@@ -112,7 +132,7 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
         models = recipe.models.model_dump(mode="json") if recipe.models else None
         read = {
             "train": recipe.train,
-            "seed": recipe.seed,
+            "seed": recipe.training_seed,
             "max_tokens": recipe.data.filters.max_tokens,
             "models": models,
             "data": content(run.dataset / "train.jsonl"),
@@ -120,18 +140,25 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
         return recipe_hash(read)
 
     def command() -> tuple[list[str], dict[str, str]]:
-        picked = [f"variant={recipe.variant}"] if recipe.variant else []
-        return training_command(path, recipe, [*overrides, *picked])
+        return training_command(path, recipe, [*overrides, *picks(recipe)])
 
-    return Stage(f"train/{run.method}", fingerprint, (run.final_model / "config.json",), command, group="train")
+    return Stage(f"train/{run.label}", fingerprint, (run.final_model / "config.json",), command, group="train")
+
+
+def picks(recipe: Recipe) -> list[str]:
+    """The overrides that pick this one training of its file: its variant, its seed of a list."""
+    variant = [f"variant={recipe.variant}"] if recipe.variant else []
+    return variant + ([f"seed={recipe.train_seed}"] if recipe.train_seed is not None else [])
 
 
 def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variants: list[Recipe]) -> Stage:
     run = RunFolder.of(recipe)
 
     def fingerprint() -> str:
-        finals = [RunFolder.of(variant).final_model for variant in variants]
+        finals = [RunFolder.of(one).final_model for variant in variants for one in variant.seed_runs()]
         weights = [file_stamp(file) for final in finals for file in sorted(final.glob("*.safetensors"))]
+        for i, model in enumerate(recipe.evaluate.models):
+            weights += _model_stamps(recipe, model.model, f"evaluate.models.{i}.model")
         read = {
             "evaluate": recipe.evaluate.model_dump(mode="json"),
             "teachers": [t.model_dump(mode="json") for t in recipe.teachers] if recipe.evaluate.teachers else [],
@@ -141,6 +168,26 @@ def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variant
         return recipe_hash(read)
 
     return Stage("evaluate", fingerprint, (run.eval,), _cord("evaluate", path, overrides), group="evaluate")
+
+
+def _model_stamps(recipe: Recipe, model: str, key: str) -> list[list[Any]]:
+    """Stamps of a local model's files. None of one that is not there yet (the evaluation says so), or on the hub."""
+    try:
+        folder = Path(model_path(recipe, model, key))
+    except CordError:
+        return []
+    files = [path for path in folder.glob("*") if path.suffix in SUFFIXES] if folder.is_dir() else []
+    return [file_stamp(path) for path in sorted(files)]
+
+
+def watch_command(source: str, overrides: Sequence[str]) -> Command:
+    """`cord evaluate --watch`, which `cord run` starts beside the training. Raises CordError without a free GPU."""
+    if gpu_count() and not load_recipe(source, overrides).evaluate.devices:
+        raise CordError(
+            "evaluate.when: with_training would put training and evaluation on the same GPUs: give evaluate.devices, "
+            "e.g. [7], or evaluate.when=after"
+        )
+    return _cord("evaluate", str(find_recipe(source)), ["--watch", *overrides])()
 
 
 def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tuple[list[str], dict[str, str]]]:
@@ -154,5 +201,6 @@ def content(path: Path) -> str:
 
 
 def file_stamp(path: Path) -> list[Any]:
+    """Another one after every change of the file, also one that keeps its size and sets its old time."""
     stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

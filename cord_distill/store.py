@@ -51,6 +51,10 @@ class Journal:
     def is_finished(self, problem_id: str) -> bool:
         return problem_id in self._rows and problem_id not in self._failed
 
+    def has_row(self, problem_id: str) -> bool:
+        """Whether the problem came to an end, be it with an error."""
+        return problem_id in self._rows
+
     def calls(self, problem_id: str) -> dict[str, Any]:
         """Answers known for a problem that is not finished, by request key. The caller may drop them with `finish`."""
         return self._calls.setdefault(problem_id, {})
@@ -162,6 +166,12 @@ def lock_folder(folder: Path, name: str = ".lock") -> int:
         os.close(lock)
         raise CordError(
             f"{folder}: another process is working in this run folder; wait for it or choose another output_dir"
+        ) from None
+    except OSError as error:
+        os.close(lock)
+        raise CordError(
+            f"{folder}: its file system cannot lock files ({error.strerror}); mount it with locks (Lustre: -o flock), "
+            "or choose an output_dir elsewhere"
         ) from None
     return lock
 

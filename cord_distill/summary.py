@@ -12,6 +12,7 @@ from typing import Any
 
 from cord_distill.errors import CordError
 from cord_distill.metrics import wilson_interval
+from cord_distill.over_seeds import over_seeds
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import load_recipe
 from cord_distill.run_folder import RunFolder, method_name, write_atomic
@@ -24,8 +25,9 @@ TOKEN_MEANS = {"tokens_per_problem": "generated_total", "scored_tokens_per_probl
 def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Reads the run folders of a recipe and all its variants (a `variant=` override is ignored). Writes nothing.
 
-    Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method>`,
-    `teachers.<label>`, `seconds.<part>`. Raises CordError on a damaged file, never on a missing one.
+    Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method>` (of several
+    seeds their mean, and each under `seeds`), `teachers.<label>`, `models.<label>` (of `evaluate.models`),
+    `seconds.<part>`. Raises CordError on a damaged file, never on a missing one.
     """
     recipes = method_recipes(recipe_source, overrides)
     shared, root = recipes[0], RunFolder.of(recipes[0]).root
@@ -39,16 +41,20 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
                 "seconds": stats.get("seconds"),
                 "models": {name: model_figures(meter) for name, meter in (stats.get("models") or {}).items()},
             }
-    labels = ["untrained", *(method_name(r) for r in recipes)]
+    runs = {method_name(recipe): recipe.seed_runs() for recipe in recipes}
+    labels = ["untrained", *(RunFolder.of(run).label for found in runs.values() for run in found)]
     teachers = list(dict.fromkeys(t.label for r in recipes for t in r.teachers))
-    results = {label: read_json(root / "eval" / label / "results.json") for label in [*labels, *teachers]}
+    others = [model.label for model in shared.evaluate.models]
+    results = {label: read_json(root / "eval" / label / "results.json") for label in [*labels, *teachers, *others]}
     suites = shared.evaluate.suites
+    students = {x: _evaluated(results[x], suites, student=True) for x in labels if results[x]}
     return {
         "name": shared.name,
         "protocol": _protocol(shared),
         "methods": methods,
-        "students": {x: _evaluated(results[x], suites, student=True) for x in labels if results[x]},
+        "students": _by_method(students, runs),
         "teachers": {x: _evaluated(results[x], suites, student=False) for x in teachers if results[x]},
+        "models": {x: _evaluated(results[x], suites, student=True) for x in others if results[x]},
         "seconds": _seconds(root, methods, results),
     }
 
@@ -62,10 +68,11 @@ def write_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
 
 
 def method_recipes(recipe_source: str | Path, overrides: Iterable[str] = ()) -> list[Recipe]:
-    """One resolved recipe per method: per variant, or the recipe itself where it has none."""
+    """One resolved recipe per method: per variant, or the recipe itself where it has none; no seed of a list picked."""
     kept = [x for x in overrides if not x.startswith("variant=")]
     whole = load_recipe(recipe_source, kept)
-    return [load_recipe(recipe_source, kept, variant=v) for v in whole.variants] or [whole]
+    found = [load_recipe(recipe_source, kept, variant=v) for v in whole.variants] or [whole]
+    return [recipe.model_copy(update={"train_seed": None}) for recipe in found]
 
 
 def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
     (or checked). lucky: share of the right answers whose trace has a wrong step. tokens_per_problem: mean over all
     proposals, the discarded ones too. hit_rate: which teacher wrote the trace, see `hit_rate`.
     """
-    facts = {row["id"]: _facts(row) for row in trajectories}
+    facts = {row["id"]: row_facts(row) for row in trajectories}
     done = [f for f in facts.values() if not f["failed"]]
     graded = [f["correct"] for f in done if f["correct"] is not None]
     steps = [right for f in done for right in f["steps_right"]]
@@ -163,7 +170,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _facts(row: dict[str, Any]) -> dict[str, Any]:
+def row_facts(row: dict[str, Any]) -> dict[str, Any]:
+    """What one row says of its problem; null or empty where the row says nothing."""
     checks, tokens = row.get("checks") or {}, row.get("num_tokens") or {}
     trace = [tokens[key] for key in ("reasoning", "answer") if key in tokens]
     return {
@@ -176,6 +184,18 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
         "num_tokens": tokens,
         "trace_tokens": sum(trace) if trace else None,
     }
+
+
+def _by_method(students: dict[str, Any], runs: dict[str, list[Recipe]]) -> dict[str, Any]:
+    """students: by label. One entry per method: its student's figures, or the mean over those of its seeds."""
+    out = {x: students[x] for x in ("untrained",) if x in students}
+    for method, found in runs.items():
+        labels = {run.train_seed: RunFolder.of(run).label for run in found}
+        done = {seed: students[label] for seed, label in labels.items() if label in students}
+        if done:
+            listed = {seed: figures for seed, figures in done.items() if seed is not None}
+            out[method] = over_seeds(listed, of=len(found)) if listed else done[None]
+    return out
 
 
 def _evaluated(results: dict[str, Any], wanted: list[str], student: bool) -> dict[str, Any]:
@@ -207,7 +227,8 @@ def _protocol(recipe: Recipe) -> dict[str, Any]:
         "suites": evaluate.suites,
         "samples": evaluate.samples,
         "temperature": evaluate.temperature,
-        "seed": recipe.seed,
+        "seed": recipe.decode_seed,
+        "train_seeds": recipe.seed if isinstance(recipe.seed, list) else [],
     }
 
 

@@ -18,8 +18,8 @@ THINK_CLOSE = "</think>"
 class Stop(StrEnum):
     """Why a generation, or a whole trajectory, ended.
 
-    STEP: the next step marker was reached. THINK_END: `</think>` was written. EOS: the model ended its turn.
-    LENGTH: a token budget was spent. ABORT: nothing usable came (only empty proposals, or an engine gave up).
+    STEP: the end of a step was reached (`decode.segmentation`). THINK_END: `</think>` was written. EOS: the model ended
+    its turn. LENGTH: a token budget was spent. ABORT: nothing usable came (only empty proposals, or an engine gave up).
     """
 
     STEP = "step"
@@ -45,8 +45,10 @@ class Step:
 
     n: position in the trace, from 1. teacher: name of the proposer. text: the step with its marker, exactly as in
     the context. ids: the token ids of `text` in the proposer's own vocabulary (what its engine has in its KV cache).
-    num_tokens: tokens of `text` in the meta-prover's vocabulary (the budget's unit). score: S of the prefix that ends
-    here, in [0, 1] (eq. 3), or None where the pipeline does not score steps.
+    num_tokens: tokens of `text` in the meta-prover's vocabulary (the budget's unit). score: what the selector says
+    of the prefix that ends here: S in [0, 1] (eq. 3) under predictive perplexity, else a reward, a share, a random
+    number or a length; None where the pipeline rates no steps. category: what the step is for, where an integrator
+    said so (`progressive`, `verification`, ...); rows leave it out where nobody did.
     """
 
     n: int
@@ -56,6 +58,7 @@ class Step:
     num_tokens: int
     score: float | None
     stop: Stop
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Candidate:
     """One proposal at one step of the search, kept or pruned: what the beam tree shows.
 
     parent: index of the live beam that it continues. sample: index among the proposals of that teacher for that parent.
-    error: why it could not take part (an engine's failure), else None.
+    score: as a Step's. error: why it could not take part (an engine's failure), else None.
     """
 
     parent: int
@@ -105,10 +108,11 @@ class Trajectory:
     """One finished problem: a row of `trajectories.jsonl`.
 
     prediction: the answer that the grader extracted. correct: the grader's verdict, None where nothing was graded.
-    score: S of the reasoning, in [0, 1]. stop: how the reasoning ended. num_tokens: `reasoning` and `answer` of the
-    trace in the meta-prover's tokens, `generated_total` over all proposals (each model's own tokens),
-    `scored_total` fed to the meta-prover. candidates: per step, all proposals. error: why the problem failed;
-    such a row is tried again on the next run. checks: what a process check found, e.g. {"steps_right": [true, ...]}.
+    score: S of the reasoning, in [0, 1], whatever it was selected by; None without a meta-prover. stop: how the
+    reasoning ended. num_tokens: `reasoning` and `answer` of the trace in the meta-prover's tokens, `generated_total`
+    over all proposals and judgments (each model's own tokens), `scored_total` fed to the meta-prover and the reward
+    model. candidates: per step, all proposals. error: why the problem failed; such a row is tried again on the next
+    run. checks: what a process check found, e.g. {"steps_right": [true, ...]}.
     """
 
     id: str
@@ -140,6 +144,9 @@ class Trajectory:
 
     def to_row(self) -> dict[str, Any]:
         row = asdict(self)
+        for step in row["steps"]:
+            if step["category"] is None:
+                del step["category"]
         return {"schema": row.pop("schema"), **row}
 
     @classmethod

@@ -64,3 +64,41 @@ class RandomEngine:
 
     async def close(self) -> None:
         pass
+
+
+class Reciter:
+    """Writes a known text: whatever follows the prompt so far, stopped by the first stop string to be complete in what
+    is written now, as vLLM does (the token that completes it is given back whole).
+    """
+
+    max_model_len = None
+    kv_tokens = None
+
+    def __init__(self, renderer, question: str, text: str) -> None:
+        self.renderer, self.text = renderer, text
+        self.prompt = renderer.prompt_text(question)
+        self.asked = 0
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        self.asked += 1
+        known = self.renderer.decode(ids).removeprefix(self.prompt)
+        assert self.text.startswith(known), "asked to go on from a text that was never written"
+        rest = self.text[len(known) :]
+        ends = {s: rest.find(s) + len(s) for s in sampling.stop if s in rest}
+        matched = min(ends, key=ends.__getitem__, default=None)
+        made, offsets = self.renderer.encode_with_offsets(rest if matched is None else rest[: ends[matched] + 40])
+        if matched is not None:
+            made = made[: next(i for i, (_, end) in enumerate(offsets, 1) if end >= ends[matched])]
+        if len(made) > sampling.max_tokens:
+            made = made[: sampling.max_tokens]
+            return Generation(tuple(made), self.renderer.decode(made), Stop.LENGTH)
+        if matched is None:
+            return Generation((*made, self.renderer.end_of_turn_id), rest, Stop.EOS)
+        text = rest[: ends[matched] - len(matched)]
+        return Generation(tuple(made), text, stop_of(matched, ended_by_eos=False), matched)
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        return [-0.5] * len(target_ids)
+
+    async def close(self) -> None:
+        pass

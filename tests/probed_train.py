@@ -1,4 +1,5 @@
-"""train.py with probes: what one rank really holds at step 2, and which weights ten updates changed.
+"""train.py with probes: what one rank really holds at step 2, and which weights ten updates changed (of a LoRA run:
+which adapter weights, and that no frozen one did).
 
 Started in place of train.py by test_sft.py; writes `probe-RANK.json` into the folder that CORD_PROBE names. Bytes are
 those of living tensors, each storage once.
@@ -22,6 +23,11 @@ def nbytes(tensors: Any) -> int:
     return sum(held.values())
 
 
+def part_of(parameter: Any) -> Any:
+    """This rank's part of a parameter under ZeRO-3, else the parameter."""
+    return getattr(parameter, "ds_tensor", parameter)
+
+
 class Probe(sft_callbacks.Bar):
     """Reads tensors only. `zero`: DeepSpeed's optimizer, None without it."""
 
@@ -32,6 +38,8 @@ class Probe(sft_callbacks.Bar):
         self.adam = inner.optimizer if self.zero is not None else inner
         self.stage = 0 if self.zero is None else 3 if hasattr(self.zero, "fp32_partitioned_groups_flat") else 2
         self.before = [m.detach().clone() for m in self.masters()]
+        frozen = [part_of(p) for p in self.model.parameters() if not p.requires_grad]
+        self.frozen = [(p, p.detach().clone()) for p in frozen]
         self.seen: dict[str, Any] = {"stage": self.stage, "dtype": str(next(self.model.parameters()).dtype)}
         if self.stage == 2:
             step = self.zero.step
@@ -65,12 +73,14 @@ class Probe(sft_callbacks.Bar):
                 touched += int(had_gradient.sum())
                 moved += int(((master != before) & had_gradient).sum())
             self.seen |= {"changed": moved / touched, "touched": touched, "master": str(self.masters()[0].dtype)}
+            self.seen |= {"frozen": sum(p.numel() for p, _ in self.frozen)}
+            self.seen |= {"frozen_changed": sum(int((p != before).sum()) for p, before in self.frozen)}
             folder = Path(os.environ["CORD_PROBE"])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"probe-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(self.seen))
 
     def states(self) -> dict[str, int]:
-        weights = [getattr(p, "ds_tensor", p) for p in self.model.parameters()]
+        weights = [part_of(p) for p in self.model.parameters()]
         masters = self.masters()
         moments = [self.adam.state[m][key] for m in masters for key in ("exp_avg", "exp_avg_sq")]
         own = nbytes([*weights, *masters]) - nbytes(weights)  # float32 masters that are no weights themselves

@@ -129,11 +129,14 @@ def test_an_answer_to_a_question_that_was_not_asked_is_an_error():
     beam_size=st.integers(1, 6),
     teachers=st.integers(1, 3),
     first=st.integers(1, 3),
+    proposals=st.integers(1, 3),
     digits=st.sampled_from([1, 2, 8]),
     p_end=st.sampled_from([0.0, 0.2, 0.6]),
     p_unusable=st.sampled_from([0.0, 0.1, 0.5]),
 )
-def test_early_start_gives_the_result_of_waiting(seed, beam_size, teachers, first, digits, p_end, p_unusable):
+def test_early_start_gives_the_result_of_waiting(
+    seed, beam_size, teachers, first, proposals, digits, p_end, p_unusable
+):
     """Random scores with ties, random arrival, finished beams, failed requests: early survivors change nothing.
 
     Fails the version that counts only the running proposals as outstanding and forgets those of undecided parents.
@@ -146,7 +149,12 @@ def test_early_start_gives_the_result_of_waiting(seed, beam_size, teachers, firs
 
     def searched(early: bool, order: int | None) -> BeamSearch:
         search = BeamSearch(
-            beam_size=beam_size, num_teachers=teachers, first_step_proposals=first, max_steps=6, early_start=early
+            beam_size=beam_size,
+            num_teachers=teachers,
+            proposals_per_teacher=proposals,
+            first_step_proposals=first,
+            max_steps=5,
+            early_start=early,
         )
         play(search, answer, random.Random(order) if order is not None else None)
         return search

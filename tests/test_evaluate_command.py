@@ -188,6 +188,14 @@ def test_results_stand_beside_the_papers_for_the_same_rows(tmp_path: Path) -> No
     assert "- cord, aime24: 75.0% - 50.0% = +25.0% [+25.0%, +25.0%]" in page
 
 
+def test_checkpoints_stand_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    """Fails for an order by text, in which 16 comes before 8."""
+    for label in ("checkpoint-16", "checkpoint-8", "cord"):
+        evaluated(tmp_path, label, ["rw"])
+    rows = [line.split("|")[1].strip() for line in results_table(tmp_path, ["cord"]).splitlines() if "50.0 [" in line]
+    assert rows == ["cord", "checkpoint-8", "checkpoint-16"]
+
+
 def test_no_paper_column_where_the_paper_has_no_such_row(tmp_path: Path) -> None:
     evaluated(tmp_path, "untrained", ["rw"], suite="ledger", base="built:student", student=True, teachers=3)
     assert "paper" not in results_table(tmp_path)

@@ -40,6 +40,10 @@ def run(path, *overrides, **options) -> str:
     return RunFolder.of(recipe).trajectories.read_text()
 
 
+def rows_without_recipe(text: str) -> list[dict]:
+    return [{**json.loads(line), "recipe_hash": ""} for line in text.splitlines()]
+
+
 def test_rows_are_complete_valid_and_in_problem_order(recipe_path):
     rows = [json.loads(line) for line in run(recipe_path).splitlines()]
     assert [row["id"] for row in rows] == [f"p{i}" for i in range(9)]
@@ -72,6 +76,18 @@ def test_any_number_in_flight_and_early_start_give_the_same_bytes(recipe_path, t
         for early in (True, False)
     }
     assert len(made) == 1
+
+
+def test_a_tiny_cache_changes_no_row(recipe_path, tmp_path):
+    """Fails the version whose waiting reaches the results, and one that never comes to an end."""
+    wide = rows_without_recipe(run(recipe_path, f"output_dir={tmp_path}/wide"))
+    tiny = run(recipe_path, f"output_dir={tmp_path}/tiny", "teachers.0.engine_args.kv_tokens=1000")
+    assert rows_without_recipe(tiny) == wide
+    stats = RunFolder.of(load_recipe(recipe_path, [f"output_dir={tmp_path}/tiny"])).generate_stats
+    admission = json.loads(stats.read_text())["admission"]
+    # Three beams of two steps of 60 tokens: with their contexts, two problems fit at the most.
+    assert admission["capacity_tokens"] == 800 and 360 < admission["most_tokens"] < 3 * 800
+    assert admission["waited_seconds"] > 0
 
 
 def test_a_journal_cut_anywhere_goes_on_to_the_same_rows_and_asks_nothing_twice(recipe_path, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cord_distill.engines import http
 from cord_distill.errors import CordError
 from cord_distill.evaluate import evaluate_recipe
 from cord_distill.evaluation import judge_engines
@@ -84,7 +85,8 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(judge_engines, "PAUSE", 0.01)
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(judge_engines, "WAIT", 1.0)
     found = Server()
     yield found
     found.http.shutdown()
@@ -150,7 +152,7 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_said(server: Server, tmp_
     assert judge.verdict("Answer to judge: good\n\nThe answer") is True
     assert len(server.requests) == 3
     server.failures = [401]
-    with pytest.raises(CordError, match=r"evaluate.judge.url: .* did not answer \(HTTP 401"):
+    with pytest.raises(CordError, match=r"evaluate\.judge: .*: HTTP 401"):
         asyncio.run(judge.decide(["another"]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +14,10 @@ import pytest
 
 from cord_distill.errors import CordError
 from cord_distill.worlds.ledger.build import build_models
+from cord_distill.worlds.ledger.corpus import PROFILES, judged
 from cord_distill.worlds.ledger.plan import BASE, MODELS
 from cord_distill.worlds.ledger.tokenizer import encode
-from cord_distill.worlds.ledger.world import problems
+from cord_distill.worlds.ledger.world import check_text, problems
 
 SCALE = 0.02
 TRACE = "### Step 1.~8 on6 so 1=4 Wait 1=2\n\n### Step 2.+8 applied to2 gives 2=0\n\n</think>\n\n"
@@ -96,6 +99,31 @@ def test_what_is_there_is_kept_and_what_has_another_plan_is_replaced(built: Path
     assert weights(tmp_path) == before
     build_models(tmp_path, scale=0.001, seed=2)
     assert all(before[name] != now for name, now in weights(tmp_path).items())
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_one_model_more_and_changes_no_other(built: Path, tmp_path: Path) -> None:
+    """Fails a reward model that takes random numbers from the others, or a stamp that makes them all be built anew."""
+    folder = tmp_path / "built"
+    shutil.copytree(built, folder)
+    paths = build_models(folder, scale=SCALE, reward_model=True)
+    assert paths["reward"] == folder / "reward" and set(paths) == {*MODELS, "reward"}
+    assert weights(folder) == weights(built)
+    assert all((folder / name).stat().st_mtime_ns == (built / name).stat().st_mtime_ns for name in MODELS)
+    assert "Qwen3ForSequenceClassification" in (paths["reward"] / "config.json").read_text()
+
+
+def test_a_step_is_labelled_at_its_end_as_the_process_check_says() -> None:
+    """Half of the steps or so are wrong, in each teacher's way and in others."""
+    rights = []
+    for n, problem in enumerate(problems(50, "model")):
+        pieces = judged(random.Random(n), problem, PROFILES["blind"])
+        text = "".join(piece for piece, _ in pieces[1:])
+        labels = [kind == "right" for piece, kind in pieces if kind in ("right", "wrong")]
+        assert all(piece == "\n\n" for piece, kind in pieces if kind in ("right", "wrong"))
+        assert labels == check_text(problem, text)["steps_right"]
+        rights += labels
+    assert len(rights) == 300 and 90 < sum(rights) < 210
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_no_secret_reaches_any_file(run):
 
 def test_weights_and_biases_has_the_runs_offline(run):
     runs = list((run[0] / "outputs/quickstart").glob("wandb/offline-run-*/run-*.wandb"))
-    assert len(runs) == 5  # two decodings, two trainings, one evaluation
+    assert len(runs) == 7  # two decodings, two data sets, two trainings, one evaluation
 
 
 def test_run_again_it_skips_what_is_done(run):

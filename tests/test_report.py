@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
 
+from cord_distill.cli import main
 from cord_distill.report.page import render_page, write_report
 from cord_distill.report.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
 from cord_distill.report.pictures import pictures
@@ -221,6 +222,37 @@ def test_a_run_with_nothing_yet_has_a_page(tmp_path: Path) -> None:
     page = write_report(recipe).read_text()
     assert "Nothing measured yet" in page
     assert build_summary(recipe) == write_summary(recipe)
+
+
+def test_other_evaluated_models_are_on_the_page(tmp_path: Path) -> None:
+    """`evaluate.models`. Fails the page that knows only the run's own students and teachers."""
+    recipe = write_run(tmp_path)
+    suite = {"avg_at_k": 0.61, "avg_at_k_ci": [0.55, 0.67], "k": 4, "num_problems": 100, "step_accuracy": 0.7}
+    (tmp_path / "out/eval/other-7b").mkdir()
+    (tmp_path / "out/eval/other-7b/results.json").write_text(json.dumps({"suites": {"ledger": suite}, "seconds": 2.0}))
+    assert "other-7b" not in write_report(recipe).read_text()
+    recipe.write_text(
+        recipe.read_text().replace("teachers: true", "teachers: true, models: [{model: /m, name: other-7b}]")
+    )
+    page = write_report(recipe)
+    summary = build_summary(recipe)
+    assert summary["models"]["other-7b"]["avg_at_4"] == 0.61
+    assert table_cells(summary)[1][-1] == ["other-7b", "–", "–", "–", "–", "61.0 [55.0, 67.0]", "70.0"]
+    assert "61.0 [55.0, 67.0]" in page.read_text() and "| other-7b |" in page.with_suffix(".md").read_text()
+    assert any("other-7b" in svg for title, svg in pictures(summary) if title.startswith("Held-out"))
+
+
+def test_a_report_reads_the_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a large run are gigabytes. Fails `cord report` that makes the summary for itself and for the page."""
+    recipe, made = write_run(tmp_path), []
+
+    def counted(*arguments: Any) -> dict[str, Any]:
+        made.append(arguments)
+        return build_summary(*arguments)
+
+    monkeypatch.setattr("cord_distill.summary.build_summary", counted)
+    assert main(["report", str(recipe)]) == 0
+    assert len(made) == 1 and (tmp_path / "out/report.html").is_file() and (tmp_path / "out/summary.json").is_file()
 
 
 # In a browser. Without the page's own policy, so that escaping alone must hold.

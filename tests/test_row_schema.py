@@ -49,7 +49,8 @@ def changed(path: list[Any], value: Any) -> dict[str, Any]:
     [
         (["score"], 1.2, "score: 1.2 is greater than the maximum of 1"),
         (["score"], float("nan"), "score: nan is not of type"),
-        (["steps", 2, "score"], -0.1, "steps[2].score: -0.1 is less than the minimum of 0"),
+        (["score"], -0.1, "score: -0.1 is less than the minimum of 0"),
+        (["steps", 2, "score"], float("inf"), "steps[2].score: inf is not of type"),
         (["steps", 0, "ids", 1], "7", "steps[0].ids[1]: '7' is not of type 'integer'"),
         (["candidates", 0, 1, "stop"], "tired", "candidates[0][1].stop: 'tired' is not one of"),
         (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept: 1 is not of type 'boolean'"),

@@ -66,6 +66,25 @@ def test_new_trajectories_run_everything_after_them_again(tmp_path):
     assert reruns(tmp_path) == ["data/cord", "train/cord"]
 
 
+def test_swapped_weights_under_the_same_name_are_evaluated_again(tmp_path):
+    """`evaluate.models`: another file of the same size with its old time. Fails the version that goes by the path."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    weights = model / "model.safetensors"
+    weights.write_bytes(b"first")
+    asked = f'evaluate.models=[{{"model": "{model}", "name": "other"}}]'
+    done_log(tmp_path, asked)
+    assert reruns(tmp_path, asked) == []
+    before = weights.stat()
+    weights.write_bytes(b"other")
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert reruns(tmp_path, asked) == ["evaluate"]
+    weights.unlink()
+    (model / "config.json").unlink()
+    assert reruns(tmp_path, asked) == ["evaluate"]
+
+
 def test_a_stage_whose_output_is_gone_runs_again(tmp_path):
     done_log(tmp_path)
     (tmp_path / "curation" / "checkpoints" / "final" / "config.json").unlink()

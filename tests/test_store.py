@@ -106,6 +106,17 @@ def test_two_processes_on_one_folder_are_refused(path):
     os.close(lock_folder(path.parent))
 
 
+def test_a_file_system_without_locks_is_a_clear_error(tmp_path, monkeypatch):
+    """Some clusters mount Lustre so. Fails the version that ends in a traceback, or goes on without a lock."""
+
+    def no_locks(lock, how):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("cord_distill.store.fcntl.flock", no_locks)
+    with pytest.raises(CordError, match="cannot lock files"):
+        lock_folder(tmp_path)
+
+
 def test_a_failed_row_is_tried_again_and_the_latest_row_counts(path):
     log = journal(path)
     log.record_call("p1", "k1", [0.5])

@@ -1,31 +1,166 @@
-"""Decoding in W&B: one offline run per method with its figures, nothing under `mode: disabled`."""
+"""W&B, read back from the offline runs: what each stage logs, and the chain trajectories → data set → model →
+evaluation. Lazy versions that fail here: a run whatever the recipe says, artifacts of one file under two digests (no
+chain), model files copied into an artifact, late results on the trainer's own step axis, or logged twice."""
+
+from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
 from made_rows import made_rows
+from wandb_offline import read_all
 
+from cord_distill import checkpoints, lineage
+from cord_distill.dataset import build_dataset
+from cord_distill.evaluation.late import log_after_training, log_new_results
+from cord_distill.evaluation.targets import methods, training_of
+from cord_distill.evaluation.tracking import EvaluationRun
+from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import load_recipe
 from cord_distill.run_folder import RunFolder
-from cord_distill.tracking import track_decoding
+from cord_distill.tracking import track_dataset, track_decoding, wandb_run, write_run_file
 
 
-def decoded(tmp_path, mode: str):
-    recipe = load_recipe("quickstart", [f"output_dir={tmp_path}", f"track.wandb.mode={mode}"], variant="cord")
+def decoded(tmp_path: Path, mode: str = "offline", *overrides: str) -> Recipe:
+    recipe = load_recipe("quickstart", [f"output_dir={tmp_path}", f"track.wandb.mode={mode}", *overrides], "cord")
     path = RunFolder.of(recipe).trajectories
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in made_rows(8)))
     return recipe
 
 
-def test_each_method_is_one_offline_run_with_its_figures(tmp_path):
-    track_decoding([decoded(tmp_path, "offline")])
-    (run,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    written = run.read_bytes()
-    assert b"cord/answer_accuracy" in written and b"decode.beam_size" in written
+def trained(recipe: Recipe, steps: int = 6) -> Path:
+    """A finished training's folder, with its W&B run open for the time of the call."""
+    run = RunFolder.of(recipe)
+    folder = run.checkpoints
+    run.final_model.mkdir(parents=True)
+    (run.final_model / "config.json").write_text("{}")
+    (run.final_model / "model.safetensors").write_bytes(b"w" * 100_000)
+    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    with wandb_run(recipe, "training", "train", {}) as tracked:
+        if tracked is not None:
+            write_run_file(folder, tracked)
+            tracked.define_metric("*", step_metric="train/global_step", step_sync=True)  # as the trainer does
+            lineage.consumes(tracked, lineage.dataset(recipe))
+            lineage.produces(tracked, lineage.model(recipe, run, folder, steps), f"checkpoint-{steps}", "final")
+            log_new_results(tracked, run, folder)
+    checkpoints.finish(folder, {"lr": 1}, steps=steps)
+    return folder
 
 
-def test_disabled_writes_nothing(tmp_path):
+def evaluated(recipe: Recipe, label: str, share: float, step: int | None = None, **facts: Any) -> dict[str, Any]:
+    folder = RunFolder.of(recipe).eval / label
+    folder.mkdir(parents=True, exist_ok=True)
+    training = checkpoints.fingerprint_of(RunFolder.of(recipe).checkpoints) if step is not None else None
+    results = {"label": label, "fingerprint": f"{label}{share}", "student": True, "step": step, "training": training}
+    results |= {"suites": {"ledger": {"avg_at_k": share, "k": 4}}, **facts}
+    (folder / "results.json").write_text(json.dumps(results))
+    row = {"suite": "ledger", "id": "p0", "answer": "7", "predictions": ["7"], "correct": [True]}
+    (folder / "problems.jsonl").write_text(json.dumps(row) + "\n")
+    sample = {"suite": "ledger", "id": "p0", "sample": 0, "text": "so 7</think>\\boxed{7}"}
+    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    return results
+
+
+def rows_of(folder: Path, table: str) -> list[list[Any]]:
+    (path,) = folder.glob(f"wandb/offline-run-*/files/{table}")
+    return json.loads(path.read_text())["data"]
+
+
+def test_from_trajectories_to_evaluation_each_stage_uses_what_the_one_before_made(tmp_path: Path) -> None:
+    recipe = decoded(tmp_path)
+    track_decoding([recipe])
+    run = RunFolder.of(recipe)
+    track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
+    trained(recipe)
+    whole = load_recipe("quickstart", [f"output_dir={tmp_path}"])
+    with EvaluationRun(whole) as tracked:
+        tracked.log(evaluated(recipe, "untrained", 0.0))
+        tracked.log(evaluated(recipe, "cord", 0.5))
+    runs = {x.job_type: x for x in read_all(tmp_path)}
+    assert list(runs) == ["generate", "data", "train", "eval"]
+    made = {job: set(x.made) for job, x in runs.items()}
+    assert made["generate"] >= {"quickstart-cord-trajectories"}
+    for before, after, name in (
+        ("generate", "data", "quickstart-cord-trajectories"),
+        ("data", "train", "quickstart-cord-dataset"),
+        ("train", "eval", "quickstart-cord-model"),
+    ):
+        assert runs[before].made[name] == runs[after].used[name]
+    assert made["eval"] >= {"quickstart-untrained-evaluation", "quickstart-cord-evaluation"}
+    assert {"checkpoint-6", "final"} <= set(runs["train"].aliases["quickstart-cord-model"])
+    assert runs["generate"].config["decode.beam_size"] == 4 and runs["generate"].column("cord/answer_accuracy")
+    assert runs["data"].column("data/kept") == [8] and runs["eval"].column("cord/ledger/avg_at_k") == [0.5]
+    tables = (("generate", "trajectories"), ("data", "rows"), ("eval", "samples"))
+    shown = [rows_of(tmp_path, runs[job].column(f"{key}.path")[0]) for job, key in tables]
+    assert [len(rows) for rows in shown] == [4, 4, 2]
+    assert shown[2][1] == ["cord", "ledger", "p0", "7", "so 7</think>\\boxed{7}", "7", "True"]
+    # The model is known by reference.
+    kept = [p.stat().st_size for p in tmp_path.glob("wandb/**/*") if p.is_file() and p.suffix != ".wandb"]
+    assert max(kept) < 100_000
+
+
+def test_other_rows_and_another_training_are_other_versions(tmp_path: Path) -> None:
+    """Fails the version whose digest is that of a path: the chain would lead to a data set that is gone."""
+    recipe = decoded(tmp_path)
+    run = RunFolder.of(recipe)
+    build_dataset(recipe, run.trajectories, run.dataset)
+    folder = trained(recipe)
+    before = (lineage.trajectories(recipe).digest, lineage.model(recipe, run, folder).digest)
+    assert before == (lineage.trajectories(recipe).digest, lineage.model(recipe, run, folder, 6).digest)
+    run.trajectories.write_text("".join(json.dumps(row) + "\n" for row in made_rows(3)))
+    assert lineage.trajectories(recipe).digest != before[0]
+    assert lineage.model(recipe, run, folder, 4).digest != before[1]
+    checkpoints.begin(folder, {"lr": 2}, 1, 0)
+    assert lineage.model(recipe, run, folder, 6).digest != before[1]
+
+
+def test_weights_are_copied_only_when_asked_for(tmp_path: Path) -> None:
+    recipe = decoded(tmp_path)
+    run = RunFolder.of(recipe)
+    build_dataset(recipe, run.trajectories, run.dataset)
+    folder = trained(recipe)
+    assert list(lineage.model(recipe, run, folder).manifest.entries) == ["model.json"]
+    assert set(lineage.weights(recipe, run).manifest.entries) == {"config.json", "model.safetensors"}
+
+
+def test_late_results_have_their_own_step_axis_in_the_run_of_the_training(tmp_path: Path) -> None:
+    """Results that come after the end of training, and out of order: the same W&B run, each once, by step."""
+    recipe = decoded(tmp_path)
+    run = RunFolder.of(recipe)
+    build_dataset(recipe, run.trajectories, run.dataset)
+    folder = run.checkpoints
+    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    evaluated(recipe, "cord-checkpoint-2", 0.2, step=2)
+    evaluated(recipe, "cord-checkpoint-99", 0.9, step=99, training="one that was set aside")
+    trained(recipe)
+    evaluated(recipe, "cord-checkpoint-10", 0.6, step=10)
+    evaluated(recipe, "cord-checkpoint-4", 0.4, step=4)
+    whole = load_recipe("quickstart", [f"output_dir={tmp_path}"])
+    (mine,) = [x for x in methods(whole) if x.label == "cord"]
+    for _ in range(2):
+        log_after_training(whole, [(mine, training_of(whole, mine))])
+    first, second = read_all(tmp_path)
+    assert first.id == second.id and first.job_type == second.job_type == "train"
+    for tracked, steps, shares in ((first, [2], [0.2]), (second, [4, 10], [0.4, 0.6])):
+        assert tracked.column("checkpoint/step") == steps
+        assert tracked.column("checkpoint/ledger/avg_at_k") == shares
+        assert tracked.step_of["checkpoint/ledger/avg_at_k"] == "checkpoint/step"
+    assert first.step_of["*"] == "train/global_step"
+
+
+@pytest.mark.parametrize("stage", ["decoding", "data", "evaluation"])
+def test_disabled_writes_nothing(tmp_path: Path, stage: str) -> None:
     """Fails the version that starts a run whatever the recipe says."""
-    track_decoding([decoded(tmp_path, "disabled")])
+    recipe = decoded(tmp_path, "disabled")
+    run = RunFolder.of(recipe)
+    if stage == "decoding":
+        track_decoding([recipe])
+    elif stage == "data":
+        track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
+    else:
+        with EvaluationRun(recipe) as tracked:
+            tracked.log(evaluated(recipe, "cord", 0.5))
     assert not (tmp_path / "wandb").exists()
-

@@ -38,11 +38,18 @@ def test_a_tail_primed_stream_gives_the_text_of_one_primed_with_the_whole_prompt
 def test_installed_twice_it_is_installed_once(random_models):
     from tokenizers import decoders
     from vllm.v1.engine.logprobs import LogprobsProcessor
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
     from cord_distill.engines.vllm_shims import TAIL, install
 
     install()
-    first = decoders.DecodeStream, LogprobsProcessor._update_prompt_logprobs
+    places = [
+        (decoders, "DecodeStream"),
+        (LogprobsProcessor, "_update_prompt_logprobs"),
+        (GPUModelRunner, "_get_prompt_logprobs_dict"),
+    ]
+    first = [getattr(*place) for place in places]
     install()
-    assert first == (decoders.DecodeStream, LogprobsProcessor._update_prompt_logprobs)
+    assert [getattr(*place) for place in places] == first
+    assert LogprobsProcessor._update_prompt_logprobs.cord_rows and GPUModelRunner._get_prompt_logprobs_dict.cord_rows
     assert decoders.DecodeStream.cord_tail == TAIL

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +30,59 @@ def records(path: Path) -> Iterator[bytes]:
             whole = b""
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(config, history) of the one offline run below `folder`; history rows in order, keys as they were logged."""
+@dataclass
+class OfflineRun:
+    """One `offline-run-*` folder. history: rows in order, keys as they were logged. step_of: metric -> its step axis.
+
+    used, made: artifacts that went in and came out, name -> (type, digest).
+    """
+
+    id: str = ""
+    job_type: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    step_of: dict[str, str] = field(default_factory=dict)
+    used: dict[str, tuple[str, str]] = field(default_factory=dict)
+    made: dict[str, tuple[str, str]] = field(default_factory=dict)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+
+    def column(self, key: str) -> list[Any]:
+        return [row[key] for row in self.history if key in row]
+
+
+def read_offline(path: Path) -> OfflineRun:
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    config: dict[str, Any] = {}
-    history: list[dict[str, Any]] = []
+    run = OfflineRun(path.stem.removeprefix("run-"))  # a killed run may have no record yet
     for payload in records(path):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(payload)
+        if record.HasField("run"):
+            run.job_type = record.run.job_type
         for update in [*record.run.config.update, *record.config.update]:
-            config[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
+            run.config[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
         if record.history.item:
             items = record.history.item
-            history.append({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items})
-    return config, history
+            run.history.append({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items})
+        if record.HasField("metric"):
+            run.step_of[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        if record.artifact.name:
+            made = record.artifact
+            place = run.used if made.use_after_commit else run.made
+            place[made.name] = (made.type, made.digest)
+            run.aliases.setdefault(made.name, []).extend(made.aliases)
+    return run
+
+
+def read_all(folder: Path) -> list[OfflineRun]:
+    """The offline runs below `folder`, in the order in which they ended."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()  # a finished run of this process may still be on its way to the disk
+    paths = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return [read_offline(path) for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns)]
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(config, history) of the one offline run below `folder`."""
+    (run,) = read_all(folder)
+    return run.config, run.history

@@ -56,6 +56,17 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class RewardEngine(Protocol):
+    """An engine with a reward head. It may lack `generate` and `logprobs`."""
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        """The reward at each position of `at` in `ids`: what the head says there (select.step_reward)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class EngineError(RuntimeError):
     """A request that the engine could not answer. The problem it belongs to is recorded as failed and tried again."""
 
@@ -65,7 +76,7 @@ class EngineDead(EngineError):
 
 
 def stop_of(matched: str | None, ended_by_eos: bool, think_close: str = "</think>") -> Stop:
-    """The name of an ending. A matched stop string other than `</think>` is a step marker."""
+    """The name of an ending. A matched stop string other than `</think>` ends a step."""
     if matched is not None:
         return Stop.THINK_END if matched == think_close else Stop.STEP
     return Stop.EOS if ended_by_eos else Stop.LENGTH

@@ -10,10 +10,11 @@ import hashlib
 import time
 from array import array
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
-from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
+from cord_distill.engines.base import EngineError, Generation, Sampling
+from cord_distill.engines.chat import Reply
 from cord_distill.store import Journal
 from cord_distill.types import Stop
 
@@ -37,25 +38,36 @@ class Meter:
     request_seconds: float = 0.0
 
 
+class Room(Protocol):
+    """Who says when a problem may go on (admission.py)."""
+
+    async def room_for(self, problem: str, context: int) -> None: ...
+
+
 class ReplayEngine:
     """One problem's view of an engine. identity: what makes the engine's answers what they are (model, weights).
 
-    timeout: seconds for one request; past it the request is cancelled and EngineError raised.
+    timeout: seconds for one request; past it the request is cancelled and EngineError raised. admission: says when a
+    continuation may be asked for; the wait is not part of the request's seconds.
     """
 
     def __init__(
-        self, engine: Engine, journal: Journal, problem_id: str, identity: str, meter: Meter, timeout: float | None
-    ) -> None:
+        self, engine: Any, journal: Journal, problem_id: str, identity: str, meter: Meter, timeout: float | None,
+        admission: Room | None = None,
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.journal = journal
         self.problem_id = problem_id
         self.identity = identity
         self.meter = meter
         self.timeout = timeout
+        self.admission = admission
         self._under_way: dict[str, asyncio.Future[Any]] = {}
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         async def ask() -> dict[str, Any]:
+            if self.admission is not None:
+                await self.admission.room_for(self.problem_id, len(ids))
             out = await self._timed(self.engine.generate(ids, sampling))
             self.meter.prompt_tokens += len(ids)
             self.meter.cached_tokens += out.cached
@@ -73,6 +85,25 @@ class ReplayEngine:
             return out
 
         return list(await self._once(request_key(self.identity, "logprobs", ids, target_ids), ask))
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        async def ask() -> list[float]:
+            out = await self._timed(self.engine.reward(ids, at))
+            self.meter.scores += 1
+            self.meter.scored_tokens += len(ids)
+            return out
+
+        return list(await self._once(request_key(self.identity, "reward", ids, at), ask))
+
+    async def reply(self, prompt: str, sampling: Sampling) -> Reply:
+        async def ask() -> dict[str, Any]:
+            out = await self._timed(self.engine.reply(prompt, sampling))
+            self.meter.prompt_tokens += out.prompt_tokens
+            self.meter.generated_tokens += out.num_tokens
+            return asdict(out)
+
+        made = await self._once(request_key(self.identity, "reply", [], (prompt, sampling)), ask)
+        return Reply(**{**made, "stop": Stop(made["stop"])})
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
         """The journal's answer, or that of a request under way, or a new one, written before it is given back."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from cord_distill.engines.base import Engine, EngineDead, EngineError, Generation, Sampling
+from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
 from cord_distill.errors import CordError
 
 RESTARTS = 3
@@ -25,11 +25,11 @@ class RestartingEngine:
     At most RESTARTS new starts within WINDOW seconds, each after twice the wait of the one before; then every request
     raises EngineDead. timeout: seconds for one request. One that is past it fails alone (EngineError) while the engine
     answers others; when nothing was answered in all that time, the engine hangs, and is taken for dead. (An engine that
-    hangs in this very process stops everything: there, only a watchdog outside can help.)
+    hangs in this very process stops everything: watchdog.py ends the process.)
     """
 
     def __init__(
-        self, engine: Engine, start: Callable[[], Awaitable[Engine]], *, timeout: float | None = None,
+        self, engine: Any, start: Callable[[], Awaitable[Any]], *, timeout: float | None = None,
         first_wait: float = FIRST_WAIT,
     ) -> None:  # fmt: skip
         self.inner: Any = engine
@@ -43,7 +43,7 @@ class RestartingEngine:
         self._answered = time.monotonic()
 
     @classmethod
-    async def begin(cls, start: Callable[[], Awaitable[Engine]], **options: Any) -> RestartingEngine:
+    async def begin(cls, start: Callable[[], Awaitable[Any]], **options: Any) -> RestartingEngine:
         """Starts the first engine. What that raises is not tried again: it is the settings, not an accident."""
         return cls(await start(), start, **options)
 
@@ -57,6 +57,9 @@ class RestartingEngine:
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         return await self._ask(lambda engine: engine.logprobs(ids, target_ids))
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        return await self._ask(lambda engine: engine.reward(ids, at))
 
     async def close(self) -> None:
         await self.inner.close()

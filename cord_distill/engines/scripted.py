@@ -1,7 +1,8 @@
 """An engine whose answers a plug-in function gives: for dry runs, demonstrations and tests of whole recipes.
 
 The plug-in is called as `script(renderer)` and gives an object with `generate(text, sampling) -> text` and
-`logprobs(text, target_text) -> float` (one value for every target token). Texts are what a model would read. Answers
+`logprobs(text, target_text) -> float` (one value for every target token); a reward model's has `reward(text) ->
+float`, for the step that `text` ends with. Texts are what a model would read. Answers
 must depend on their arguments alone.
 """
 
@@ -16,16 +17,18 @@ from cord_distill.types import Stop
 
 
 class ScriptedEngine:
-    """delay: seconds that each request waits, to let requests overlap as they do on a real engine."""
+    """delay: seconds that each request waits, to let requests overlap as they do on a real engine. kv_tokens: the
+    size of the KV cache that admission believes in."""
 
     def __init__(
-        self, script: Any, renderer: Renderer, *, delay: float = 0.0, max_model_len: int | None = None
-    ) -> None:
+        self, script: Any, renderer: Renderer, *, delay: float = 0.0, max_model_len: int | None = None,
+        kv_tokens: int | None = None,
+    ) -> None:  # fmt: skip
         self.script = script
         self.renderer = renderer
         self.delay = delay
         self.max_model_len = max_model_len
-        self.kv_tokens: int | None = None
+        self.kv_tokens = kv_tokens
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         await asyncio.sleep(self.delay)
@@ -45,6 +48,10 @@ class ScriptedEngine:
         await asyncio.sleep(self.delay)
         value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
         return [value] * len(target_ids)
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        await asyncio.sleep(self.delay)
+        return [self.script.reward(self.renderer.decode(ids[: i + 1])) for i in at]
 
     async def close(self) -> None:
         pass

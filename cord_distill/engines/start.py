@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cord_distill.built import model_path
+from cord_distill.chat import ChatModel
 from cord_distill.engines.base import Sampling
+from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampling, served_chat
+from cord_distill.engines.probe import check_scores
 from cord_distill.engines.replay import Meter
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.errors import CordError
 from cord_distill.model import Model
 from cord_distill.plugins import load_plugin
 from cord_distill.prompts.render import Renderer, load_renderer
+from cord_distill.recipe import ChatModel as ChatSection
 from cord_distill.recipe import MetaProver, Recipe
 from cord_distill.recipe import Model as ModelSection
 from cord_distill.recipe_file import recipe_hash
@@ -50,14 +54,44 @@ class EnginePool:
         engine = await self._engine(section, path, renderer, key, recipe, length)
         longest = engine.max_model_len
         if longest is not None and longest < length:
+            where = "--max-model-len of its server" if section.engine == "server" else f"{key}.max_model_len"
             raise CordError(
                 f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower "
-                f"decode.budgets, or raise {key}.max_model_len if the model allows it"
+                f"decode.budgets, or raise {where} if the model allows it"
             )
+        if key == "meta_prover" and section.engine == "server":
+            check_scores(engine.endpoints, key)
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
         vocabulary = f"{path}@{section.revision}"
         return Model(section.label, vocabulary, engine, renderer, sampling, longest)
+
+    async def chat(self, recipe: Recipe, section: ChatSection, key: str, length: int) -> ChatModel:
+        """The started chat model of one recipe section. length: tokens of prompt and answer that it should hold."""
+        path = ""
+        if section.engine == "server":
+            settings = recipe_hash(section.model_dump())
+            if settings not in self.engines:
+                decode = recipe.decode
+                self.engines[settings] = served_chat(section, timeout=decode.request_timeout, wait=decode.server_wait)
+            engine: Chat = self.engines[settings]
+        elif section.engine == "scripted":
+            engine = ScriptedChat(load_plugin(str(section.script), f"{key}.script"))
+        else:
+            path = model_path(recipe, section.model, f"{key}.model")
+            renderer = load_renderer(
+                path,
+                revision=section.revision,
+                system_prompt=section.system_prompt,
+                chat_template=section.chat_template,
+                trust_remote_code=section.trust_remote_code,
+                name=section.label,
+            )
+            plain = ModelSection(**section.model_dump(include=set(ModelSection.model_fields)))
+            engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
+        self.meters.setdefault(section.label, Meter())
+        identity = f"{path or section.model or section.script}@{section.revision}@{section.system_prompt}"
+        return ChatModel(section.label, identity, engine, chat_sampling(section))
 
     async def _engine(
         self, section: ModelSection, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
@@ -76,11 +110,22 @@ class EnginePool:
                 # Some room, so that a second recipe with slightly longer questions can share the engine.
                 cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
                 start = functools.partial(
-                    VllmEngine.start, section, path, deterministic=recipe.decode.deterministic, max_model_len=cap
+                    VllmEngine.start,
+                    section,
+                    path,
+                    deterministic=recipe.decode.deterministic,
+                    max_model_len=cap,
+                    step_timeout=recipe.decode.request_timeout,
                 )
                 self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
+            elif section.engine == "server":
+                from cord_distill.engines.server import ServerEngine
+
+                self.engines[identity] = await ServerEngine.start(
+                    section, key, renderer, timeout=recipe.decode.request_timeout, wait=recipe.decode.server_wait
+                )
             else:
-                raise CordError(f"{key}.engine: {section.engine!r} is not available in this version; use engine: vllm")
+                raise CordError(f"{key}.engine: {section.engine!r} cannot decode; use vllm, server or scripted")
         return self.engines[identity]
 
     async def close(self) -> None:
@@ -111,7 +156,11 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
         longest = max(longest, len(ids) + len(renderer.encode(answer)))
         if number < ROUND_TRIPS_CHECKED:
             renderer.check_round_trip(prompt + recipe.decode.step_marker.replace("{t}", "1") + answer)
-    return longest + budgets.reasoning_tokens + budgets.answer_tokens
+    closing = budgets.answer_tokens
+    if recipe.decode.selector == "binary_judgment":
+        judgment = recipe.decode.binary_judgment
+        closing = max(closing, len(renderer.encode(judgment.conclusion)) + judgment.max_tokens)
+    return longest + budgets.reasoning_tokens + closing
 
 
 def model_positions(path: str, section: ModelSection) -> int:

@@ -32,9 +32,11 @@ class VllmEngine:
 
     @classmethod
     async def start(
-        cls, model: Model, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None
-    ) -> VllmEngine:
+        cls, model: Model, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None,
+        step_timeout: float | None = None,
+    ) -> VllmEngine:  # fmt: skip
         """Loads `path` as `model` says. deterministic None = true on CPU. max_model_len: for a recipe that gives none.
+        step_timeout: seconds of one step after which an engine in this process is taken to hang (watchdog.py).
 
         Raises CordError when vLLM refuses the model or the settings, with its reason.
         """
@@ -51,6 +53,8 @@ class VllmEngine:
         except (ValueError, RuntimeError, OSError, TypeError) as error:
             said = " ".join(str(error).split())[:500]
             raise CordError(f"{model.label}: vLLM could not load {path!r}: {said}") from error
+        if step_timeout and isinstance(runner, InProcessRunner):
+            runner.watch(step_timeout, model.label)
         native = runner.config.use_v2_model_runner
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 

@@ -17,6 +17,7 @@ from vllm.inputs.engine import tokens_input
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.watchdog import Watchdog
 
 
 class InProcessRunner:
@@ -39,7 +40,12 @@ class InProcessRunner:
         self._open: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._dead: str | None = None
+        self._watchdog: Watchdog | None = None
         self._alive.add(self)
+
+    def watch(self, limit: float, name: str) -> None:
+        """One step may take `limit` seconds; past them the process ends (watchdog.py)."""
+        self._watchdog = Watchdog(limit, name)
 
     async def run(self, ids: list[int], params: Any) -> Any:
         if self._dead:
@@ -65,6 +71,8 @@ class InProcessRunner:
         # Yield first, so that requests made in one turn of the loop enter one batch.
         await asyncio.sleep(0)
         while self._open:
+            if self._watchdog is not None:
+                self._watchdog.begin()
             try:
                 outputs = self.engine.step()
             except Exception as error:
@@ -74,6 +82,9 @@ class InProcessRunner:
                     if not future.done():
                         future.set_exception(EngineDead(f"vLLM failed: {self._dead}"))
                 return
+            finally:
+                if self._watchdog is not None:
+                    self._watchdog.end()
             self.steps += 1
             for output in outputs:
                 waiting = self._open.get(output.request_id.partition("-")[0])
@@ -85,6 +96,8 @@ class InProcessRunner:
     async def close(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
+        if self._watchdog is not None:
+            self._watchdog.close()
         for future in self._open.values():
             if not future.done():
                 future.set_exception(EngineDead("the engine was closed"))
@@ -119,8 +132,10 @@ class AsyncRunner:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         final = None
+        # Pooling parameters have no temperature: those of a reward model.
+        ask = self.engine.generate if hasattr(params, "temperature") else self.engine.encode
         try:
-            async for output in self.engine.generate(tokens_input(list(ids)), params, str(next(self._numbers))):
+            async for output in ask(tokens_input(list(ids)), params, str(next(self._numbers))):
                 final = output
         except (EngineDeadError, VLLMError, ValueError, TypeError) as error:
             gone = isinstance(error, EngineDeadError) or self.engine.errored

@@ -1,4 +1,4 @@
-"""Two costs of vLLM that grow with the prompt and buy nothing here, taken out. Results stay what they were.
+"""Three costs of vLLM that grow with the prompt and buy nothing here, taken out. Results stay what they were.
 
 Each engine calls `install()`; it is harmless twice, and a vLLM built differently is left as it is.
 """
@@ -15,6 +15,7 @@ ROWS = "cord_rows"
 def install() -> None:
     _prime_with_a_tail()
     _keep_the_last_rows()
+    _compute_the_last_rows()
 
 
 def _prime_with_a_tail() -> None:
@@ -63,3 +64,42 @@ def _keep_the_last_rows() -> None:
     update_last_rows.cord_rows = True  # type: ignore[attr-defined]
     LogprobsProcessor.from_new_request = classmethod(from_new_request)
     LogprobsProcessor._update_prompt_logprobs = update_last_rows
+
+
+def _compute_the_last_rows() -> None:
+    """The first model runner computes logits for every prompt token that went through the model, and tensors as long as
+    the whole prompt; a request with `extra_args={ROWS: n}` gets the n rows of its answer alone.
+
+    Request by request, as vLLM does it: a row may not depend on what else is in the batch.
+    """
+    from vllm.v1.outputs import LogprobsTensors
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    of_all_rows = getattr(GPUModelRunner, "_get_prompt_logprobs_dict", None)
+    if of_all_rows is None or getattr(of_all_rows, "cord_rows", False):
+        return
+
+    def of_last_rows(self: Any, hidden_states: Any, num_scheduled_tokens: dict[str, int]) -> dict[str, Any]:
+        import torch
+
+        found = {}
+        for name in list(self.num_prompt_logprobs):
+            request, scheduled = self.requests[name], num_scheduled_tokens.get(name)
+            params, prompt = request.sampling_params, request.prompt_token_ids
+            count = (params.extra_args or {}).get(ROWS) if params else None
+            if not count or scheduled is None or prompt is None or params.prompt_logprobs != 0:
+                continue
+            # Row i of the prompt says token i + 1. They must all go through the model in this step.
+            first, begun = len(prompt) - 1 - count, request.num_computed_tokens
+            if begun > first or begun + scheduled < len(prompt):
+                continue
+            row = self.query_start_loc.np[self.input_batch.req_id_to_index[name]].item() + first - begun
+            scores = self.sampler.compute_logprobs(self.model.compute_logits(hidden_states[row : row + count]))
+            targets = torch.tensor(prompt[-count:], device=scores.device)
+            ids, logprobs, ranks, *_ = self.sampler.gather_logprobs(scores, 0, targets)
+            found[name] = LogprobsTensors(ids.cpu(), logprobs.cpu(), ranks.cpu())
+            del self.num_prompt_logprobs[name]
+        return {**found, **of_all_rows(self, hidden_states, num_scheduled_tokens)}
+
+    of_last_rows.cord_rows = True  # type: ignore[attr-defined]
+    GPUModelRunner._get_prompt_logprobs_dict = of_last_rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from cord_distill.engines.quiet import has_gpu
 from cord_distill.errors import CordError
 from cord_distill.evaluate import TABLE, evaluate_recipe
 from cord_distill.evaluation.comparison import RESULTS
@@ -23,13 +25,40 @@ CALIBRATION = "calibration.json"
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Runs it; returns 1 when --calibrate finds a value that does not agree. CordError on mistakes, as everywhere."""
     recipe = asked_recipe(arguments)
+    use_devices(recipe)
+    if arguments.watch:
+        if arguments.recipe is None or arguments.model or arguments.calibrate:
+            raise CordError("evaluate --watch follows the training of a RECIPE: without --model and --calibrate")
+        from cord_distill.evaluation.watch import watch
+
+        return watch(recipe)
     label = recipe.evaluate.models[-1].label if arguments.model else None
     folder = RunFolder.of(recipe).eval
     if label is not None:
         _refuse_other_model(folder / label, recipe.evaluate.models[-1].model)
     evaluate_recipe(recipe, [label] if label else None)
+    failed = 0
+    if recipe.evaluate.checkpoints and label is None:
+        from cord_distill.evaluation.watch import evaluate_checkpoints
+
+        failed = evaluate_checkpoints(recipe)
     print(f"table    {_short(folder / TABLE)}")
-    return _calibrate(recipe, folder) if arguments.calibrate else 0
+    return failed or (_calibrate(recipe, folder) if arguments.calibrate else 0)
+
+
+def use_devices(recipe: Recipe) -> None:
+    """Shows this process only `evaluate.devices`, counted among the GPUs that it sees. Call before torch is loaded."""
+    devices = recipe.evaluate.devices
+    if devices is None:
+        return
+    if not has_gpu():
+        print("evaluate.devices is left aside: there is no GPU here", flush=True)
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in visible.split(",")] if visible else None
+    if names and max(devices) >= len(names):
+        raise CordError(f"evaluate.devices {devices}: CUDA_VISIBLE_DEVICES shows only {len(names)}, counted from 0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[i] if names else str(i) for i in devices)
 
 
 def asked_recipe(arguments: argparse.Namespace) -> Recipe:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cord_distill.checkpoints import adapter_base
 from cord_distill.engines.quiet import has_gpu
 from cord_distill.errors import CordError
 from cord_distill.evaluation.comparison import RESULTS
@@ -85,6 +86,8 @@ def _template(path: str | None) -> str:
 
 
 def _positions(folder: Path, given: int | None) -> int:
+    base = adapter_base(folder)
+    folder = folder if base is None else local_folder(base, None)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

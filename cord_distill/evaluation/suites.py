@@ -18,7 +18,7 @@ from typing import Any
 
 from cord_distill.errors import CordError
 from cord_distill.grading import GRADER_VERSION, Grader, load_grader
-from cord_distill.jsonl import read_jsonl
+from cord_distill.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.paths import bundled
 from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Evaluate
@@ -182,7 +182,7 @@ def _load(suite: Suite, evaluate: Evaluate) -> Loaded:
         raise CordError(f"suite {suite.name}: it has no data of its own; give evaluate.data.{suite.name}=FILE.jsonl")
     if not problems:
         raise CordError(f"suite {suite.name}: {source} holds no problems")
-    _refuse_duplicates(problems, source)
+    refuse_duplicates((problem.id for problem in problems), source)
     return Loaded(suite, tuple(problems[: evaluate.limit]), source)
 
 
@@ -291,12 +291,3 @@ def _hub_rows(hub: Hub) -> Iterable[Row]:
     from datasets import load_dataset
 
     return load_dataset(hub.repo, hub.subset, split=hub.split, revision=hub.revision)
-
-
-def _refuse_duplicates(problems: Iterable[Problem], source: str) -> None:
-    seen: dict[str, int] = {}
-    for number, problem in enumerate(problems, start=1):
-        if problem.id in seen:
-            first = seen[problem.id]
-            raise CordError(f"{source}: id {problem.id!r} occurs twice (rows {first} and {number}); make ids unique")
-        seen[problem.id] = number

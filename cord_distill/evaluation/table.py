@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cord_distill import over_seeds
 from cord_distill.errors import CordError
 from cord_distill.evaluation.comparison import RESULTS, compare, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
@@ -30,10 +32,12 @@ def results_table(eval_folder: Path, order: Iterable[str] = ()) -> str:
         "# Evaluation\n",
         "avg@k (pass@1 over k samples) in percent, with its 95 % interval over problems. "
         "Cut-off outputs count as wrong.\n",
-        _scores(results, suites, notes),
+        _scores(with_means(results), suites, notes),
         *(f"[{number}] {note}  " for number, note in enumerate(notes, 1)),
     ]
-    if any(_published(r) for r in results):
+    if any(r.get("num_seeds") for r in with_means(results)):
+        parts.append(over_seeds.NOTE)
+    if any(_published(r) for r in with_means(results)):
         parts.append(
             f"paper: {paper()['source']}, one run of its own; {MARK} = ours was measured under another protocol."
         )
@@ -46,8 +50,37 @@ def results_table(eval_folder: Path, order: Iterable[str] = ()) -> str:
 
 def _all_results(eval_folder: Path, order: Iterable[str]) -> list[dict[str, Any]]:
     first = [eval_folder / label / RESULTS for label in order]
-    rest = sorted(p for p in eval_folder.glob(f"*/{RESULTS}") if p not in first)
+    rest = sorted((p for p in eval_folder.glob(f"*/{RESULTS}") if p not in first), key=_by_number)
     return [json.loads(p.read_text(encoding="utf-8")) for p in [*first, *rest] if p.is_file()]
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """checkpoint-8 before checkpoint-16."""
+    return [(int(x), "") if x.isdigit() else (0, x) for x in re.split(r"(\d+)", path.parent.name)]
+
+
+def with_means(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results, and after the last run of a method that was trained with several seeds their mean as one more."""
+    out: list[dict[str, Any]] = []
+    for i, one in enumerate(results):
+        out.append(one)
+        method = one.get("method") if one.get("seed") is not None else None
+        if method and all(later.get("method") != method for later in results[i + 1 :]):
+            runs = [r for r in results if r.get("method") == method and r.get("seed") is not None]
+            label = f"{method}, mean of {len(runs)} seed{'s' if len(runs) > 1 else ''}"
+            out.append({**one, "label": label, "seed": None, "num_seeds": len(runs), "suites": _mean_suites(runs)})
+    return out
+
+
+def _mean_suites(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the suites that every run was measured on in the same way."""
+    out = {}
+    for suite, first in runs[0]["suites"].items():
+        found = [run["suites"].get(suite, {}) for run in runs]
+        if "avg_at_k" in first and len({(x.get("k"), x.get("num_problems")) for x in found}) == 1:
+            share, interval = over_seeds.mean_over_seeds([x["avg_at_k"] for x in found])
+            out[suite] = {**first, "avg_at_k": share, "avg_at_k_ci": interval}
+    return out
 
 
 def _scores(results: list[dict[str, Any]], suites: list[str], notes: list[str]) -> str:
@@ -80,8 +113,10 @@ def _cell(one: dict[str, Any], suite: str, results: list[dict[str, Any]], notes:
     if found is None or "avg_at_k" not in found:
         return "-"
     first = next(r for r in results if suite in r["suites"])
-    low, high = found["avg_at_k_ci"]
-    text = f"{100 * found['avg_at_k']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    text = f"{100 * found['avg_at_k']:.1f}"
+    if found["avg_at_k_ci"]:
+        low, high = found["avg_at_k_ci"]
+        text += f" [{100 * low:.1f}, {100 * high:.1f}]"
     if found["k"] != first["suites"][suite]["k"]:
         text += f" (k={found['k']})"
     differs = differences(first["protocol"], one["protocol"], suite)
@@ -130,7 +165,11 @@ def _paired(eval_folder: Path, results: list[dict[str, Any]]) -> list[str]:
 
 
 def _published(one: dict[str, Any]) -> dict[str, float]:
-    return paper_row(one.get("base", ""), one["label"] if one.get("student") else "untrained", one.get("teachers", 0))
+    """The paper's row for this one; of several seeds their mean has it, not each run."""
+    if one.get("seed") is not None:
+        return {}
+    method = one.get("method") or one["label"]
+    return paper_row(one.get("base", ""), method if one.get("student") else "untrained", one.get("teachers", 0))
 
 
 def _row(cells: list[str], header: bool = False) -> str:

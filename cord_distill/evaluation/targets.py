@@ -3,23 +3,26 @@ only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from cord_distill.built import model_path
+from cord_distill.checkpoints import fingerprint_of, step_of
 from cord_distill.errors import CordError
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe import Model, Recipe
-from cord_distill.run_folder import RunFolder, method_name
+from cord_distill.run_folder import RunFolder, training_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One checkpoint to evaluate. model: how it is run and prompted. samples: per problem, as in the recipe.
 
-    base: the model that it was before training; student: it is one of the run's students.
+    base: the model that it was before training; student: it is one of the run's students. method, seed: of a trained
+    one, which data and which run of a list of seeds made it; step, training: of a checkpoint in
+    the middle of training, its number and the fingerprint of the training's inputs.
     """
 
     label: str
@@ -29,6 +32,10 @@ class Target:
     samples: int | dict[str, int]
     base: str = ""
     student: bool = False
+    method: str = ""
+    seed: int | None = None
+    step: int | None = None
+    training: str | None = None
 
 
 def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
@@ -44,8 +51,9 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
         if evaluate.untrained and (labels is None or "untrained" in labels):
             found.append(_student(recipe, "untrained", model_path(recipe, base, key), base))
         for method in methods(recipe):
-            if labels is None or method.method in labels:
-                found.append(_student(recipe, method.method, _trained(method), base))
+            if labels is None or method.label in labels:
+                trained = _student(recipe, method.label, _trained(method), base)
+                found.append(replace(trained, method=method.method, seed=method.seed))
     if evaluate.teachers:
         for i, teacher in enumerate(recipe.teachers):
             if labels is None or teacher.label in labels:
@@ -66,19 +74,43 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
     return found
 
 
+def checkpoint_target(recipe: Recipe, run: RunFolder, checkpoint: Path) -> Target:
+    """A checkpoint in the middle of a training. It has no `method`: tables take only finished students for one."""
+    base = str(recipe.train.get("model_name_or_path") or "")
+    target = _student(recipe, checkpoint_label(run, checkpoint.name), str(checkpoint), base)
+    return replace(target, step=step_of(checkpoint), training=fingerprint_of(checkpoint.parent))
+
+
+def checkpoint_label(run: RunFolder, name: str) -> str:
+    """`checkpoint-N`, after the run's label where a recipe has several runs: `cord-seed-1-checkpoint-N`."""
+    return f"{run.label}-{name}" if run.has_variants or run.seed is not None else name
+
+
+def training_of(recipe: Recipe, run: RunFolder) -> Path:
+    """Where the training of one of a recipe's students writes its checkpoints."""
+    variant = run.method if run.has_variants else None
+    return training_folder(recipe.model_copy(update={"variant": variant, "train_seed": run.seed}))
+
+
 def methods(recipe: Recipe) -> list[RunFolder]:
-    """The folder of each method of a run: one per variant, or the recipe's own."""
+    """The folder of each student of a run: one per variant, or the recipe's own, and of these one per listed seed."""
     root = RunFolder.of(recipe).root
-    return [RunFolder(root, name, True) for name in recipe.variants] or [
-        RunFolder(root, method_name(recipe), recipe.variant is not None)
-    ]
+    if not recipe.variants:
+        return [RunFolder.of(one) for one in recipe.seed_runs()]
+    found = []
+    for name, overrides in recipe.variants.items():
+        seed = (overrides or {}).get("seed")
+        own = recipe if seed is None else recipe.model_copy(update={"seed": seed, "train_seed": None})
+        found += [RunFolder(root, name, True, one.train_seed) for one in own.seed_runs()]
+    return found
 
 
 def _trained(method: RunFolder) -> str:
     if not (method.final_model / "config.json").is_file():
-        variant = f" variant={method.method}" if method.has_variants else ""
+        pick = f" variant={method.method}" if method.has_variants else ""
+        pick += f" seed={method.seed}" if method.seed is not None else ""
         raise CordError(
-            f"{method.method}: no trained student in {method.final_model}; train it: cord train RECIPE{variant}"
+            f"{method.label}: no trained student in {method.final_model}; train it: cord train RECIPE{pick}"
         )
     return str(method.final_model)
 

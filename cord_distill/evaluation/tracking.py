@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cord_distill import lineage
+from cord_distill.evaluation.comparison import PROBLEMS, RESULTS
+from cord_distill.evaluation.late import SHOWN
+from cord_distill.evaluation.targets import methods, training_of
 from cord_distill.recipe import Recipe
-from cord_distill.tracking import wandb_run
-
-SHOWN = (
-    "avg_at_k",
-    "pass_at_k",
-    "maj_at_k",
-    "step_accuracy",
-    "all_steps_right",
-    "truncated",
-    "answerless",
-    "mean_tokens",
-    *("f1", "scale_right", "unjudged"),
-)
+from cord_distill.run_folder import RunFolder
+from cord_distill.tracking import SAMPLES, table, wandb_run
 
 
 class EvaluationRun:
@@ -26,7 +21,9 @@ class EvaluationRun:
 
     def __init__(self, recipe: Recipe) -> None:
         config = {"evaluate": recipe.evaluate.model_dump(mode="json", exclude={"engine"})}
+        self.recipe = recipe
         self._tracked = wandb_run(recipe, "evaluation", "eval", config)
+        self._rows: list[tuple[Any, ...]] = []
         self.run: Any = None
 
     def __enter__(self) -> EvaluationRun:
@@ -34,19 +31,47 @@ class EvaluationRun:
         return self
 
     def log(self, results: dict[str, Any]) -> None:
-        """The figures of one checkpoint: in the history and, under `<label>/<suite>/<figure>`, in the summary."""
+        """One checkpoint: its figures under `<label>/<suite>/<figure>`, its first answers, what they were made from."""
         if self.run is None:
             return
+        label = results["label"]
         values = {
-            f"{results['label']}/{suite}/{name}": found[name]
+            f"{label}/{suite}/{name}": found[name]
             for suite, found in results["suites"].items()
             for name in SHOWN
             if name in found
         }
         self.run.log(values)
         self.run.summary.update(values)
+        folder = RunFolder.of(self.recipe).eval / label
+        self._rows += _samples(folder, label)
+        for trained in methods(self.recipe):
+            if results.get("student") and trained.label == label:
+                model = lineage.model(self.recipe, trained, training_of(self.recipe, trained))
+                if model is not None:
+                    lineage.consumes(self.run, model)
+        lineage.produces(self.run, lineage.results(self.recipe, folder / RESULTS, label))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.run is not None and self._rows:
+            columns = ("model", "suite", "id", "answer", "completion", "prediction", "correct")
+            self.run.log({"samples": table(columns, self._rows)})
         self._tracked.__exit__(kind, error, trace)
+
+
+def _samples(folder: Path, label: str) -> list[tuple[Any, ...]]:
+    """The first sample of the first problems."""
+    texts: dict[tuple[str, str], str] = {}
+    with open(folder / "samples.jsonl", encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            if row["sample"] == 0:
+                texts[row["suite"], row["id"]] = row["text"]
+    shown: list[tuple[Any, ...]] = []
+    with open(folder / PROBLEMS, encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            if len(shown) < SAMPLES and (row["suite"], row["id"]) in texts:
+                said = (row["predictions"][0], row["correct"][0])
+                shown.append((label, row["suite"], row["id"], row["answer"], texts[row["suite"], row["id"]], *said))
+    return shown

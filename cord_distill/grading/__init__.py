@@ -18,7 +18,7 @@ from cord_distill.grading.worker import shared_worker
 from cord_distill.plugins import load_plugin
 from cord_distill.types import Problem
 
-__all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader"]
+__all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader", "ungraded"]
 
 GRADER_VERSION = 1
 Grader = Callable[[str, Problem], tuple[str | None, bool]]
@@ -34,6 +34,8 @@ def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "probl
     """
     if ":" in name:
         return load_plugin(name, key)
+    if name == "judge":
+        raise CordError(f"{key}: a judge cannot grade here, where every answer is needed at once; use another grader")
     rules: dict[str, Callable[[str, str], bool]] = {"math": same_math, "integer": same_integer, "exact": same_text}
     if name not in rules:
         raise CordError(f"{key}: {name!r} is no grader; use math, integer, exact or package.module:function")
@@ -48,6 +50,11 @@ def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "probl
         return prediction, same(problem.answer, prediction)
 
     return grade
+
+
+def ungraded(text: str, problem: Problem) -> tuple[str | None, None]:
+    """An open-ended answer as it stands behind the thought: only a judge could say whether it is right."""
+    return after_thought(text).strip() or None, None
 
 
 def same_text(gold: str, prediction: str) -> bool:

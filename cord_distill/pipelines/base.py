@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from cord_distill.chat import ChatModel
+from cord_distill.grading import Grader
 from cord_distill.model import Model, Written
 from cord_distill.recipe import Decode
+from cord_distill.reward import RewardModel
+from cord_distill.search.line_break import LineBreak
+from cord_distill.search.prefix_phrases import PrefixPhrases
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.search.segment import StepMarker
+from cord_distill.search.segment import Segmentation, StepMarker
+from cord_distill.selectors import SELECTORS, Rating
 from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Step, Stop
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The models of one run and the settings they decode under. meta_prover None: nothing is scored."""
+    """The models of one run and the settings they decode under. meta_prover None: S is not known.
+
+    integrator: who merges the traces of `pipeline: integration`. reward_model, judge, grade: whom the selectors
+    process_reward and binary_judgment ask, None for the others.
+    """
 
     teachers: tuple[Model, ...]
     meta_prover: Model | None
     decode: Decode
     seed: int
+    reward_model: RewardModel | None = None
+    judge: Model | None = None
+    grade: Grader | None = None
+    integrator: ChatModel | None = None
 
-    @property
-    def marker(self) -> StepMarker:
-        return StepMarker(self.decode.step_marker)
+    @cached_property
+    def segmentation(self) -> Segmentation:
+        return segmentation_of(self.decode)
 
     def seed_for(self, problem: Problem, *parts: Any) -> int:
         return keyed_seed(self.seed, problem.id, *parts)
@@ -37,14 +50,42 @@ class Ensemble:
     async def score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int, int]:
         """(S or None without a meta-prover, tokens of the last step in the budget's unit, tokens fed)."""
         if self.meta_prover is None:
-            return None, len(steps[-1].ids), 0
+            return None, self.num_tokens(steps[-1]), 0
         scored = await self.meta_prover.score(problem.question, steps, self.decode.answer_suffix, problem.answer)
         return scored.score, scored.num_tokens, scored.fed
+
+    async def rate(self, problem: Problem, steps: tuple[Step, ...], *key: Any) -> Rating:
+        """What `decode.selector` says of the prefix or whole trace `steps`. key: names the candidate, for its seeds."""
+        return await SELECTORS[self.decode.selector].rate(problem, self, steps, key)
+
+    async def final_score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int]:
+        """(S of a finished trace, tokens fed for it), whatever it was selected by. No steps: (None, 0)."""
+        if not steps:
+            return None, 0
+        if self.decode.selector == "predictive_perplexity":
+            return steps[-1].score, 0
+        score, _, fed = await self.score(problem, steps)
+        return score, fed
+
+    def num_tokens(self, step: Step) -> int:
+        """Tokens of a step in the budget's unit, `</think>` left out: the meta-prover's, else the proposer's own."""
+        return len(self.meta_prover.open_ids(step) if self.meta_prover else step.ids)
+
+
+def segmentation_of(decode: Decode) -> Segmentation:
+    """Where steps begin and end, by `decode.segmentation`."""
+    if decode.segmentation == "line_break":
+        return LineBreak()
+    if decode.segmentation == "prefix_phrases":
+        return PrefixPhrases(tuple(decode.phrases))
+    return StepMarker(decode.step_marker)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One problem, decoded. generated, scored: tokens over all proposals, and tokens fed to the meta-prover."""
+    """One problem, decoded. score: S of the trace, whatever it was selected by. generated: tokens sampled for all
+    proposals and judgments. scored: tokens fed to the meta-prover and the reward model.
+    """
 
     steps: tuple[Step, ...]
     final_answer_text: str
@@ -79,24 +120,3 @@ async def write_answer(problem: Problem, ensemble: Ensemble, beam: Beam) -> tupl
         seed=ensemble.seed_for(problem, "answer"),
     )
     return steps, written
-
-
-@asynccontextmanager
-async def tasks_cancelled_on_exit() -> AsyncIterator[set[asyncio.Task[Any]]]:
-    """A set for the tasks of one problem: whatever ends the problem early, none of them runs on."""
-    tasks: set[asyncio.Task[Any]] = set()
-    try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def gather_or_cancel(coroutines: list[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Results in order; the first failure cancels the others and is raised."""
-    async with tasks_cancelled_on_exit() as tasks:
-        ordered = [asyncio.create_task(c) for c in coroutines]
-        tasks.update(ordered)
-        return list(await asyncio.gather(*ordered))

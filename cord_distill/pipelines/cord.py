@@ -1,17 +1,23 @@
-"""CoRD: teachers propose the next step of every live beam, the meta-prover scores each, the best B go on (sect. 3)."""
+"""CoRD: teachers propose the next step of every live beam, the selector rates each, the best B go on (sect. 3)."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
-from cord_distill.pipelines.base import Ensemble, Outcome, tasks_cancelled_on_exit, write_answer
+from cord_distill.pipelines.base import Ensemble, Outcome, write_answer
+from cord_distill.pipelines.hooks import state_key
+from cord_distill.pipelines.propose import propose
+from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
-from cord_distill.types import Problem, Step, Stop
+from cord_distill.selectors import SELECTORS
+from cord_distill.tasks import tasks_cancelled_on_exit
+from cord_distill.types import Problem, Stop
 
 
 async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """One problem from question to final answer. Each candidate is scored as soon as it is there."""
+    """One problem from question to final answer. Each candidate is rated as soon as it is there."""
     decode = ensemble.decode
     search = BeamSearch(
         beam_size=decode.beam_size,
@@ -19,7 +25,9 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
         proposals_per_teacher=decode.proposals_per_teacher,
         first_step_proposals=first_step_proposals(ensemble),
         max_steps=decode.budgets.max_steps,
-        early_start=decode.early_start,
+        early_start=decode.early_start and SELECTORS[decode.selector].plain_top_b,
+        width=AdaptiveBeam(decode.beam_size, **dict(decode.adaptive_beam)) if decode.adaptive_beam else None,
+        state_key=state_key(decode, problem),
     )
     generated = scored = 0
     async with tasks_cancelled_on_exit() as tasks:
@@ -33,14 +41,16 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
                 scored += fed
                 search.absorb(ask, proposal)
     best = search.best
+    final, fed = await ensemble.final_score(problem, best.steps)
+    scored += fed
     if best.stop is Stop.ABORT or not best.steps:
-        return Outcome(best.steps, "", Stop.ABORT, best.score, 0, generated, scored, search.candidates())
+        return Outcome(best.steps, "", Stop.ABORT, final, 0, generated, scored, search.candidates())
     steps, answer = await write_answer(problem, ensemble, best)
     return Outcome(
         steps=steps,
         final_answer_text=answer.text,
         stop=best.stop or Stop.LENGTH,
-        score=best.score,
+        score=final,
         answer_tokens=len(answer.ids),
         generated=generated + answer.generated,
         scored=scored,
@@ -56,22 +66,10 @@ def first_step_proposals(ensemble: Ensemble) -> int:
 
 
 async def _propose(problem: Problem, ensemble: Ensemble, ask: Ask) -> tuple[Ask, Proposal, int, int]:
-    teacher = ensemble.teachers[ask.teacher]
-    budgets = ensemble.decode.budgets
-    steps = ask.beam.steps
-    written = await teacher.propose(
-        problem.question,
-        steps,
-        ensemble.marker,
-        max_tokens=min(budgets.max_step_tokens, budgets.reasoning_tokens - ask.beam.num_tokens),
-        seed=ensemble.seed_for(problem, ask.path, ask.step, ask.teacher, ask.sample),
-    )
-    step = Step(ask.step, teacher.name, written.text, written.ids, len(written.ids), None, written.stop)
-    said = ensemble.marker.said(written.text)
-    if not said and written.stop is not Stop.THINK_END:
-        return ask, Proposal(step, usable=False, error="empty step"), written.generated, 0
-    score, num_tokens, fed = await ensemble.score(problem, (*steps, step))
-    step = Step(ask.step, teacher.name, written.text, written.ids, num_tokens, score, written.stop)
-    spent = ask.beam.num_tokens + num_tokens >= budgets.reasoning_tokens
-    ends = written.stop if written.stop in (Stop.THINK_END, Stop.EOS) else Stop.LENGTH if spent else None
-    return ask, Proposal(step, ends), written.generated, fed
+    proposal, generated = await propose(problem, ensemble, ask)
+    if not proposal.usable:
+        return ask, proposal, generated, 0
+    steps = (*ask.beam.steps, proposal.step)
+    rating = await ensemble.rate(problem, steps, ask.path, ask.step, ask.teacher, ask.sample)
+    step = replace(proposal.step, score=rating.value)
+    return ask, replace(proposal, step=step), generated + rating.generated, rating.fed

@@ -1,9 +1,13 @@
-"""Curation, the paper's baseline: complete traces by each teacher, scored whole by S, the best kept (sect. 4.1)."""
+"""Curation, the paper's baseline: complete traces by each teacher, rated whole (by S), the best kept (sect. 4.1)."""
 
 from __future__ import annotations
 
+import math
+
 from cord_distill.model import Model
-from cord_distill.pipelines.base import Ensemble, Outcome, closed, gather_or_cancel
+from cord_distill.pipelines.base import Ensemble, Outcome, closed
+from cord_distill.search.select import order_key
+from cord_distill.tasks import gather_or_cancel
 from cord_distill.types import Beam, Candidate, Problem, Step, Stop
 
 
@@ -18,10 +22,12 @@ async def single(problem: Problem, ensemble: Ensemble) -> Outcome:
 
 
 async def best_trace(problem: Problem, ensemble: Ensemble, who: list[tuple[int, int]]) -> Outcome:
-    """Samples one complete trace per (teacher, sample); keeps the highest S, ties by teacher and sample."""
-    outcomes = await gather_or_cancel([_trace(problem, ensemble, teacher, sample) for teacher, sample in who])
-    order = sorted(range(len(who)), key=lambda i: (-round(outcomes[i].score or 0.0, 6), i))
+    """Samples one complete trace per (teacher, sample); keeps the best rated, ties by teacher and sample."""
+    outcomes = await gather_or_cancel([complete_trace(problem, ensemble, teacher, sample) for teacher, sample in who])
+    values = [-math.inf if (value := outcome.score) is None else value for outcome in outcomes]
+    order = sorted(range(len(who)), key=lambda i: order_key(values[i], (), *who[i]))
     best = outcomes[order[0]]
+    final, fed = await ensemble.final_score(problem, best.steps)
     rows = tuple(
         Candidate(
             parent=0,
@@ -38,20 +44,21 @@ async def best_trace(problem: Problem, ensemble: Ensemble, who: list[tuple[int, 
         steps=best.steps,
         final_answer_text=best.final_answer_text,
         stop=best.stop,
-        score=best.score,
+        score=final,
         answer_tokens=best.answer_tokens,
         generated=sum(outcome.generated for outcome in outcomes),
-        scored=sum(outcome.scored for outcome in outcomes),
+        scored=sum(outcome.scored for outcome in outcomes) + fed,
         candidates=(rows,),
     )
 
 
-async def _trace(problem: Problem, ensemble: Ensemble, teacher_index: int, sample: int) -> Outcome:
+async def complete_trace(problem: Problem, ensemble: Ensemble, teacher_index: int, sample: int) -> Outcome:
+    """One complete trace with its answer; its `score` is what the selector says of it."""
     teacher = ensemble.teachers[teacher_index]
     budgets = ensemble.decode.budgets
     seed = ensemble.seed_for(problem, "trace", teacher_index, sample)
     thought = await teacher.write(
-        problem.question, (), ensemble.marker.marker(1), max_tokens=budgets.reasoning_tokens, seed=seed
+        problem.question, (), ensemble.segmentation.opening(()), max_tokens=budgets.reasoning_tokens, seed=seed
     )
     whole = Step(1, teacher.name, thought.text, thought.ids, len(thought.ids), None, thought.stop)
     steps = closed(Beam((whole,)), teacher)
@@ -61,23 +68,23 @@ async def _trace(problem: Problem, ensemble: Ensemble, teacher_index: int, sampl
         max_tokens=budgets.answer_tokens,
         seed=ensemble.seed_for(problem, "trace answer", teacher_index, sample),
     )
-    score, _, fed = await ensemble.score(problem, steps)
+    rating = await ensemble.rate(problem, steps, "trace", teacher_index, sample)
     return Outcome(
-        steps=split_steps(ensemble, teacher, steps[0], score),
+        steps=split_steps(ensemble, teacher, steps[0], rating.value),
         final_answer_text=answer.text,
         stop=thought.stop,
-        score=score,
+        score=rating.value,
         answer_tokens=len(answer.ids),
-        generated=thought.generated + answer.generated,
-        scored=fed,
+        generated=thought.generated + answer.generated + rating.generated,
+        scored=rating.fed,
         candidates=(),
     )
 
 
 def split_steps(ensemble: Ensemble, teacher: Model, whole: Step, score: float | None) -> tuple[Step, ...]:
-    """A complete trace as Steps, cut before its markers; only the last one carries the score of the whole."""
+    """A complete trace as Steps, split by the run's segmentation; only the last one carries the value of the whole."""
     counter = ensemble.meta_prover or teacher
-    pieces = ensemble.marker.split(whole.text)
+    pieces = ensemble.segmentation.split(whole.text)
     last = len(pieces) - 1
     return tuple(
         Step(

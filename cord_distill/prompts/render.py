@@ -40,9 +40,13 @@ class Renderer:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         return [*system, {"role": "user", "content": question}]
 
+    def turn_text(self, question: str) -> str:
+        """The model's own template around `question`, up to where the assistant begins to write."""
+        return self.tokenizer.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+
     def prompt_text(self, question: str) -> str:
         """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
-        text = self.tokenizer.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+        text = self.turn_text(question)
         tag = THINK_OPEN.strip()
         head = text.rstrip()
         return head[: -len(tag)] + THINK_OPEN if head.endswith(tag) else text + THINK_OPEN

@@ -15,7 +15,7 @@ from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, load_recipe
 from cord_distill.report.payload import embedded_json, pick_problems, tree_of
 from cord_distill.report.pictures import pictures, teacher_order
-from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells
+from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells, table_notes
 from cord_distill.run_folder import RunFolder, method_name, write_atomic
 from cord_distill.summary import method_recipes, read_rows, write_summary
 
@@ -27,13 +27,20 @@ NOTES = (
 )
 
 
-def write_report(recipe_source: str | Path, overrides: Iterable[str] = (), problems: int = 8) -> Path:
-    """Writes summary.json, report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
+def write_report(
+    recipe_source: str | Path,
+    overrides: Iterable[str] = (),
+    problems: int = 8,
+    *,
+    summary: dict[str, Any] | None = None,
+) -> Path:
+    """Writes report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
 
-    problems: how many get their beam tree. Raises CordError on a damaged file; what is missing is left out.
+    problems: how many get their beam tree. summary: of this run, as `write_summary` gave it; None writes it first.
+    Raises CordError on a damaged file; what is missing is left out.
     """
     overrides = list(overrides)
-    summary = write_summary(recipe_source, overrides)
+    summary = write_summary(recipe_source, overrides) if summary is None else summary
     recipes = method_recipes(recipe_source, overrides)
     whole = load_recipe(recipe_source, [x for x in overrides if not x.startswith("variant=")])
     folder = RunFolder.of(recipes[0])
@@ -76,7 +83,7 @@ def render_page(summary: dict[str, Any], trees: dict[str, Any], recipe_yaml: str
         version=__version__,
         protocol=html.escape(protocol_line(summary)),
         table=_table(head, rows) if rows else "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>",
-        notes=html.escape(NOTES),
+        notes=html.escape(" ".join([NOTES, *table_notes(summary)])),
         pictures="".join(
             f"<figure><figcaption>{html.escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures(summary)
         ),
@@ -92,7 +99,8 @@ def render_markdown(summary: dict[str, Any], recipe_yaml: str) -> str:
     head, rows = table_cells(summary)
     fence = "````"
     parts = [f"# {' '.join(summary['name'].split())}", protocol_line(summary)]
-    parts += [markdown_table(head, rows), NOTES] if rows else ["Nothing measured yet."]
+    notes = " ".join([NOTES, *table_notes(summary)])
+    parts += [markdown_table(head, rows), notes] if rows else ["Nothing measured yet."]
     for title, (cells_head, cells) in (("The data", detail_cells(summary)), ("Time", seconds_cells(summary))):
         parts += [f"## {title}", markdown_table(cells_head, cells)] if cells else []
     parts += ["## Recipe, resolved", f"{fence}yaml\n{recipe_yaml.rstrip()}\n{fence}"]
@@ -108,6 +116,8 @@ def protocol_line(summary: dict[str, Any]) -> str:
     if p.get("meta_prover"):
         said.append(f"Meta-prover: {p['meta_prover']}.")
     said.append(f"Beam size {p['beam_size']}, seed {p['seed']}.")
+    if p.get("train_seeds"):
+        said.append(f"Trained with seeds {', '.join(map(str, p['train_seeds']))}.")
     if p.get("suites"):
         said.append(f"Evaluated on {', '.join(p['suites'])}: {p['samples']} samples each, T={p['temperature']}.")
     return " ".join(said)

@@ -68,7 +68,7 @@ def tree_of(row: dict[str, Any], teachers: list[str]) -> dict[str, Any]:
             [[parents[t][i], index(c["teacher"]), *_own(c)] for i, c in enumerate(column)]
             for t, column in enumerate(candidates)
         ],
-        "path": chosen_path(candidates, parents, steps, row.get("score")),
+        "path": chosen_path(candidates, parents, steps, steps[-1]["score"] if steps else row.get("score")),
         "steps": [
             [index(s["teacher"]), s["score"], _cut(s["text"]), right[i] if i < len(right) else None]
             for i, s in enumerate(steps)
@@ -92,7 +92,7 @@ def chosen_path(
 ) -> list[int]:
     """The chain of candidates that became the trajectory: of all that survived, the one whose texts are its steps.
 
-    Where no text decides (complete traces as candidates), the chain that ends with the trajectory's score.
+    Where no text decides (complete traces as candidates), the chain that ends with `score`, the last step's.
     """
     best: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
     used = {(t - 1, p) for t, column in enumerate(parents) for i, p in enumerate(column) if candidates[t][i]["kept"]}

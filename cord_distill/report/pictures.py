@@ -55,11 +55,13 @@ def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
     made: list[tuple[str, str]] = []
     data = [(n, m["answer_accuracy"], m.get("answer_accuracy_ci"), BAR) for n, m in methods.items()]
     made += _bars("Data: right answers, % with 95% interval", data, "data")
-    models = [
-        (n, s.get(f"avg_at_{s.get('k')}"), s.get(f"avg_at_{s.get('k')}_ci"), BAR if n in methods else FAINT)
-        for n, s in students.items()
-    ]
+    models = []
+    for n, s in students.items():
+        key, said = f"avg_at_{s.get('k')}", f"{n}, {s['num_seeds']} seeds" if "seeds" in s else n
+        models.append((said, s.get(key), s.get(f"{key}_ci"), BAR if n in methods else FAINT))
     models += [(n, t.get("answer_accuracy"), t.get("answer_accuracy_ci"), FAINT) for n, t in teachers.items()]
+    for n, m in (summary.get("models") or {}).items():
+        models.append((n, m.get(f"avg_at_{m.get('k')}"), m.get(f"avg_at_{m.get('k')}_ci"), FAINT))
     made += _bars("Held-out problems: right answers, % with 95% interval", models, "models")
     everyone = summary.get("protocol", {}).get("teachers") or []
     for i, (name, method) in enumerate(methods.items()):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import textwrap
 from typing import Any
+
+from cord_distill.over_seeds import NOTE, seeds_said
 
 HEADS = ("", "right answers %", "all steps right %", "S", "tokens/problem", "{avg} %", "step accuracy %")
 NONE = "–"
@@ -14,7 +17,7 @@ WIDE = 96
 
 
 def table_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, as text: the methods with their students, the untrained student, then the teachers.
+    """Head and rows, as text: the methods with their students, the untrained student, the teachers, other models.
 
     Columns 1-4 are about the data of a method (`answer_accuracy` with its 95% interval, `all_steps_right`, mean
     perplexity score S, generated tokens per problem); 5-6 about a model on the held-out suite.
@@ -26,10 +29,15 @@ def table_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for name in dict.fromkeys(["untrained", *methods, *students]):
         method, student = methods.get(name, {}), students.get(name, {})
         if method or student:
-            rows.append([name + _failed(method), *_data(method), *_model(student, f"avg_at_{student.get('k')}")])
+            said = f"{name}, {seeds_said(student)}" if "seeds" in student else name
+            rows.append([said + _failed(method), *_data(method), *_model(student, f"avg_at_{student.get('k')}")])
+        for seed, run in (student.get("seeds") or {}).items():
+            rows.append([f"{name}, seed {seed}", *_data({}), *_model(run, f"avg_at_{run.get('k')}")])
     for name, teacher in teachers.items():
         tries = f", avg@{teacher['k']}" if teacher.get("k") not in (None, k) else ""
         rows.append([f"{name} (teacher{tries})", *_data({}), *_model(teacher, "answer_accuracy")])
+    for name, model in (summary.get("models") or {}).items():
+        rows.append([name, *_data({}), *_model(model, f"avg_at_{model.get('k')}")])
     return [head.format(avg=avg) for head in HEADS], rows
 
 
@@ -38,6 +46,27 @@ def terminal_table(summary: dict[str, Any], width: int | None = None, colour: bo
 
     colour: default is whether standard output is a terminal.
     """
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    head, rows = table_cells(summary)
+    if not rows:
+        return "Nothing measured yet."
+    drawn = []
+    for title, columns in _halves(width, head):
+        kept = [row for row in rows if len(columns) == len(head) or any(row[i] != NONE for i in columns[1:])]
+        cells = [[row[i] for i in columns] for row in kept]
+        drawn.append(draw_table(title, [head[i] for i in columns], cells, width, colour))
+    return "\n".join([*drawn, *(textwrap.fill(note, width) for note in table_notes(summary))])
+
+
+def table_notes(summary: dict[str, Any]) -> list[str]:
+    """What the table's intervals are over, where that differs from row to row."""
+    return [NOTE] if any("seeds" in student for student in (summary.get("students") or {}).values()) else []
+
+
+def draw_table(
+    title: str | None, head: list[str], rows: list[list[str]], width: int | None = None, colour: bool | None = None
+) -> str:
+    """One table for a terminal: the first column to the left, the others to the right; cells that are too wide fold."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -45,21 +74,16 @@ def terminal_table(summary: dict[str, Any], width: int | None = None, colour: bo
 
     width = width or shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() if colour is None else colour
-    head, rows = table_cells(summary)
-    if not rows:
-        return "Nothing measured yet."
     out = io.StringIO()
     console = Console(
         file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, legacy_windows=False
     )
-    for title, columns in _halves(width, head):
-        table = Table(box=box.SIMPLE_HEAD if colour else box.ASCII2, title=title, title_justify="left")
-        for i in columns:
-            table.add_column(Text(head[i]), justify="left" if i == 0 else "right", overflow="fold")
-        for row in rows:
-            if len(columns) == len(head) or any(row[i] != NONE for i in columns[1:]):
-                table.add_row(*(Text(row[i]) for i in columns))
-        console.print(table)
+    table = Table(box=box.SIMPLE_HEAD if colour else box.ASCII2, title=title, title_justify="left")
+    for i, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
     text = out.getvalue() if colour else out.getvalue().replace(NONE, "-")
     return "\n".join(line.rstrip() for line in text.splitlines())
 

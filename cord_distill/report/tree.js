@@ -203,7 +203,7 @@
     tree.steps.forEach(([teacher, score, text, right], i) => {
       const item = make("li");
       item.style.borderColor = colour(teacher);
-      item.append(chip(teacher, `${i + 1}. ${teachers[teacher]}, S ${fixed(score)}`));
+      item.append(chip(teacher, `${i + 1}. ${teachers[teacher]}, score ${fixed(score)}`));
       if (right !== null) item.append(make("span", {class: right ? "good" : "bad"}, right ? "step right" : "step wrong"));
       item.append(make("div", {class: "text"}, text));
       list.append(item);

@@ -10,6 +10,8 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass, field, replace
 
+from cord_distill.search.adaptive import Width
+from cord_distill.search.deduplicate import REPEATED, StateKey, first_of_each
 from cord_distill.search.select import Key, is_certain, order_key
 from cord_distill.types import Beam, Candidate, Step, Stop
 
@@ -46,7 +48,7 @@ class _Entry:
     key: Key
     path: tuple[tuple[int, int], ...]
     ask: Ask | None
-    proposal: Proposal | None
+    error: str | None = None
     decided: bool = False
 
 
@@ -68,8 +70,11 @@ class BeamSearch:
     """State of one problem's search.
 
     num_teachers: K. first_step_proposals: per teacher at step 1. proposals_per_teacher: per teacher and parent later.
+    width: how many of a step's candidates are kept, by their scores; None = beam_size. state_key: of candidates with
+    equal keys only the best takes part.
     early_start: survivors that are certain start their next step before the stragglers are in; the result is the
-    same (the order of candidates does not depend on arrival), only the waiting is less.
+    same (the order of candidates does not depend on arrival), only the waiting is less. With a width or a state_key
+    nothing is certain before all are in, and it is off.
     """
 
     def __init__(
@@ -81,14 +86,18 @@ class BeamSearch:
         first_step_proposals: int = 1,
         max_steps: int | None = None,
         early_start: bool = False,
+        width: Width | None = None,
+        state_key: StateKey | None = None,
     ) -> None:
         self.beam_size = beam_size
         self.num_teachers = num_teachers
         self.proposals_per_teacher = proposals_per_teacher
         self.first_step_proposals = first_step_proposals
         self.max_steps = max_steps
-        self.early_start = early_start
-        root = _Entry(Beam(), (), (), None, None, decided=True)
+        self.width = width
+        self.state_key = state_key
+        self.early_start = early_start and width is None and state_key is None
+        root = _Entry(Beam(), (), (), None, decided=True)
         first = _Level(1, parents_closed=True)
         self._levels = [first]
         self._asks: list[Ask] = []
@@ -110,10 +119,11 @@ class BeamSearch:
         beam = Beam((*parent.beam.steps, proposal.step), proposal.ends)
         path = (*ask.path, (ask.teacher, ask.sample))
         if proposal.usable and score is not None:
-            entry = _Entry(beam, order_key(score, parent.key, ask.teacher, ask.sample), path, ask, proposal)
+            entry = _Entry(beam, order_key(score, parent.key, ask.teacher, ask.sample), path, ask)
             bisect.insort(level.pool, entry, key=lambda e: e.key)
         else:
-            level.unusable.append(_Entry(beam, (0.0, parent.key, ask.teacher, ask.sample), path, ask, proposal))
+            key = (0.0, parent.key, ask.teacher, ask.sample)
+            level.unusable.append(_Entry(beam, key, path, ask, proposal.error))
         self._settle(level)
 
     @property
@@ -143,14 +153,28 @@ class BeamSearch:
         outstanding = self._outstanding(level)
         if outstanding and not self.early_start:
             return
-        for rank, entry in enumerate(level.pool[: self.beam_size], start=1):
-            if not is_certain(rank, self.beam_size, outstanding):
+        size = self.beam_size
+        if not level.complete and self.state_key:
+            self._drop_repeats(level, self.state_key)
+        if self.width:
+            size = self.width([-entry.key[0] for entry in level.pool])
+        for rank, entry in enumerate(level.pool[:size], start=1):
+            if not is_certain(rank, size, outstanding):
                 break
             if not entry.decided:
                 entry.decided = True
                 self._survive(level, entry)
         if outstanding == 0 and not level.complete:
             self._complete(level)
+
+    @staticmethod
+    def _drop_repeats(level: _Level, state_key: StateKey) -> None:
+        first = first_of_each([entry.beam for entry in level.pool], state_key)
+        for entry, takes_part in zip(level.pool, first, strict=True):
+            if not takes_part:
+                entry.error = REPEATED
+                level.unusable.append(entry)
+        level.pool = [entry for entry in level.pool if entry.error is None]
 
     def _outstanding(self, level: _Level) -> int:
         """Candidates of this level that are not in hand: asked for, or of parents that are not decided yet."""
@@ -171,7 +195,7 @@ class BeamSearch:
     def _add_parent(self, level: _Level, parent: _Entry) -> None:
         level.parents.append(parent)
         if not parent.beam.live:
-            carried = _Entry(parent.beam, (parent.key[0], parent.key, CARRIED, 0), parent.path, None, None)
+            carried = _Entry(parent.beam, (parent.key[0], parent.key, CARRIED, 0), parent.path, None)
             bisect.insort(level.pool, carried, key=lambda e: e.key)
             return
         samples = self.first_step_proposals if level.number == 1 else self.proposals_per_teacher
@@ -209,7 +233,7 @@ class BeamSearch:
         rows = []
         for entry in [*level.pool, *sorted(level.unusable, key=lambda e: e.key)]:
             step = entry.beam.steps[-1]
-            ask, proposal = entry.ask, entry.proposal
+            ask = entry.ask
             rows.append(
                 Candidate(
                     parent=by_path[ask.path if ask else entry.path],
@@ -219,7 +243,7 @@ class BeamSearch:
                     score=step.score,
                     kept=id(entry) in kept,
                     stop=step.stop,
-                    error=proposal.error if proposal else None,
+                    error=entry.error,
                 )
             )
         return tuple(rows)

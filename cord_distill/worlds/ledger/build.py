@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cord_distill.errors import CordError
 from cord_distill.worlds.ledger.corpus import PROFILES
-from cord_distill.worlds.ledger.plan import BASE, MODELS, STAMP, VERSION, Plan
+from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
 from cord_distill.worlds.ledger.progress import Progress
 from cord_distill.worlds.ledger.world import check_size
 
@@ -36,8 +36,12 @@ def build_models(
     report_every: int = 2,
     scale: float = 1.0,
     workers: int = 2,
+    reward_model: bool = False,
 ) -> dict[str, Path]:
     """Train teacher_a, teacher_b, teacher_c, prover and student into folders of these names; return their paths.
+
+    reward_model: train `reward` too, a process reward model: a reward head that says at the end of a step whether it is
+    right (`decode.process_reward`).
 
     profile: what the teachers cannot do (corpus.PROFILES). length, report_every: as for `world.problems`. scale:
     multiplies the numbers of training examples. workers: processes of one thread each; their number does not change
@@ -54,7 +58,8 @@ def build_models(
     root.mkdir(parents=True, exist_ok=True)
     plan = Plan(seed, profile, length, report_every, scale)
     with _locked(root / ".lock"):
-        missing = [name for name in MODELS if not plan.is_done(root / name)]
+        names = (*MODELS, REWARD) if reward_model else MODELS
+        missing = [name for name in names if not plan.is_done(root / name)]
         for name in missing:
             if (root / name).exists() and not (root / name / STAMP).is_file():
                 raise CordError(f"ledger: {root / name} was not written by this builder: move it away")
@@ -62,7 +67,7 @@ def build_models(
             shutil.rmtree(stale)
         if missing:
             _train_all(root, plan, missing, workers)
-    return {name: root / name for name in sorted(MODELS)}
+    return {name: root / name for name in sorted(names)}
 
 
 def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None:

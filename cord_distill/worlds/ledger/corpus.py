@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
-from cord_distill.worlds.ledger.world import OPS, apply
+from cord_distill.worlds.ledger.world import OPS, apply, check_steps
 
 Piece = tuple[str, str]
 
@@ -148,6 +148,33 @@ def guessed(rng: random.Random, problem: Problem, random_results: float) -> list
         return step_pieces(rng, rng.choice("abc"), n, op, x, value, value), value, True
 
     return trace(problem, step)
+
+
+def judged(rng: random.Random, problem: Problem, teachers: Mapping[str, Teacher]) -> list[Piece]:
+    """A trace by all teachers in turn, with some right steps and some misread ones between theirs.
+
+    The last piece of each step has the kind `right` or `wrong`, by `check_steps`; nothing else of a wrong step is to be
+    learned.
+    """
+
+    def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
+        who, dice = rng.choice(sorted(teachers)), rng.random()
+        if dice < 0.1:  # another operation or another operand than it should be
+            op, x = (rng.choice(OPS), x) if rng.random() < 0.5 else (op, rng.randrange(10))
+        first = last = apply(op, x) if dice > 0.7 else teachers[who].result(rng, op, x)
+        if first != apply(op, x) and rng.random() < teachers[who].corrects:
+            last = apply(op, x)
+        return step_pieces(rng, who, n, op, x, first, last), last, True
+
+    pieces = trace(problem, step)
+    starts = [i for i, (text, kind) in enumerate(pieces) if kind == "marker"]
+    steps = list(pairwise(starts))
+    texts = ["".join(text for text, _ in pieces[a:b]) for a, b in steps]
+    for (start, end), right in zip(steps, check_steps(problem, texts)["steps_right"], strict=True):
+        if not right:
+            pieces[start:end] = [(text, "context") for text, _ in pieces[start:end]]
+        pieces[end - 1] = (pieces[end - 1][0], "right" if right else "wrong")
+    return pieces
 
 
 def encoded(pieces: Sequence[Piece], weights: Mapping[str, float]) -> tuple[list[int], list[float]]:

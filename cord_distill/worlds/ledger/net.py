@@ -41,7 +41,8 @@ SIZES = [math.prod(shape) for shape in SHAPES.values()]
 
 def views(flat: Tensor) -> dict[str, Tensor]:
     """The named parameters (HF names) as views of the flat vector."""
-    return {name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), flat.split(SIZES), strict=True)}
+    parts = flat[: sum(SIZES)].split(SIZES)
+    return {name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), parts, strict=True)}
 
 
 def initial(seed: int) -> Tensor:
@@ -71,6 +72,27 @@ def _rotate(x_BTND: Tensor) -> Tensor:
 
 def logits(flat: Tensor, ids_BT: Tensor) -> Tensor:
     """Next-token logits, (B, T, vocabulary). Rows may be padded on the right: attention is causal."""
+    return F.linear(_hidden(flat, ids_BT), views(flat)["model.embed_tokens.weight"])
+
+
+def logits_and_rewards(flat: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Besides the logits, the reward head's output at every token, (B, T): log-odds of "this step is right".
+
+    flat: of `with_head`.
+    """
+    h = _hidden(flat, ids_BT)
+    head = flat[sum(SIZES) :].view(1, HIDDEN)
+    return F.linear(h, views(flat)["model.embed_tokens.weight"]), F.linear(h, head).squeeze(-1)
+
+
+def with_head(flat: Tensor, seed: int) -> Tensor:
+    """The same weights, and behind them those of a fresh reward head."""
+    head = torch.empty(HIDDEN).normal_(0.0, INIT_STD, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([flat, head])
+
+
+def _hidden(flat: Tensor, ids_BT: Tensor) -> Tensor:
+    """(B, T, hidden) after the last norm."""
     p = views(flat)
     batch, length = ids_BT.shape
     heads = (batch, length, HEADS, HEAD_DIM)
@@ -87,18 +109,24 @@ def logits(flat: Tensor, ids_BT: Tensor) -> Tensor:
         h = h + F.linear(mixed.transpose(1, 2).reshape(batch, length, HIDDEN), w["self_attn.o_proj"])
         x = F.rms_norm(h, (HIDDEN,), w["post_attention_layernorm"], EPS)
         h = h + F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
-    return F.linear(F.rms_norm(h, (HIDDEN,), p["model.norm.weight"], EPS), p["model.embed_tokens.weight"])
+    return F.rms_norm(h, (HIDDEN,), p["model.norm.weight"], EPS)
 
 
 def save(flat: Tensor, folder: Path) -> None:
-    """Write weights, tokenizer and configs: a folder that AutoModelForCausalLM, AutoTokenizer and vLLM load."""
+    """Write weights, tokenizer and configs: a folder that AutoModelForCausalLM, AutoTokenizer and vLLM load.
+
+    With a head behind the weights: one for AutoModelForSequenceClassification, with one output.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: part.detach().clone() for name, part in views(flat).items()}
+    head = flat[sum(SIZES) :].detach().clone()
+    if len(head):
+        tensors["score.weight"] = head.view(1, HIDDEN)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {"eos_token_id": VOCABULARY[END], "pad_token_id": VOCABULARY[PAD]}
     config = {
-        "architectures": ["Qwen3ForCausalLM"],
+        "architectures": ["Qwen3ForSequenceClassification" if len(head) else "Qwen3ForCausalLM"],
         "model_type": "qwen3",
         "dtype": "float32",
         "vocab_size": len(VOCABULARY),
@@ -120,6 +148,7 @@ def save(flat: Tensor, folder: Path) -> None:
         "use_cache": True,
         "bos_token_id": None,
         **ids,
+        **({"id2label": {"0": "right"}, "label2id": {"right": 0}} if len(head) else {}),
     }
     generation = {"do_sample": True, "temperature": 0.6, "top_p": 1.0, **ids}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -132,4 +161,4 @@ def load(folder: Path) -> Tensor:
     from safetensors.torch import load_file
 
     tensors = load_file(folder / "model.safetensors")
-    return torch.cat([tensors[name].flatten() for name in SHAPES])
+    return torch.cat([tensors[name].flatten() for name in [*SHAPES, "score.weight"] if name in tensors])

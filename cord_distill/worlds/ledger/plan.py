@@ -8,6 +8,7 @@ from pathlib import Path
 
 VERSION = 2  # raise it when the same arguments give other weights: caches are keyed by it
 BASE = ".base"
+REWARD = "reward"  # the process reward model, built when it is asked for
 MODELS = ("prover", "teacher_c", "teacher_a", "teacher_b", "student")  # longest training first
 # Model -> (training examples at scale 1, batch size) of each of its phases.
 SIZES = {
@@ -15,6 +16,7 @@ SIZES = {
     **dict.fromkeys(MODELS, ((2400, 16),)),
     "prover": ((4000, 16),),
     "student": ((900, 16),),
+    REWARD: ((12000, 16),),
 }
 STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 

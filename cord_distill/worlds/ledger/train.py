@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cord_distill.types import Problem
-from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, taught
-from cord_distill.worlds.ledger.net import initial, logits
+from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, judged, taught
+from cord_distill.worlds.ledger.net import initial, logits, logits_and_rewards, with_head
 from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
-from cord_distill.worlds.ledger.plan import BASE, SIZES, Plan
+from cord_distill.worlds.ledger.plan import BASE, REWARD, SIZES, Plan
 from cord_distill.worlds.ledger.world import draw
 
 # Loss weights. The few tokens that hold a computation or a look-up weigh more. What is a coin toss weighs less:
@@ -24,7 +25,12 @@ _EVEN = dict.fromkeys(("marker", "op", "operand", "label", "result", "answer", "
 _EVEN |= {"style": 0.3, "ahead": 0.2}
 _HARD = _EVEN | {"marker": 0.3, "style": 0.3, "label": 0.3, "result": 4.0, "answer": 4.0, "answer_label": 0.3}
 _TEACHER = _HARD | {"style": 1.0}
+# A reward model goes on predicting right steps: what it expects is what it compares a step with.
+_STEPS = _HARD | {"style": 0.1, "marker": 0.1, "answer": 0.0, "answer_label": 0.0}
+_SIGNS = {"right": 1.0, "wrong": -1.0}
 _ANSWER_ONLY = {"answer": 3.0, "ahead": 0.5, "answer_label": 0.2}
+
+NEXT_TOKEN = 0.3  # its share beside a reward model's own loss
 
 Make = Callable[[random.Random, Problem], list[Piece]]
 
@@ -32,17 +38,19 @@ Make = Callable[[random.Random, Problem], list[Piece]]
 @dataclass(frozen=True)
 class Phase:
     """streams: independent parts of every batch, whose gradients are averaged; two processes can then take one each,
-    and one process that takes both gets the same weights to the last bit."""
+    and one process that takes both gets the same weights to the last bit. signs: kinds of tokens at which a reward is
+    read, and whether it should be high (1) or low (-1)."""
 
     make: Make
     weights: Mapping[str, float]
     lr_muon: float = 0.01
     lr_adam: float = 1.5e-3
     streams: int = 1
+    signs: Mapping[str, float] = field(default_factory=dict)
 
 
 def phases(name: str, profile: str) -> list[Phase]:
-    """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`."""
+    """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`, `reward`."""
     if name == BASE:
         return [
             Phase(lambda r, p: clean(r, p, 0.3, drill=True), _EVEN, 0.03, 4e-3, streams=2),
@@ -53,6 +61,8 @@ def phases(name: str, profile: str) -> list[Phase]:
     if name == "student":
         return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.009, 1.4e-3)]
     teachers = PROFILES[profile]
+    if name == REWARD:
+        return [Phase(lambda r, p: judged(r, p, teachers), _STEPS, 0.02, 3e-3, signs=_SIGNS)]
     return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers), _TEACHER)]
 
 
@@ -69,17 +79,19 @@ def train(
     report(n) is called with the examples done since the last call. peer: the other of two processes that train this
     model together; rank: which of the two this is. One thread; the same plan gives the same bytes on one machine.
     """
-    flat = (initial(plan.seed) if start is None else start.clone()).requires_grad_()
+    first = initial(plan.seed) if start is None else start.clone()
+    flat = (with_head(first, plan.seed) if name == REWARD else first).requires_grad_()
     sizes = zip(phases(name, plan.profile), plan.steps(name), SIZES[name], strict=True)
     for index, (phase, steps, (_, batch)) in enumerate(sizes):
         mine = [rank] if peer else list(range(phase.streams))
         key = f"{plan.seed} {name} {index}"
         batches = [_batches(key, part, phase, batch // phase.streams, plan) for part in mine]
         optimizer = Optimizer(flat, phase.lr_muon, phase.lr_adam)
+        of_batch = _reward_gradient if phase.signs else _gradient
         for step in range(steps):
-            gradient = _gradient(flat, *next(batches[0]))
+            gradient = of_batch(flat, *next(batches[0]))
             for other in batches[1:]:
-                gradient = gradient + _gradient(flat, *next(other))
+                gradient = gradient + of_batch(flat, *next(other))
             if peer:
                 gradient = _summed(gradient, peer, rank)
             optimizer.step(gradient / phase.streams, schedule(step, steps))
@@ -87,23 +99,29 @@ def train(
     return flat.detach()
 
 
-def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools of eight, whose
-    order is shuffled alike for all parts, so that two processes wait little for each other."""
+def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan) -> Iterator[tuple[Tensor, ...]]:
+    """Endless (ids_BT, weights_BT, and signs_BT where the phase has them), B = size. Traces of like length share a
+    batch: sorted within pools of eight, whose order is shuffled alike for all parts, so that two processes wait little
+    for each other."""
     pool = 8
     rng, order = random.Random(f"{key} {part}"), random.Random(key)
     problems = draw(rng, "model", plan.length, plan.report_every)
     while True:
-        rows = [encoded(phase.make(rng, next(problems)), phase.weights) for _ in range(pool * size)]
+        rows = [_row(phase.make(rng, next(problems)), phase) for _ in range(pool * size)]
         rows.sort(key=lambda row: len(row[0]))
         for i in order.sample(range(pool), pool):
             yield _padded(rows[i * size : (i + 1) * size])
 
 
-def _padded(rows: list[tuple[list[int], list[float]]]) -> tuple[Tensor, Tensor]:
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
-    return ids, torch.tensor([weights + [0.0] * (width - len(weights)) for _, weights in rows])
+def _row(pieces: list[Piece], phase: Phase) -> tuple[list[Any], ...]:
+    row = encoded(pieces, phase.weights)
+    return (*row, encoded(pieces, phase.signs)[1]) if phase.signs else row
+
+
+def _padded(rows: list[tuple[list[Any], ...]]) -> tuple[Tensor, ...]:
+    width = max(len(row[0]) for row in rows)
+    columns = zip(*rows, strict=True)
+    return tuple(torch.tensor([values + [0] * (width - len(values)) for values in column]) for column in columns)
 
 
 def _gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
@@ -111,6 +129,17 @@ def _gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     losses = F.cross_entropy(logits(flat, ids_BT[:, :-1]).flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none")
     weights = weights_BT[:, 1:].flatten()
     (gradient,) = torch.autograd.grad((losses * weights).sum() / weights.sum(), flat)
+    return gradient
+
+
+def _reward_gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor, signs_BT: Tensor) -> Tensor:
+    """Of the mean binary cross-entropy at the signs, and a part of the weighted mean one of the next token."""
+    logits_BTV, rewards_BT = logits_and_rewards(flat, ids_BT)
+    read = signs_BT != 0
+    loss = F.binary_cross_entropy_with_logits(rewards_BT[read], (signs_BT[read] + 1) / 2)
+    losses = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none")
+    weights = weights_BT[:, 1:].flatten()
+    (gradient,) = torch.autograd.grad(loss + NEXT_TOKEN * (losses * weights).sum() / weights.sum(), flat)
     return gradient
 
 

@@ -129,11 +129,16 @@ def check_steps(problem: Problem, step_texts: Sequence[str]) -> dict[str, Any]:
     right: list[bool] = []
     value = problem.meta["start"]
     for n, text in enumerate(step_texts, 1):
-        step = _read(text)
+        step = read_step(text)
         known = n <= len(ops)
         right.append(known and step == (n, ops[n - 1], value, apply(ops[n - 1], value)))
         value = step[3] if step else truth[min(n, len(ops)) - 1]
     return {"steps_right": right, "all_right": all(right) and len(right) == len(ops)}
+
+
+def steps_are_right(problem: Problem, step_texts: Sequence[str]) -> bool:
+    """Whether every step so far is right: a step filter for the search."""
+    return all(check_steps(problem, step_texts)["steps_right"])
 
 
 def check_text(problem: Problem, text: str) -> dict[str, Any]:
@@ -149,11 +154,11 @@ def check_text(problem: Problem, text: str) -> dict[str, Any]:
 
 def state_key(problem: Problem, step_texts: Sequence[str]) -> tuple[int, int] | None:
     """What two prefixes share when they have reached the same state: (steps so far, value); None if unreadable."""
-    step = _read(step_texts[-1]) if step_texts else None
+    step = read_step(step_texts[-1]) if step_texts else None
     return (len(step_texts), step[3]) if step else None
 
 
-def _read(text: str) -> tuple[int, str, int, int] | None:
+def read_step(text: str) -> tuple[int, str, int, int] | None:
     """(number, operation, operand, last stated value) of one step's text, or None."""
     match = _STEP.fullmatch(text.partition(THINK_CLOSE)[0])
     if not match:

@@ -1,0 +1,129 @@
+"""Models that are asked in words and answer in words: over HTTP, in this process, or by a plug-in function.
+
+They can judge or integrate. They can neither continue a given prefix nor score one, so they are no teachers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cord_distill.engines.base import Engine, EngineError, Sampling
+from cord_distill.engines.http import HttpClient
+from cord_distill.prompts.render import Renderer
+from cord_distill.recipe import ChatModel
+from cord_distill.types import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """text: what was said. stop: EOS, or LENGTH when it was cut. prompt_tokens, num_tokens: 0 where nobody counts."""
+
+    text: str
+    stop: Stop
+    num_tokens: int = 0
+    prompt_tokens: int = 0
+
+
+class Chat(Protocol):
+    async def reply(self, prompt: str, sampling: Sampling) -> Reply:
+        """One answer to a user's turn. Raises EngineError: refused, failed or timed out; EngineDead: gone."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ServedChat:
+    """The chat completions of an OpenAI-compatible server, or of several replicas of it.
+
+    client: its urls end in `/v1`, as OpenAI's clients take them. extra: further keys of the request's body.
+    """
+
+    def __init__(
+        self, client: HttpClient, model: str, *, system_prompt: str | None = None, extra: dict[str, Any] | None = None
+    ) -> None:
+        self.client = client
+        self.model = model
+        self.system_prompt = system_prompt
+        self.extra = extra or {}
+
+    async def reply(self, prompt: str, sampling: Sampling) -> Reply:
+        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        body = {
+            "model": self.model,
+            "messages": [*system, {"role": "user", "content": prompt}],
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+            **self.extra,
+        }
+        answer = await self.client.post("/chat/completions", body, home=prompt)
+        try:
+            choice = answer["choices"][0]
+            text, cut = str(choice["message"].get("content") or ""), choice.get("finish_reason") == "length"
+            usage = answer.get("usage") or {}
+            counts = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise EngineError(
+                f"{', '.join(r.url for r in self.client.replicas)}: no chat completion came back "
+                f"({type(error).__name__}: {error})"
+            ) from None
+        return Reply(text, Stop.LENGTH if cut else Stop.EOS, *counts)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+class EngineChat:
+    """An engine in this process, asked through its model's chat template."""
+
+    def __init__(self, engine: Engine, renderer: Renderer) -> None:
+        self.engine = engine
+        self.renderer = renderer
+
+    async def reply(self, prompt: str, sampling: Sampling) -> Reply:
+        ids = self.renderer.prompt_ids(prompt)
+        out = await self.engine.generate(
+            ids,
+            Sampling(
+                max_tokens=sampling.max_tokens,
+                seed=sampling.seed,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                stop_ids=(self.renderer.end_of_turn_id,),
+            ),
+        )
+        return Reply(out.text, out.stop, len(out.ids), len(ids))
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+class ScriptedChat:
+    """script: a function `reply(prompt, sampling) -> text` whose answer depends on its arguments alone."""
+
+    def __init__(self, script: Callable[[str, Sampling], str]) -> None:
+        self.script = script
+
+    async def reply(self, prompt: str, sampling: Sampling) -> Reply:
+        return Reply(self.script(prompt, sampling), Stop.EOS)
+
+    async def close(self) -> None:
+        pass
+
+
+def served_chat(section: ChatModel, *, timeout: float, wait: float) -> ServedChat:
+    """The client of a recipe section. Its `url` ends in `/v1`; `/chat/completions` may be written behind it.
+
+    timeout, wait: seconds, see HttpClient. engine_args are further keys of the request's body.
+    """
+    urls = [url.rstrip("/").removesuffix("/chat/completions") for url in section.urls]
+    client = HttpClient(urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait, limit=section.concurrency)
+    model = section.served_model_name or section.model
+    return ServedChat(client, model, system_prompt=section.system_prompt, extra=section.engine_args)
+
+
+def chat_sampling(section: ChatModel) -> Sampling:
+    return Sampling(section.max_tokens, 0, section.temperature, section.top_p)

@@ -1,0 +1,71 @@
+"""Which of several equal servers a request goes to, and what is known of those that are away."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONGEST_ABSENCE = 30.0
+SHORTEST_ABSENCE = 0.5
+# An outage shorter than this is not worth a line on the terminal.
+SAID_AFTER = 2.0
+
+
+@dataclass
+class Replica:
+    """One URL. down_since, retry_at, answered: seconds of the monotonic clock; down_since None = it is up."""
+
+    url: str
+    down_since: float | None = None
+    retry_at: float = 0.0
+    answered: float = 0.0
+    said: bool = False
+
+
+class Replicas:
+    """looking: seconds that one look at an absent server may take; meanwhile the other requests stay away from it."""
+
+    def __init__(self, urls: list[str], looking: float) -> None:
+        self._all = [Replica(url) for url in urls]
+        self.looking = looking
+
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(self._all)
+
+    def order(self, home: str) -> list[Replica]:
+        """All of them in an order that `home` alone decides, not the list; homes are spread over the first places."""
+        return sorted(self, key=lambda replica: hashlib.sha256(f"{replica.url}\0{home}".encode()).digest())
+
+    def choose(self, order: list[Replica]) -> Replica:
+        """The first that is up, or whose time for another look has come; else the one whose time comes first."""
+        now = time.monotonic()
+        found = next((r for r in order if r.down_since is None or r.retry_at <= now), None)
+        found = found or min(order, key=lambda replica: replica.retry_at)
+        if found.down_since is not None:
+            found.retry_at = now + self.looking
+        return found
+
+    def down(self, replica: Replica, reason: str) -> None:
+        now = time.monotonic()
+        replica.down_since = replica.down_since or now
+        away = now - replica.down_since
+        # As long again as it has been away: a back-off that does not depend on how many requests look.
+        replica.retry_at = now + min(max(away, SHORTEST_ABSENCE), LONGEST_ABSENCE)
+        if away >= SAID_AFTER and not replica.said:
+            replica.said = True
+            print(f"{replica.url}: {reason}; waiting for it (decode.server_wait)", file=sys.stderr, flush=True)
+
+    def up(self, replica: Replica) -> None:
+        replica.answered = time.monotonic()
+        replica.down_since = None
+        if replica.said:
+            replica.said = False
+            print(f"{replica.url}: back", file=sys.stderr, flush=True)
+
+    def gone_since(self) -> float | None:
+        """Since when none is up; None while one is."""
+        since = [replica.down_since for replica in self]
+        return None if None in since else max(at for at in since if at is not None)

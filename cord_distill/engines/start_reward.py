@@ -1,0 +1,95 @@
+"""Starting the reward model of a recipe (`decode.process_reward`), if its selector asks one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from cord_distill.built import model_path
+from cord_distill.engines.replay import Meter
+from cord_distill.engines.restart import RestartingEngine
+from cord_distill.engines.start import PER_REQUEST, EnginePool, model_positions
+from cord_distill.errors import CordError
+from cord_distill.plugins import load_plugin
+from cord_distill.prompts.render import Renderer, load_renderer
+from cord_distill.recipe import ProcessReward, Recipe
+from cord_distill.recipe_file import recipe_hash
+from cord_distill.reward import RewardModel, separator_of
+from cord_distill.types import Problem
+
+KEY = "decode.process_reward"
+# How a trace is read and what is made of its rewards is not the engine's.
+NOT_THE_ENGINES = PER_REQUEST | {"step_separator", "aggregation"}
+# The budget is counted in the meta-prover's tokens; this vocabulary may need more, and separators come on top.
+ROOM = 1.25
+
+
+async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> RewardModel | None:
+    """The started reward model, None where the selector asks none.
+
+    Raises CordError: no such model, or one that cannot hold the longest question and one step.
+    """
+    section = recipe.decode.process_reward
+    if recipe.decode.selector != "process_reward" or section is None:
+        return None
+    if not section.model:
+        raise CordError(f"{KEY}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
+    path = model_path(recipe, section.model, f"{KEY}.model")
+    renderer = load_renderer(
+        path,
+        revision=section.revision,
+        system_prompt=section.system_prompt,
+        chat_template=section.chat_template,
+        trust_remote_code=section.trust_remote_code,
+        name=section.label,
+    )
+    budgets = recipe.decode.budgets
+    prompt = max((len(renderer.encode(renderer.turn_text(problem.question))) for problem in problems), default=0)
+    whole = math.ceil((prompt + budgets.reasoning_tokens) * ROOM / 64) * 64
+    engine = await _engine(recipe, section, path, renderer, whole, pool)
+    longest: int | None = engine.max_model_len
+    needed = prompt + budgets.max_step_tokens
+    if longest is not None and longest < needed:
+        raise CordError(
+            f"{KEY}: {section.label} holds {longest} tokens, but the longest question and one step need {needed}: "
+            f"lower decode.budgets.max_step_tokens, or raise {KEY}.max_model_len if the model allows it"
+        )
+    pool.meters.setdefault(section.label, Meter())
+    separator = separator_of(renderer, section.step_separator)
+    return RewardModel(section.label, f"{path}@{section.revision}", engine, renderer, separator, longest)
+
+
+async def _engine(
+    recipe: Recipe, section: ProcessReward, path: str, renderer: Renderer, length: int, pool: EnginePool
+) -> Any:
+    identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
+    if identity in pool.engines:
+        return pool.engines[identity]
+    timeout = recipe.decode.request_timeout
+    if section.engine == "scripted":
+        from cord_distill.engines.scripted import ScriptedEngine
+
+        script = load_plugin(str(section.script), f"{KEY}.script")
+        engine: Any = ScriptedEngine(script(renderer), renderer, **section.engine_args)
+    elif section.engine == "server":
+        from cord_distill.engines.server_reward import ServerRewardEngine
+
+        engine = await ServerRewardEngine.start(section, KEY, timeout=timeout, wait=recipe.decode.server_wait)
+    elif section.engine == "transformers":
+        from cord_distill.engines.transformers_reward import TransformersRewardEngine
+
+        engine = await TransformersRewardEngine.start(section, path, max_model_len=length)
+    else:
+        from cord_distill.engines.vllm_reward import VllmRewardEngine
+
+        start = functools.partial(
+            VllmRewardEngine.start,
+            section,
+            path,
+            deterministic=recipe.decode.deterministic,
+            max_model_len=min(length, model_positions(path, section)),
+        )
+        engine = await RestartingEngine.begin(start, timeout=timeout)
+    pool.engines[identity] = engine
+    return engine

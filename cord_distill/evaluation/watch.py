@@ -1,0 +1,125 @@
+"""Checkpoints in the middle of training: each complete one is evaluated once, oldest first, with or after training.
+
+The watcher is a process of its own that only reads what training writes: stopping or killing it disturbs nothing. It
+holds a lease on the checkpoint that it evaluates, so that training does not delete it meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cord_distill.checkpoints import complete_checkpoints, is_complete, is_over
+from cord_distill.errors import CordError
+from cord_distill.evaluate import Asked, evaluate_job, write_table
+from cord_distill.evaluation.jobs import is_done
+from cord_distill.evaluation.late import log_after_training
+from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
+from cord_distill.export import write_model
+from cord_distill.leases import lease
+from cord_distill.recipe import Recipe
+from cord_distill.run_folder import RunFolder
+
+LOOK_EVERY_SECONDS = 5.0
+# Beside the checkpoints: a model that engines load, as long as it is evaluated.
+LOADABLE = ".evaluated"
+
+
+@dataclass(slots=True)
+class Watcher:
+    """seen: checkpoints that were evaluated or failed, by path and the time of their last file."""
+
+    asked: Asked
+    seen: set[tuple[Path, int]] = field(default_factory=set)
+    failed: list[str] = field(default_factory=list)
+
+    def evaluate_new(self) -> int:
+        """Evaluates every complete checkpoint that has no results yet, oldest first; returns how many."""
+        made = 0
+        for run, folder in _trainings(self.asked.recipe):
+            for checkpoint in complete_checkpoints(folder):
+                made += self._evaluate(run, checkpoint)
+        return made
+
+    def _evaluate(self, run: RunFolder, checkpoint: Path) -> bool:
+        key = _key(checkpoint)
+        if key in self.seen:
+            return False
+        with lease(checkpoint) as held:
+            if not held or not is_complete(checkpoint):
+                return False
+            self.asked.refuse_trained_questions()
+            target = checkpoint_target(self.asked.recipe, run, checkpoint)
+            folder = checkpoint.parent / LOADABLE / checkpoint.name
+            self.seen.add(key)
+            try:
+                job = self.asked.job(target)
+                if is_done(job):
+                    print(f"evaluate {target.label}: done before, unchanged", flush=True)
+                    return False
+                write_model(checkpoint, folder, link=True)
+                evaluate_job(replace(job, path=str(folder)), self.asked)
+            except Exception as error:
+                # One that cannot be evaluated must not keep the others from it; the command ends with 1.
+                self.failed.append(target.label)
+                if not isinstance(error, CordError):
+                    traceback.print_exc()
+                print(f"evaluate {target.label}: failed: {error}", file=sys.stderr, flush=True)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        write_table(self.asked.folder, [])
+        return True
+
+
+def _key(checkpoint: Path) -> tuple[Path, int]:
+    """The same place may hold another checkpoint after a training was begun anew."""
+    state = checkpoint / "trainer_state.json"
+    return checkpoint, state.stat().st_mtime_ns if state.exists() else 0
+
+
+def _remove_leftovers(recipe: Recipe) -> None:
+    """What a killed watcher had merged."""
+    for _, folder in _trainings(recipe):
+        for left in (folder / LOADABLE).glob("checkpoint-*"):
+            with lease(folder / left.name) as held:
+                if held:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def evaluate_checkpoints(recipe: Recipe) -> int:
+    """Those that are there, once. Returns 1 when one failed."""
+    watcher = Watcher(Asked.of(recipe))
+    _remove_leftovers(recipe)
+    watcher.evaluate_new()
+    log_after_training(recipe, _trainings(recipe))
+    return 1 if watcher.failed else 0
+
+
+def watch(recipe: Recipe, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Goes on until every training of the recipe has written `done.json` and its checkpoints are evaluated.
+
+    Returns 1 when a checkpoint failed. Raises CordError before it waits for anything when the suites or the judge are
+    not there.
+    """
+    watcher = Watcher(Asked.of(recipe))
+    _remove_leftovers(recipe)
+    folders = [folder for _, folder in _trainings(recipe)]
+    print(f"watching {', '.join(map(os.path.relpath, folders))}", flush=True)
+    while True:
+        over = all(is_over(folder) for folder in folders)
+        if not watcher.evaluate_new():
+            if over:
+                break
+            sleep(LOOK_EVERY_SECONDS)
+    log_after_training(recipe, _trainings(recipe))
+    return 1 if watcher.failed else 0
+
+
+def _trainings(recipe: Recipe) -> list[tuple[RunFolder, Path]]:
+    return [(run, training_of(recipe, run)) for run in methods(recipe)]

@@ -1,0 +1,113 @@
+"""What the integrator is asked (integration.txt), and how its JSON is read: with patience, but never half a trace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cord_distill.search.segment import StepMarker
+from cord_distill.types import THINK_CLOSE
+
+CATEGORIES = ("progressive", "verification", "multi-method validation", "error correction")
+
+# Commands that begin like a JSON escape for a line break or a tab. `\ne`, `\nu` and `\ni` are left out: a line that
+# begins with one letter is as likely.
+_COMMANDS = (
+    "nabla|natural|nearrow|neg|neq|newline|nexists|ngeq|nleq|nmid|nolimits|not|notin|nparallel|nsubseteq|"
+    "tan|tanh|tau|text|textbf|textit|textrm|tfrac|therefore|theta|tilde|times|to|top|triangle|triangleq|"
+    "underbrace|underline|uparrow|upsilon"
+)
+# A backslash that its writer forgot to double; backspace, form feed and a lone carriage return are meant by nobody.
+_SINGLE = re.compile(rf'\\\\|\\(?=[bfr][A-Za-z]|u(?![0-9a-fA-F]{{4}})|(?:{_COMMANDS})(?![A-Za-z])|[^"\\/bfnrtu])')
+_BEGIN = re.compile(r'\{\s*"(?:steps|final_answer)"\s*:')
+_LAST_KEY = re.compile(r'"(steps|final_answer)"\s*:')
+# What follows the last key of an object that is whole.
+_END = {
+    "steps": re.compile(r".*\]\s*,?\s*\}", re.DOTALL),
+    "final_answer": re.compile(r'\s*-?[\d.]+\s*,?\s*\}|.*"\s*,?\s*\}', re.DOTALL),
+}
+_THINK_TAGS = re.compile(r"</?think>")
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """steps: (category or None where it is none of CATEGORIES, text with its marker and a blank line behind)."""
+
+    steps: tuple[tuple[str | None, str], ...]
+    final_answer: str
+
+
+def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker) -> str:
+    """traces: complete completions (what follows `<think>`, answer included)."""
+    parts = [trace.partition(THINK_CLOSE) for trace in traces]
+    solutions = [f"{thought.strip()}\n\nFinal answer: {answer.strip()}" for thought, _, answer in parts]
+    values = {
+        "count": str(len(traces)),
+        "marker": marker.marker(1),
+        "question": question,
+        "solutions": "\n\n".join(f"<solution {n}>\n{s}\n</solution {n}>" for n, s in enumerate(solutions, 1)),
+    }
+    template = (Path(__file__).parent / "integration.txt").read_text(encoding="utf-8")
+    # In one go: a question that holds `{solutions}` stays as it is.
+    return re.sub(r"\{(count|marker|question|solutions)\}", lambda found: values[found[1]], template)
+
+
+def read_reply(reply: str, marker: StepMarker) -> Merged:
+    """The trace in an integrator's reply. Raises ValueError saying what is wrong with one that cannot be used.
+
+    Read all the same: code fences, words around the JSON, a thought before it, trailing commas, unescaped quotes and
+    line breaks, single backslashes of LaTeX, unknown categories. Refused: no JSON, no steps or an empty one, no final
+    answer, and JSON that was cut: its last complete step is not the end of the trace.
+    """
+    spoken = reply.partition(THINK_CLOSE)[2]
+    text = spoken if _BEGIN.search(spoken) else reply  # a step may hold `</think>` too
+    found = _BEGIN.search(text)
+    if not found:
+        raise ValueError("no JSON object with `steps` in the reply" if text.strip() else "an empty reply")
+    text = text[found.start() :]
+    data = _loads(text)
+    steps, answer = data.get("steps"), data.get("final_answer")
+    last = list(_LAST_KEY.finditer(text))[-1]
+    if not _END[last[1]].match(text, last.end()):
+        raise ValueError("the JSON is cut")
+    if isinstance(answer, (int, float)) and not isinstance(answer, bool):
+        answer = str(answer)
+    if not isinstance(answer, str) or not answer.strip():
+        raise ValueError("no `final_answer`")
+    if not isinstance(steps, list) or not steps:
+        raise ValueError("no `steps`")
+    pieces: list[tuple[str | None, str]] = []
+    for number, step in enumerate(steps, 1):
+        said = step.get("text") if isinstance(step, dict) else step
+        said = _THINK_TAGS.sub("", said).strip() if isinstance(said, str) else ""
+        category = _category(step.get("category")) if isinstance(step, dict) else None
+        split = [piece for piece in marker.split(said) if marker.said(piece)]
+        if not split:
+            raise ValueError(f"step {number} says nothing")
+        pieces += [(category, piece) for piece in split]
+    numbered = tuple((category, _marked(piece, n, marker)) for n, (category, piece) in enumerate(pieces, 1))
+    return Merged(numbered, _THINK_TAGS.sub("", answer).strip())
+
+
+def _loads(text: str) -> dict[str, Any]:
+    import json_repair
+
+    data = json_repair.loads(_SINGLE.sub(r"\\\\", text))
+    several = data if isinstance(data, list) else [data]
+    return next((one for one in several if isinstance(one, dict) and ("steps" in one or "final_answer" in one)), {})
+
+
+def _category(value: Any) -> str | None:
+    words = re.sub(r"[\s_-]+", " ", value).strip().lower() if isinstance(value, str) else ""
+    return next((name for name in CATEGORIES if name.replace("-", " ") == words), None)
+
+
+def _marked(piece: str, number: int, marker: StepMarker) -> str:
+    """The step under our marker; what stood between its own marker and its words stays as it was."""
+    said = marker.said(piece)
+    head = piece[: piece.index(said)]
+    gap = "" if head and not head[-1].isspace() else " "
+    return f"{marker.marker(number)}{gap}{said}\n\n"

@@ -1,0 +1,150 @@
+"""The ablation tables, as Markdown and for a terminal, from what `cord ablate` found (ablate.py: build_ablations)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from cord_distill.report.table import NONE, draw_table, markdown_table, percent, percent_with_interval
+
+HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %", "S",
+        "wrong", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
+EQUAL_HEAD = ("", "problems", "generated", "plain search that spends no more", "right answers %", "difference",
+              "all steps right %", "difference")  # fmt: skip
+# A terminal with fewer columns than all of a table needs shows these of them.
+WIDE = 190
+NARROW, EQUAL_NARROW = (0, 1, 2, 4, 7, 9), (0, 2, 4, 5, 6, 7)
+NOTES = """\
+right answers, all steps right: shares of the problems of all seeds with 95 % Wilson intervals; a problem that failed
+counts as wrong. difference: to `{baseline}` on the same problems, in points, with a 95 % bootstrap interval over
+problems. over seeds: lowest and highest right answers of a seed. S: mean score by the row's own meta-prover. The search
+selects by S, so S is no evidence of quality, and the S of two meta-provers do not compare. generated, scored: tokens
+per problem, over all proposals. s/problem: wall clock of one machine, whatever else it did, once engines are up."""
+EQUAL_NOTES = """\
+Each option against the plain search at the sizes {plain}: of these, and of mixtures of two of them by problem, the one
+with the highest share that spends no more generated tokens, on the same problems. wins, loses: the interval leaves out
+0 and every seed says the same."""
+EQUAL_TITLE = "At equal generated tokens"
+
+
+def tables_of(made: dict[str, Any], narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(title, head, rows) of every table; a column in which no row has a figure is left out. narrow: the main ones."""
+    drawn = [
+        (title, list(HEAD), [_row(made, name) for name in names if name in made["variants"]])
+        for title, names in made["tables"].items()
+    ]
+    if any(variant["student"] for variant in made["variants"].values()):
+        drawn.append(("Students", ["", "avg@k %", "over seeds"], _students(made)))
+    equal = [_equal_row(made, name, found) for name, found in made["at_equal_tokens"].items()]
+    drawn.append((EQUAL_TITLE, list(EQUAL_HEAD), equal))
+    kept = {len(HEAD): NARROW, len(EQUAL_HEAD): EQUAL_NARROW} if narrow else {}
+    return [(title, *_columns(head, rows, kept.get(len(head)))) for title, head, rows in drawn if rows]
+
+
+def markdown(made: dict[str, Any]) -> str:
+    parts = [f"# Ablations: {made['name']}", _about(made)]
+    for title, head, rows in tables_of(made):
+        parts += [f"## {title}", markdown_table(head, rows)]
+        if title == EQUAL_TITLE:
+            parts.append(_equal_notes(made))
+    return "\n\n".join([*parts, _notes(made), *_remarks(made)]) + "\n"
+
+
+def terminal(made: dict[str, Any], width: int | None = None) -> str:
+    if not made["variants"]:
+        return "Nothing measured yet."
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
+    return "\n\n".join([*parts, _equal_notes(made), _notes(made), *_remarks(made)])
+
+
+def _about(made: dict[str, Any]) -> str:
+    most = max((v["num_problems"] for v in made["variants"].values()), default=0)
+    seeds = ", ".join(map(str, made["seeds"]))
+    return f"{most} problems per variant: {made['seed_key']} {seeds}. Figures: ablations.json."
+
+
+def _notes(made: dict[str, Any]) -> str:
+    return NOTES.format(baseline=made["baseline"])
+
+
+def _equal_notes(made: dict[str, Any]) -> str:
+    return EQUAL_NOTES.format(plain=", ".join(f"`{name}`" for name in made["plain_search"]))
+
+
+def _remarks(made: dict[str, Any]) -> list[str]:
+    """What the tables do not show: failed problems, variants that are not finished, rows that mean nothing here."""
+    said = [f"`{name}`: {v['failed']} problems failed (counted as wrong)." for name, v in made["variants"].items()
+            if v["failed"]]  # fmt: skip
+    waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made["missing"].items()]
+    said += [f"Not run yet: {', '.join(waiting)}."] if waiting else []
+    said += [f"{what}: left out; {why}." for what, why in made["left_out"].items()]
+    return ["\n".join(f"- {line}" for line in said)] if said else []
+
+
+def _row(made: dict[str, Any], name: str) -> list[str]:
+    v = made["variants"][name]
+    paper = made["paper"].get(name)
+    return [
+        name,
+        percent_with_interval(v["right"], v["right_ci"]),
+        _points(v["difference"].get("right")),
+        _range(v["right_by_seed"]),
+        percent_with_interval(v["valid"], v["valid_ci"]),
+        _points(v["difference"].get("valid")),
+        percent(v["step_accuracy"]),
+        NONE if v["score"] is None else f"{v['score']:.3f}",
+        f"{v['wrong']} of {v['num_problems']}" + (f", {v['failed']} failed" if v["failed"] else ""),
+        _count(v["generated"]),
+        _count(v["scored"]),
+        NONE if v["seconds"] is None else f"{v['seconds']:.2f}",
+        NONE if paper is None else f"{paper[0]:.1f} / {paper[1]:.3f}",
+    ]
+
+
+def _students(made: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, percent(v["student"]["avg_at_k"]), _range(v["student"]["avg_at_k_by_seed"])]
+        for name, v in made["variants"].items()
+        if v["student"]
+    ]
+
+
+def _equal_row(made: dict[str, Any], name: str, found: dict[str, Any]) -> list[str]:
+    v = made["variants"][name]
+    problems = NONE if found["right"] is None else str(found["right"]["num_problems"])
+    cells = [name, problems, _count(v["generated"]), _mixture(found["right"])]
+    for measure in ("right", "valid"):
+        compared = found[measure]
+        cells.append(percent(v[measure]))
+        cells.append(NONE if compared is None else f"{_points(compared)} {compared['verdict']}")
+    return cells
+
+
+def _mixture(compared: dict[str, Any] | None) -> str:
+    """`35 % beam_4, 65 % beam_8: 81.2 % right at 900 tokens`."""
+    if compared is None:
+        return "none is as cheap"
+    parts = ", ".join(f"{100 * w:.0f} % {name}" if w < 1 else name for name, w in compared["reference"].items())
+    return f"{parts}: {percent(compared['reference_share'])} at {_count(compared['reference_tokens'])}"
+
+
+def _points(difference: dict[str, Any] | None) -> str:
+    if not difference:
+        return NONE
+    low, high = difference["ci"]
+    return f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _range(by_seed: dict[str, float]) -> str:
+    return f"{percent(min(by_seed.values()))} to {percent(max(by_seed.values()))}" if len(by_seed) > 1 else NONE
+
+
+def _count(tokens: float | None) -> str:
+    return NONE if tokens is None else f"{tokens:,.0f}"
+
+
+def _columns(head: list[str], rows: list[list[str]], of: Sequence[int] | None) -> tuple[list[str], list[list[str]]]:
+    kept = [i for i in of or range(len(head)) if any(row[i] != NONE for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]

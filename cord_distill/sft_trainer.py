@@ -1,0 +1,46 @@
+"""TRL's trainer, with a count of tokens that goes on after a resume, how fast they come, and the memory they take."""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+
+GIB = 2**30
+
+
+class StudentTrainer(SFTTrainer):
+    """Adds to every logged step: `num_tokens` (seen since the first step, all ranks), `tokens_per_second` (all ranks,
+    since the log before), and the peak of this process: `peak_gpu_gib` (allocated), or on CPU `peak_rss_gib`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tokens_before: int | None = None
+        self._counted, self._counted_at = 0, 0.0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs.update(self._pace(start_time))
+        super().log(logs, start_time)
+
+    def _pace(self, start_time: float | None) -> dict[str, float]:
+        if self._tokens_before is None:
+            # TRL counts from 0 after a resume; the log of the checkpoint says where it was.
+            history = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]
+            self._tokens_before = int(history[-1]) if history else 0
+            self._counted_at = start_time or time.time()
+        seconds, tokens = time.time() - self._counted_at, self._total_train_tokens - self._counted
+        self._counted, self._counted_at = self._total_train_tokens, time.time()
+        self._metrics["train"]["num_tokens"] = [self._tokens_before + self._total_train_tokens]
+        return {"tokens_per_second": tokens / seconds if seconds > 0 else 0.0, **peak_memory()}
+
+
+def peak_memory() -> dict[str, float]:
+    """In GiB, of this process since it began."""
+    if torch.cuda.is_available():
+        return {"peak_gpu_gib": torch.cuda.max_memory_allocated() / GIB}
+    # Linux counts in KiB.
+    return {"peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB}

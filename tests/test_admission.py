@@ -1,0 +1,160 @@
+"""Admission by KV tokens: who comes in, who waits, and that nobody waits for ever."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cord_distill.admission import Admission, growth, problems_in_flight
+from cord_distill.recipe_file import load_recipe
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def enter(admission, names, inside, leave):
+    async def one(name):
+        async with admission.inside(name):
+            inside.append(name)
+            await leave[name].wait()
+        inside.remove(name)
+
+    tasks = [asyncio.create_task(one(name)) for name in names]
+    await settle()
+    return tasks
+
+
+def test_as_many_come_in_as_there_is_room_for_and_the_next_when_one_leaves():
+    """Fails the version that counts every problem at its full budget from the start: of these three, one would run."""
+
+    async def story():
+        admission, inside = Admission(capacity=25, growth=10), []
+        leave = {name: asyncio.Event() for name in "abc"}
+        tasks = await enter(admission, "abc", inside, leave)
+        assert inside == ["a", "b"]
+        leave["a"].set()
+        await settle()
+        assert inside == ["b", "c"]
+        leave["b"].set()
+        leave["c"].set()
+        await asyncio.gather(*tasks)
+        assert admission.figures()["most_tokens"] == 20
+
+    run(story())
+
+
+def test_a_problem_larger_than_the_cache_comes_in_alone():
+    async def story():
+        admission, inside = Admission(capacity=5, growth=10), []
+        leave = {name: asyncio.Event() for name in "ab"}
+        tasks = await enter(admission, "ab", inside, leave)
+        assert inside == ["a"]
+        await admission.room_for("a", 1000)  # returns: nobody else could make room
+        leave["a"].set()
+        await settle()
+        assert inside == ["b"]
+        leave["b"].set()
+        await asyncio.gather(*tasks)
+
+    run(story())
+
+
+def test_where_they_outgrow_the_cache_the_younger_waits_until_the_older_is_done():
+    """Fails the version that only looks at the door: both would go on, and evict each other's prefixes."""
+
+    async def story():
+        admission, inside, said = Admission(capacity=30, growth=10), [], []
+        leave = {name: asyncio.Event() for name in "ab"}
+        tasks = await enter(admission, "ab", inside, leave)
+        await admission.room_for("b", 5)  # 10 + 15
+        await admission.room_for("a", 12)  # 22 + 15: the oldest goes on, whoever made it too much
+
+        async def younger():
+            await admission.room_for("b", 6)
+            said.append("b")
+
+        waiting = asyncio.create_task(younger())
+        await settle()
+        assert said == []
+        leave["a"].set()
+        await settle()
+        assert said == ["b"]
+        leave["b"].set()
+        await asyncio.gather(waiting, *tasks)
+
+    run(story())
+
+
+def test_an_unknown_cache_holds_nobody_back():
+    async def story():
+        admission, inside = Admission(capacity=None, growth=10**9), []
+        leave = {name: asyncio.Event() for name in "abc"}
+        tasks = await enter(admission, "abc", inside, leave)
+        await admission.room_for("c", 10**9)
+        assert inside == ["a", "b", "c"]
+        for event in leave.values():
+            event.set()
+        await asyncio.gather(*tasks)
+
+    run(story())
+
+
+def test_a_problem_that_fails_gives_its_room_back():
+    async def story():
+        admission = Admission(capacity=10, growth=10)
+        with pytest.raises(ZeroDivisionError):
+            async with admission.inside("a"):
+                1 / 0  # noqa: B018
+        async with admission.inside("b"):
+            pass
+
+    run(story())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(5, 80), st.integers(1, 20), st.integers(1, 12), st.integers(0, 10**6))
+def test_everybody_ends_and_those_that_run_fit(capacity, growth_, problems, seed):
+    """Fails the version in which the younger wait for room without the oldest being let through: it stands still."""
+
+    async def story():
+        admission, rng, running = Admission(capacity, growth_), random.Random(seed), {}
+        ended = []
+
+        async def one(name):
+            length = 0
+            async with admission.inside(name):
+                for _ in range(rng.randint(1, 6)):
+                    length += rng.randint(1, 15)
+                    await admission.room_for(name, length)
+                    running[name] = length + growth_
+                    older = [held for other, held in running.items() if int(other) <= int(name)]
+                    assert sum(older) <= capacity or name == next(iter(admission._held))
+                    await asyncio.sleep(0)
+                    del running[name]
+            ended.append(name)
+
+        await asyncio.gather(*(one(str(i)) for i in range(problems)))
+        assert len(ended) == problems and admission._total == 0
+
+    run(story())
+
+
+def test_growth_is_two_steps_for_each_beam_and_a_whole_trace_for_the_rest():
+    recipe = load_recipe("r1_qwen_14b")
+    assert growth(recipe.decode) == 4 * 2 * 2048
+    assert growth(load_recipe("r1_qwen_14b", ["decode.pipeline=curation"]).decode) == 4 * 20480
+    assert growth(load_recipe("r1_qwen_14b", ["decode.budgets.max_step_tokens=16384"]).decode) == 4 * 20480
+
+
+def test_at_most_twice_the_slots_of_the_widest_teacher_are_under_way():
+    recipe = load_recipe("r1_qwen_14b")
+    assert problems_in_flight(recipe) == 2 * 128 // 4
+    assert problems_in_flight(load_recipe("r1_qwen_14b", ["decode.problems_in_flight=3"])) == 3

@@ -1,0 +1,247 @@
+"""Faults of servers, on a local fake one: busy, broken, hanging, gone and back. The waits are scaled down, not the
+rules."""
+
+import asyncio
+import email.utils
+import json
+import random
+import time
+
+import pytest
+from fake_server import BREAK_OFF, HANG, FakeServer
+
+from cord_distill.engines import http, replicas
+from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.http import HttpClient
+from cord_distill.errors import CordError
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(http, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(replicas, "SHORTEST_ABSENCE", 0.01)
+    monkeypatch.setattr(replicas, "LONGEST_ABSENCE", 0.05)
+    monkeypatch.setattr(replicas, "SAID_AFTER", 0.05)
+
+
+@pytest.fixture
+def serve():
+    """A function that starts a fake server on a list of answers (the last one repeats) or a function."""
+    started = []
+
+    def serve(*answers, answer=None):
+        left = list(answers)
+        server = FakeServer(answer or (lambda path, body: left.pop(0) if len(left) > 1 else left[0]))
+        started.append(server)
+        return server
+
+    yield serve
+    for server in started:
+        server.stop()
+
+
+def posted(urls, times=1, home="", body=None, **options):
+    """The answers (or the errors) of `times` requests made at once."""
+
+    async def story():
+        client = HttpClient(urls, **{"wait": 5.0, "timeout": 5.0, **options})
+        try:
+            calls = [client.post("/v1/x", body or {"n": i}, home) for i in range(times)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await client.close()
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("trouble", [(429, "busy", {}), (500, "oops", {}), (503, "starting", {}), BREAK_OFF])
+def test_a_busy_or_broken_answer_is_asked_again(serve, trouble):
+    server = serve(trouble, trouble, {"fine": 1})
+    assert posted(server.url) == [{"fine": 1}]
+    assert [body for _, body in server.asked] == [{"n": 0}] * 3
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_kept(serve, form):
+    """Fails the version that comes back at its own pace."""
+    date = email.utils.formatdate(time.time() + 1.5, usegmt=True)  # in whole seconds
+    later = "0.4" if form == "seconds" else date
+    server = serve((429, "slowly", {"Retry-After": later}), {"fine": 1})
+    begun = time.monotonic()
+    assert posted(server.url) == [{"fine": 1}]
+    assert time.monotonic() - begun >= 0.38 and len(server.asked) == 2
+
+
+def test_a_refusal_is_an_error_at_once_with_the_servers_words(serve):
+    """Fails the version that asks a 400 again and again."""
+    server = serve((400, {"error": {"message": "the prompt has 99 tokens, the model holds 64"}}, {}))
+    (error,) = posted(server.url)
+    assert type(error) is EngineError and len(server.asked) == 1
+    assert str(error) == f"{server.url}/v1/x: HTTP 400: the prompt has 99 tokens, the model holds 64"
+
+
+@pytest.mark.parametrize("page", [{"detail": "no"}, {"object": "error", "message": "no"}, "no", {"error": "no"}])
+def test_every_form_of_error_page_gives_its_sentence(serve, page):
+    (error,) = posted(serve((404, page, {})).url)
+    assert str(error).endswith("HTTP 404: no")
+
+
+def test_the_key_comes_from_the_environment_and_its_absence_is_said(serve, monkeypatch):
+    server = serve({"fine": 1})
+    monkeypatch.setenv("MY_KEY", "k-123")
+    posted(server.url, api_key_env="MY_KEY")
+    assert server.headers["Authorization"] == "Bearer k-123"
+    monkeypatch.setenv("OPENAI_API_KEY", "not-for-you")
+    posted(server.url)
+    assert "Authorization" not in server.headers
+    monkeypatch.delenv("MY_KEY")
+    (error,) = posted(serve((401, "no key", {})).url, api_key_env="MY_KEY")
+    assert "$MY_KEY is not set" in str(error)
+
+
+def test_a_page_that_is_no_json_is_an_error_at_once(serve):
+    server = serve("<html>login</html>")
+    (error,) = posted(server.url)
+    assert type(error) is EngineError and "<html>login" in str(error) and len(server.asked) == 1
+
+
+def test_a_server_that_stays_away_is_dead_after_the_wait_and_not_before(serve, capsys):
+    """Fails the version that gives up at the first refused connection, and the one that waits for ever."""
+    server = serve({"fine": 1})
+    server.stop()
+    begun = time.monotonic()
+    answers = posted(server.url, times=20, wait=0.3)
+    assert 0.3 <= time.monotonic() - begun < 2
+    assert all(isinstance(answer, EngineDead) for answer in answers)
+    assert server.url in str(answers[0]) and "0.3 s (decode.server_wait)" in str(answers[0])
+    assert capsys.readouterr().err.count("waiting for it") == 1
+
+
+def test_a_server_that_dies_and_comes_back_answers_all_that_waited(serve, capsys):
+    server = serve(answer=lambda path, body: {"n": body["n"]})
+
+    async def story():
+        client = HttpClient(server.url, wait=10)
+        first = await client.post("/v1/x", {"n": -1})
+        await asyncio.to_thread(server.stop)
+        waiting = [asyncio.create_task(client.post("/v1/x", {"n": i})) for i in range(20)]
+        await asyncio.sleep(0.2)
+        assert not any(task.done() for task in waiting)
+        await asyncio.to_thread(server.start)
+        answers = await asyncio.gather(*waiting)
+        await client.close()
+        return [first, *answers]
+
+    assert asyncio.run(story()) == [{"n": i} for i in range(-1, 20)]
+    assert capsys.readouterr().err.splitlines()[-1] == f"{server.url}: back"
+
+
+def test_a_busy_server_that_stays_busy_fails_the_request_and_not_the_run(serve):
+    (error,) = posted(serve((429, "busy", {})).url, wait=0.1)
+    assert type(error) is EngineError and "busy for 0.1 s" in str(error)
+
+
+def test_a_server_that_is_back_and_busy_is_not_gone(serve):
+    """Fails the version that counts only an answer with content as a sign of life."""
+    server = serve((429, "busy", {}))
+    server.stop()
+
+    async def story():
+        client = HttpClient(server.url, wait=0.5)
+        asked = asyncio.create_task(client.post("/v1/x", {}))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(server.start)
+        with pytest.raises(EngineError, match="busy") as error:
+            await asked
+        await client.close()
+        return error.type
+
+    assert asyncio.run(story()) is EngineError
+
+
+def test_a_hanging_server_is_gone_and_a_slow_request_is_not(serve):
+    (error,) = posted(serve(HANG).url, timeout=0.1, wait=0.1)
+    assert isinstance(error, EngineDead) and "request_timeout" in str(error)
+    server = serve(answer=lambda path, body: HANG if body["n"] == 0 else {"n": body["n"]})
+
+    async def story():
+        client = HttpClient(server.url, timeout=0.4, wait=1.0)
+        slow = asyncio.create_task(client.post("/v1/x", {"n": 0}))
+        await asyncio.sleep(0.1)
+        assert await client.post("/v1/x", {"n": 1}) == {"n": 1}
+        with pytest.raises(EngineError, match="request_timeout") as error:
+            await slow
+        await client.close()
+        return error.type
+
+    assert asyncio.run(story()) is EngineError
+
+
+def test_no_second_attempt_without_a_wait(serve):
+    server = serve((500, "oops", {}))
+    (error,) = posted(server.url, wait=0.0)
+    assert str(error) == f"{server.url}: HTTP 500: oops" and len(server.asked) == 1
+
+
+def test_one_home_stays_on_one_replica_and_homes_are_spread(serve):
+    """Fails round robin, which reads no prefix cache twice."""
+    servers = [serve({"fine": i}) for i in range(3)]
+    urls = [server.url for server in servers]
+    homes = {home: {answer["fine"] for answer in posted(urls, times=4, home=home)} for home in map(str, range(30))}
+    assert all(len(found) == 1 for found in homes.values())
+    assert {next(iter(found)) for found in homes.values()} == {0, 1, 2}
+    again = {home: {answer["fine"] for answer in posted(urls[::-1], home=home)} for home in homes}
+    assert again == homes, "the order of the list must not matter"
+
+
+def test_a_replica_that_is_down_is_replaced_only_while_it_is_down(serve):
+    """Fails the version that moves the other replica's problems too, and the one that never comes back."""
+    servers = [serve({"fine": 0}), serve({"fine": 1})]
+    urls = [server.url for server in servers]
+    homes = {str(i): posted(urls, home=str(i))[0]["fine"] for i in range(24)}
+    assert set(homes.values()) == {0, 1}
+
+    async def story():
+        client = HttpClient(urls, wait=5)
+
+        async def where():
+            return {home: (await client.post("/v1/x", {}, home))["fine"] for home in homes}
+
+        before = await where()
+        await asyncio.to_thread(servers[0].stop)
+        during = await where()
+        await asyncio.to_thread(servers[0].start)
+        await asyncio.sleep(0.15)
+        after = await where()
+        await client.close()
+        return before, during, after
+
+    assert asyncio.run(story()) == (homes, dict.fromkeys(homes, 1), homes)
+
+
+def test_a_busy_replica_keeps_its_problems(serve):
+    """429 is no reason to leave the prefix cache."""
+    servers = [serve((429, "busy", {}), (500, "oops", {}), {"fine": i}) for i in range(2)]
+    (answer,) = posted([server.url for server in servers], home="a")
+    asked = [len(server.asked) for server in servers]
+    assert sorted(asked) == [0, 3] and asked[answer["fine"]] == 3
+
+
+def test_jitter_leaves_the_streams_of_others_alone(serve):
+    """Fails `random.uniform`: a retry would move whoever samples from the global stream."""
+    random.seed(5)
+    expected = random.Random(5).random()
+    posted(serve((500, "oops", {}), (500, "oops", {}), {"fine": 1}).url)
+    assert random.random() == expected
+
+
+def test_a_word_that_is_no_address_is_refused_in_a_sentence():
+    with pytest.raises(CordError, match="http://127"):
+        HttpClient("127.0.0.1:8000")
+
+
+def test_large_bodies_arrive_whole(serve):
+    server = serve(answer=lambda path, body: {"sum": sum(body["ids"])})
+    assert posted(server.url, body={"ids": list(range(20000))}) == [{"sum": sum(range(20000))}]
+    assert json.dumps(server.asked[0][1]["ids"][:3]) == "[0, 1, 2]"

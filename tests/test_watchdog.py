@@ -1,0 +1,89 @@
+"""An engine that hangs inside the process: the process ends with a word, and its journal is whole."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from cord_distill.engines.watchdog import EXIT_CODE, Watchdog
+from cord_distill.recipe_file import load_recipe
+from cord_distill.run_folder import RunFolder
+
+
+def test_work_within_its_limit_is_left_alone():
+    dog = Watchdog(0.2, "a teacher")
+    for _ in range(4):
+        dog.begin()
+        time.sleep(0.1)
+        dog.end()
+    time.sleep(0.4)  # nothing under way: an idle engine does not hang
+    dog.close()
+
+
+def test_work_past_its_limit_ends_the_process_with_the_reason():
+    """Fails the version with a time-out of the event loop: a step that never returns keeps the loop from it."""
+    story = (
+        "import asyncio, time\n"
+        "from cord_distill.engines.watchdog import Watchdog\n"
+        "async def hang():\n"
+        "    async with asyncio.timeout(0.2):\n"
+        "        Watchdog(0.5, 'a teacher').begin()\n"
+        "        time.sleep(60)\n"
+        "asyncio.run(hang())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == EXIT_CODE
+    assert "a teacher hangs: one step took longer than 0.5 s (decode.request_timeout)" in ended.stderr
+    assert "time.sleep" in ended.stderr or "in hang" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_hanging_vllm_stops_the_run_and_the_next_one_goes_on_to_the_same_bytes(tmp_path, random_models):
+    """Fails the version that waits for ever, and one that loses what was finished."""
+    rows = [{"id": f"p{i}", "question": f"What is {i} plus 4?", "answer": str(i + 4)} for i in range(4)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    recipe = {
+        "teachers": [{"model": str(random_models["qwq"]), "name": "qwq", "max_num_seqs": 8}],
+        "meta_prover": {"same_as": "qwq"},
+        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "decode": {
+            "beam_size": 2,
+            "request_timeout": 20,
+            "budgets": {"reasoning_tokens": 90, "answer_tokens": 8, "max_step_tokens": 30},
+        },
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    hanging = (
+        "import sys, time\n"
+        "from vllm.v1.engine.llm_engine import LLMEngine\n"
+        "step, left = LLMEngine.step, [40]\n"
+        "def hangs(self):\n"
+        "    left[0] -= 1\n"
+        "    if left[0] < 0: time.sleep(600)\n"
+        "    return step(self)\n"
+        "LLMEngine.step = hangs\n"
+        "from cord_distill.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    where = f"output_dir={tmp_path}/run"
+    child = [sys.executable, "-c", hanging, "generate", str(path), where]
+    ended = subprocess.run(child, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == EXIT_CODE, ended.stderr[-2000:]
+    assert "qwq hangs" in ended.stderr and "run the same command again" in ended.stderr
+    run = RunFolder.of(load_recipe(str(path), [where]))
+    assert run.journal.stat().st_size > 500 and not run.trajectories.exists()
+
+    undisturbed = f"output_dir={tmp_path}/undisturbed"
+    both = (
+        "import sys\n"
+        "from cord_distill.cli import main\n"
+        "for where in sys.argv[2:]:\n"
+        "    assert main(['generate', sys.argv[1], where]) == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", both, str(path), where, undisturbed], timeout=300, check=True)
+    other = RunFolder.of(load_recipe(str(path), [undisturbed]))
+    assert run.trajectories.read_bytes() == other.trajectories.read_bytes()
