@@ -22,7 +22,7 @@ from cord_distill.prompts.render import Renderer, load_renderer
 from cord_distill.recipe import Decode
 from cord_distill.recipe import Model as ModelSection
 from cord_distill.store import Journal
-from cord_distill.types import THINK_CLOSE, Problem, Stop
+from cord_distill.types import THINK_CLOSE, Problem, Step, Stop
 
 MARKER = "### Step"
 SHORTEST, LONGEST = 16, 112
@@ -92,6 +92,9 @@ class Forced:
 
 class Unscored:
     """A meta-prover that costs nothing: S from a hash, so that the search selects without a model."""
+
+    def open_ids(self, step: Step) -> tuple[int, ...]:
+        return step.ids
 
     async def score(self, question: str, steps: tuple, suffix: str, answer: str) -> Scored:
         digest = hashlib.sha256(steps[-1].text.encode()).digest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from cord_distill.decontaminate import Contamination
 from cord_distill.errors import CordError
 from cord_distill.near_duplicates import NearDuplicates
 from cord_distill.recipe import Recipe
-from cord_distill.run_folder import write_atomic
+from cord_distill.run_folder import replacing, write_atomic
 from cord_distill.types import Trajectory
 
 __all__ = ["STATS_FILE", "TRAIN_FILE", "build_dataset", "marker_pattern", "sft_row", "why_dropped"]
@@ -48,29 +48,25 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict
     near = NearDuplicates(recipe.data.near_duplicates) if recipe.data.near_duplicates else None
     tally = Tally()
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{TRAIN_FILE}.{os.getpid()}.tmp"
-    try:
-        with open(beside, "w+b") as spool:
-            places: dict[tuple[str, int], Place] = {}
-            for one, source, written in _all_rows(recipe, trajectories_path if own else None, tally.dropped):
-                reason = tally.repeated(one) or one.reason or unwanted.reason(one.question)
-                if reason is None and written == 0:
-                    reason = "weight"
-                if reason is None and near is not None and near.seen(one.question):
-                    reason = "near_duplicate"
-                if reason:
-                    tally.drop(one, reason, source)
-                    continue
-                line = (json.dumps(one.row, ensure_ascii=False) + "\n").encode()
-                places |= {(one.id, copy): (spool.tell(), len(line)) for copy in range(written)}
-                spool.write(line)
-                tally.keep(one, source, written)
-            stats = tally.stats(recipe)
-            if not places:
-                raise CordError(_nothing_left(stats, trajectories_path if own else Path("data.sources")))
-            stats["sha256"] = _write_in_order(spool, places, folder / TRAIN_FILE)
-    finally:
-        beside.unlink(missing_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        places: dict[tuple[str, int], Place] = {}
+        for one, source, written in _all_rows(recipe, trajectories_path if own else None, tally.dropped):
+            reason = tally.repeated(one) or one.reason or unwanted.reason(one.question)
+            if reason is None and written == 0:
+                reason = "weight"
+            if reason is None and near is not None and near.seen(one.question):
+                reason = "near_duplicate"
+            if reason:
+                tally.drop(one, reason, source)
+                continue
+            line = (json.dumps(one.row, ensure_ascii=False) + "\n").encode()
+            places |= {(one.id, copy): (spool.tell(), len(line)) for copy in range(written)}
+            spool.write(line)
+            tally.keep(one, source, written)
+        stats = tally.stats(recipe)
+        if not places:
+            raise CordError(_nothing_left(stats, trajectories_path if own else Path("data.sources")))
+        stats["sha256"] = _write_in_order(spool, places, folder / TRAIN_FILE)
     write_atomic(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
     write_atomic(folder / "README.md", card_text(recipe, stats))
     if recipe.data.push_to_hub:
@@ -124,14 +120,10 @@ def _nothing_left(stats: dict[str, Any], path: Path) -> str:
 def _write_in_order(spool: Any, places: dict[tuple[str, int], Place], path: Path) -> str:
     """Copies the spooled lines by id into `path`, atomically; returns the sha256 of the file."""
     digest = hashlib.sha256()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.sorted.tmp")
-    with open(beside, "wb") as out:
+    with replacing(path) as out:
         for _, (start, length) in sorted(places.items()):
             spool.seek(start)
             line = spool.read(length)
             digest.update(line)
             out.write(line)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(beside, path)
     return digest.hexdigest()

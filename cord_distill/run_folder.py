@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cord_distill.recipe import Recipe
 
@@ -105,12 +110,39 @@ def method_name(recipe: Recipe) -> str:
     return recipe.variant or (recipe.decode.pipeline if decoded else "sft")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Writes beside, then renames: a reader sees the old file or the new one, never a half."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its place once it is written: a reader sees the old or the new, never a half.
+
+    What killed processes of this machine left beside it is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    host = socket.gethostname().partition(".")[0]
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+        if not _alive(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
+    beside = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """`replacing` for a text."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True

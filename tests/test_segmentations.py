@@ -329,7 +329,7 @@ def test_real_engines_stop_where_the_text_says_and_hand_on_exactly_that_text(ran
         segmentation = {"line_break": LINES, "prefix_phrases": PHRASED}[name]
         assert all(renderers[step.teacher].decode(step.ids) == step.text for step in outcome.steps)
         ended = [c for level in outcome.candidates for c in level if c.stop is Stop.STEP and c.text]
-        assert len(ended) > 10 and {c.teacher for c in ended} == {"r1", "phi4"}
+        assert len(ended) > 4 and {c.teacher for c in ended} == {"r1", "phi4"}
         for c in ended:
             assert segmentation.split(c.text) == [c.text]
             assert segmentation.said(c.text)
