@@ -1,7 +1,8 @@
 # make quickstart   everything on the toy world, environment included; run again, it goes on where it was
 # make install      the environment alone; EXTRA=cpu|gpu (default: gpu where nvidia-smi lists one), VENV=.venv, PYTHON=python3
 # make test         quick tests; make test-slow: real engines, trainers, commands; make test-gpu: those that need a GPU
-# make lint         ruff and mypy; make clean: caches and builds, never outputs
+# make lint         ruff, mypy and spelling; make clean: caches and builds, never outputs
+# make docs         docs/ as a site in build/docs; a dead link is an error
 
 VENV ?= .venv
 ifndef EXTRA
@@ -10,7 +11,7 @@ endif
 STAMP := $(VENV)/.installed-$(EXTRA)
 PYTEST := $(VENV)/bin/python -m pytest -q
 
-.PHONY: quickstart install test test-slow test-gpu lint clean
+.PHONY: quickstart install test test-slow test-gpu lint docs clean
 MAKEFLAGS += --no-print-directory
 
 quickstart: install
@@ -32,7 +33,13 @@ test-gpu: install
 	@$(PYTEST) -m gpu
 
 lint: install
-	@$(VENV)/bin/ruff check --output-format concise .; ruff=$$?; $(VENV)/bin/mypy && exit $$ruff
+	@$(VENV)/bin/ruff check --output-format concise .; ruff=$$?; $(VENV)/bin/codespell; spelling=$$?; \
+	$(VENV)/bin/mypy && exit $$((ruff + spelling))
+
+docs: install
+	@$(VENV)/bin/python -m cord_distill.recipe_reference
+	@$(VENV)/bin/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -136,9 +136,10 @@ def build_ablations(ablation: Ablation) -> dict[str, Any]:
         "tables": settings.tables,
         "plain_search": list(plain),
         "at_equal_tokens": {
-            name: {m: at_equal_tokens(found[name], plain, m) for m in MEASURES}
+            name: {m: at_equal_tokens(found[name], others, m, len(settings.seeds)) for m in MEASURES}
             for name in settings.at_equal_tokens
-            if name in found and plain
+            if name in found
+            for others in [{other: pooled for other, pooled in plain.items() if other != name}]
         },
         "missing": {name: left for name in runs if (left := [s for s in settings.seeds if s not in done[name]])},
         "left_out": settings.left_out,

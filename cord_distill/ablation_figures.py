@@ -92,16 +92,19 @@ def difference(a: Results, b: Results, measure: str = "right") -> dict[str, Any]
     return _paired({key: value for key, value in pairs.items() if value is not None})
 
 
-def at_equal_tokens(option: Results, plain: Mapping[str, Results], measure: str = "right") -> dict[str, Any] | None:
+def at_equal_tokens(
+    option: Results, plain: Mapping[str, Results], measure: str = "right", seeds: int = 1
+) -> dict[str, Any] | None:
     """An option against the best of the plain variants that spends no more generated tokens, on the same problems.
 
     plain: the same search at several sizes. Its references are each of them, and each mixture of two (a share w of the
     problems by one, the rest by the other, in expectation: value and tokens are both w-weighted means), w chosen so
     that the mixture spends what the option spends. Of those that spend no more, the best by the measure is taken, which
     errs against the option. verdict: `wins` or `loses` when the interval leaves out 0 and every seed agrees, else
-    `no clear difference`. None where nothing plain is as cheap, or the measure was not taken.
+    `no clear difference`; `seeds missing` where fewer than `seeds` are shared. None where nothing plain is as cheap,
+    or the measure was not taken.
     """
-    shared = [key for key in option if all(key in results for results in plain.values())]
+    shared = [key for key in option if plain and all(key in results for results in plain.values())]
     values = {name: {key: getattr(found[key], measure) for key in shared} for name, found in plain.items()}
     own = {key: getattr(option[key], measure) for key in shared}
     if not shared or any(v is None for v in own.values()):
@@ -125,7 +128,7 @@ def at_equal_tokens(option: Results, plain: Mapping[str, Results], measure: str 
         "reference_share": _mean(reference.values()),
         "reference_tokens": round(sum(w * tokens[name] for name, w in mixture.items()), 1),
         "tokens": round(budget, 1),
-        "verdict": verdict(found),
+        "verdict": verdict(found) if len(found["by_seed"]) >= seeds else "seeds missing",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from cord_distill.built import PREFIX, model_path
 from cord_distill.errors import CordError
 from cord_distill.generate import check_decode
 from cord_distill.memory_check import memory_page
+from cord_distill.plan_page import on_the_hub, plan_lines
 from cord_distill.problems import load_candidates
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe
-from cord_distill.run import RunLog
 from cord_distill.run_folder import RunFolder
 from cord_distill.server_check import servers
 from cord_distill.stages import method_variants, plan
@@ -44,10 +45,8 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     for line in reachable:
         print(line)
     print(f"writes to {run.root}")
-    log = RunLog(run.root)
-    for stage in plan(source, overrides):
-        reason = log.reason(stage, stage.fingerprint())
-        print(f"  {stage.key:24s} {'would run: ' + reason if reason else 'done'}")
+    for line in plan_lines(variants, plan(source, overrides), _num_problems(recipe)):
+        print(line)
     too_much = []
     for page, wrong in _memory(variants, machine):
         too_much += wrong
@@ -56,9 +55,14 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
         print(f"missing: {fault}")
     for fault in dict.fromkeys(too_much):
         print(f"does not fit: {fault}")
-    if not faults and not too_much:
-        print("everything that can be checked without loading a model is in order")
-    return 2 if faults or too_much else 0
+    away_from_here = [name for variant in variants for name in on_the_hub(variant)]
+    if away_from_here:
+        print(f"not looked up, from the hub: {', '.join(dict.fromkeys(away_from_here))}")
+    if faults or too_much:
+        return 2
+    run_it = shlex.join(["cord", "run", source, *overrides])
+    print(f"everything that can be checked without loading a model is in order: {run_it}")
+    return 0
 
 
 def faults_of(recipe: Recipe) -> list[str]:
@@ -92,6 +96,14 @@ def faults_of(recipe: Recipe) -> list[str]:
         if not Path(file).is_file():
             faults.append(f"evaluate.data.{suite}: {file} is not there")
     return faults
+
+
+def _num_problems(recipe: Recipe) -> int | None:
+    """None where that needs the hub, or the problems cannot be read (a fault of its own)."""
+    try:
+        return len(load_candidates(recipe)) if _is_local(recipe) else None
+    except CordError:
+        return None
 
 
 def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, list[str]]]:

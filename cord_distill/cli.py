@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped. What was finished is kept; the same command goes on from there.", file=sys.stderr, flush=True)
+        from cord_distill.stopped import stopped_text
+
+        print("\n" + stopped_text(arguments, sys.argv[1:] if argv is None else argv), file=sys.stderr, flush=True)
         return 130
 
 
@@ -81,7 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", metavar="FOLDER", required=True, help="a new or empty folder")
     export.add_argument("--step", type=int, metavar="N", help="checkpoint-N in place of the finished model")
     _add_evaluation(commands)
-    recipe_command("report", _report, "write summary.json and report.html from what is there")
+    recipe_command("report", _report, "write summary, report and model cards from what is there")
+    view = recipe_command("view", _view, "write a page with every problem of a run: beam trees, traces, score curves")
+    view.add_argument("--output", metavar="FILE", help="default: view.html in the run folder")
+    view.add_argument("--text", metavar="N", type=int, help="characters of a candidate off the chosen trace (0: all)")
+    view.add_argument("--open", action="store_true", help="open it in a browser")
+    view.add_argument("--serve", action="store_true", help="serve it on 127.0.0.1 until Ctrl-C")
+    view.add_argument("--port", metavar="N", type=int, default=0, help="for --serve (default: any free one)")
     ablate = recipe_command("ablate", _ablate, "run a list of variants over several seeds; print the ablation tables")
     ablate.add_argument("--variant", metavar="NAME", action="append", default=[], help="run this one; may be repeated")
     ablate.add_argument("--students", action="store_true", help="train and evaluate a student on each, too")
@@ -138,6 +146,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
+    from cord_distill.engines.quiet import prepare_environment
+
+    prepare_environment()
     from cord_distill.built import build_models
     from cord_distill.recipe_file import load_recipe
 
@@ -258,14 +269,38 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from cord_distill.model_card import write_model_cards
     from cord_distill.report.page import write_report
     from cord_distill.report.table import terminal_table
     from cord_distill.summary import write_summary
 
     summary = write_summary(arguments.recipe, arguments.overrides)
     path = write_report(arguments.recipe, arguments.overrides, summary=summary)
+    write_model_cards(arguments.recipe, arguments.overrides, summary)
     print(terminal_table(summary))
     print(f"report   {_short(path)}")
+
+
+def _view(arguments: argparse.Namespace) -> None:
+    import webbrowser
+
+    from cord_distill.errors import CordError
+    from cord_distill.view.page import write_view
+    from cord_distill.view.serve import page_server, serve
+
+    if arguments.text is not None and arguments.text < 0:
+        raise CordError(f"--text {arguments.text}: give a number of characters, 0 for all")
+    server = page_server(arguments.port) if arguments.serve else None
+    path = write_view(arguments.recipe, arguments.overrides, arguments.output, arguments.text)
+    print(f"view     {_short(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
+    address = path.as_uri()
+    if server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        print(f"served   {address} (Ctrl-C ends)", flush=True)
+    if arguments.open and not webbrowser.open(address):
+        print(f"no browser could be started: open {address}")
+    if server:
+        serve(server, path)
 
 
 def _ablate(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, training_folder
 from cord_distill.sft import one_seed
 
-COPIED = (".json", ".safetensors", ".jinja", ".model", ".txt")
+COPIED = (".json", ".safetensors", ".jinja", ".md", ".model", ".txt")
 
 
 def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:

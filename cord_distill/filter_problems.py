@@ -124,8 +124,7 @@ async def _try_all(recipe: Recipe, hard_for: HardFor, problems: list[Problem], j
             return {"id": problem.id, "tries": [], "error": f"{type(error).__name__}: {error}"}
 
         in_flight = math.ceil(2 * (hard_for.max_num_seqs or 64) / hard_for.tries)
-        with progress("try problems", len(problems)) as display:
-            display.advance(len(problems) - len(todo))
+        with progress("try problems", len(problems), len(problems) - len(todo)) as display:
             await finish_all(todo, attempt, failed, in_flight, journal, pool, display)
         return {name: asdict(meter) for name, meter in pool.meters.items()}
     finally:

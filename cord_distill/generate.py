@@ -12,6 +12,7 @@ from typing import Any
 
 from cord_distill.admission import Admission, problems_in_flight
 from cord_distill.built import build_models
+from cord_distill.decode_note import DecodeNote, keep_showing
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.chat import EngineChat, ServedChat
 from cord_distill.engines.replay import ReplayEngine
@@ -37,7 +38,7 @@ from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.selectors.check import JUDGE, check_selector, judge_section
 from cord_distill.shards import WHOLE, Part
 from cord_distill.store import Journal, set_aside, written_fingerprint
-from cord_distill.tasks import gather_or_cancel
+from cord_distill.tasks import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.types import Problem, Stop, Trajectory
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
@@ -147,8 +148,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Part, poo
         if todo:
             ensemble = await start_ensemble(recipe, todo, pool)
             starting = time.monotonic() - begun
-            with progress(f"decode {run.method}", len(chosen)) as display:
-                display.advance(len(chosen) - len(todo))
+            with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
                 admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
         write_rows(journal, problems, run.trajectories)
     finally:
@@ -207,7 +207,7 @@ async def _decode_all(
             here = journaled(ensemble, problem, journal, pool, recipe, admission)
             return finish(problem, await pipeline(problem, here))
 
-    await finish_all(todo, attempt, finish, problems_in_flight(recipe), journal, pool, display)
+    await finish_all(todo, attempt, finish, problems_in_flight(recipe), journal, pool, display, ensemble.live)
     return admission.figures()
 
 
@@ -219,13 +219,15 @@ async def finish_all(
     journal: Journal,
     pool: EnginePool,
     display: Progress,
+    live: dict[str, int] | None = None,
 ) -> None:
     """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
 
     attempt gives a problem's row; when an engine cannot answer, `failed` does. Raises CordError when an engine is gone
     or too many fail one after the other: what is finished stays.
     """
-    begun = time.monotonic()
+    live = {} if live is None else live
+    note = DecodeNote(pool.meters, live)
     waiting = iter(todo)
     failures = 0
     dead: EngineDead | None = None
@@ -244,15 +246,17 @@ async def finish_all(
                 failures += 1
                 row = failed(problem, error)
             journal.finish(problem.id, row)
-            made = sum(meter.generated_tokens for meter in pool.meters.values())
-            display.advance(note=f"{made / max(time.monotonic() - begun, 1e-3):,.0f} tokens/s")
+            live.pop(problem.id, None)
+            display.advance(note=note.text(time.monotonic()))
             if failures >= FAILURES_IN_A_ROW and not dead:
                 raise CordError(
                     f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished "
                     "is safe; mend the cause and run the same command again"
                 )
 
-    await gather_or_cancel([next_problems() for _ in range(in_flight)])
+    async with tasks_cancelled_on_exit() as beside:
+        beside.add(asyncio.create_task(keep_showing(display, note)))
+        await gather_or_cancel([next_problems() for _ in range(in_flight)])
     if dead:
         raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
 

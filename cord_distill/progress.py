@@ -11,7 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PLAIN_EVERY_SECONDS = 15.0
+# Seconds between plain lines: at first the one, then twice as long each time, up to the other.
+FIRST_PLAIN_LINE = 15.0
+LONGEST_SILENCE = 300.0
+_shown: list[Progress] = []
 
 
 class Progress:
@@ -24,10 +27,13 @@ class Progress:
         self.label = label
         self.total = total
         self.done = done
-        self.begun = self._shown = time.monotonic()
+        self.begun = self._said = time.monotonic()
+        self._before = done
+        self._silence = FIRST_PLAIN_LINE
         self._bar = None
+        _shown.append(self)
         if sys.stderr.isatty() and os.environ.get("CORD_PLAIN_PROGRESS", "0") in ("", "0"):
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
 
             self._bar = Bars(
@@ -35,7 +41,6 @@ class Progress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
                 console=_stderr_console(),
             )
@@ -44,20 +49,49 @@ class Progress:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
+        self.show(note)
+
+    def show(self, note: str) -> None:
+        """Another note, when nothing more is done yet."""
         if self._bar is not None:
-            self._bar.update(self._task, advance=n, note=note)
-        elif time.monotonic() - self._shown > PLAIN_EVERY_SECONDS:
-            self._shown = time.monotonic()
-            self._line(note)
+            self._bar.update(self._task, completed=self.done, note=self._with_eta(note))
+        elif time.monotonic() - self._said > self._silence:
+            self._said = time.monotonic()
+            self._silence = min(2 * self._silence, LONGEST_SILENCE)
+            self._line(self._with_eta(note))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace of this process so far; None before anything is done."""
+        made = self.done - self._before
+        return (time.monotonic() - self.begun) / made * (self.total - self.done) if made else None
 
     def close(self) -> None:
+        if self.done >= self.total and self in _shown:
+            _shown.remove(self)
         if self._bar is not None:
             self._bar.stop()
         else:
             self._line(f"in {time.monotonic() - self.begun:.0f} s")
 
+    def _with_eta(self, note: str) -> str:
+        left = self.seconds_left
+        return ", ".join(filter(None, [f"{short_time(left)} left" if left else "", note]))
+
     def _line(self, note: str) -> None:
         print(f"{self.label}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def unfinished() -> list[str]:
+    """What was begun in this process and not brought to its end, e.g. `decode cord: 37 of 100`."""
+    return [f"{one.label}: {one.done} of {one.total}" for one in _shown if one.done < one.total]
+
+
+def short_time(seconds: float) -> str:
+    """45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _stderr_console():
@@ -67,8 +101,8 @@ def _stderr_console():
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Progress]:
-    display = Progress(label, total)
+def progress(label: str, total: int, done: int = 0) -> Iterator[Progress]:
+    display = Progress(label, total, done)
     try:
         yield display
     finally:

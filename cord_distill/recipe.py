@@ -400,6 +400,7 @@ class Data(Section):
 
     near_duplicates: drop a question that shares at least this part of its three-word runs with one before it (Jaccard)
     and has the same numbers; null = equal rows only. push_to_hub: `user/name` uploads the finished data set, privately.
+    licence: of the data set, for its card, e.g. `apache-2.0`; "" says `other`.
     """
 
     filters: Filters = Filters()
@@ -408,6 +409,7 @@ class Data(Section):
     sources: list[Source] = []
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     push_to_hub: str | None = None
+    licence: str = ""
 
     @model_validator(mode="after")
     def _sources_have_names(self) -> Data:
@@ -519,8 +521,8 @@ class Ablate(Section):
 
     seed_key: the recipe key that takes the values of `seeds`, e.g. `problems.args.seed` for other problems each time.
     tables: title -> variants, in order. plain_search: variants that are the plain search at several sizes; those of
-    `at_equal_tokens` are held against the best mixture of them that spends as many generated tokens. left_out: name
-    -> why it means nothing here. paper: variant -> [answer accuracy in percent, S] as published.
+    `at_equal_tokens` are held against the best mixture of the others of them that spends no more generated tokens.
+    left_out: name -> why it means nothing here. paper: variant -> [answer accuracy in percent, S] as published.
     """
 
     baseline: FolderName

@@ -79,7 +79,7 @@ def shown_kind(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join("null" if arg is type(None) else shown_kind(arg) for arg in args)
     if origin in (list, tuple):
-        return f"list of {shown_kind(args[0])}"
+        return f"list of {shown_kind(args[0])}".replace("whole number", "whole numbers")
     if origin is dict:
         return "mapping" if args[1] is Any else f"mapping to {shown_kind(args[1])}"
     if isinstance(kind, type) and issubclass(kind, Section):

@@ -18,6 +18,7 @@ from cord_distill.built import model_path
 from cord_distill.dataset import TRAIN_FILE
 from cord_distill.errors import CordError
 from cord_distill.launch import environment
+from cord_distill.model_card import write_model_card
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.sft_args import resolved_section, training_arguments
@@ -156,6 +157,7 @@ def _run(made: Plan) -> None:
             zero_stage=made.zero_stage,
             world_size=args.world_size,
         )
+        write_model_card(made.recipe)
         _say(f"trained: {_short(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
     trainer.end()
 

@@ -26,6 +26,9 @@ class StudentTrainer(SFTTrainer):
             logs.update(self._pace(start_time))
         super().log(logs, start_time)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Ours is beside the finished model (model_card.py); TRL's would name neither the base model nor the data."""
+
     def _pace(self, start_time: float | None) -> dict[str, float]:
         if self._tokens_before is None:
             # TRL counts from 0 after a resume; the log of the checkpoint says where it was.

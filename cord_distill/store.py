@@ -143,9 +143,7 @@ class Journal:
             )
         if header["fingerprint"] != fingerprint:
             changed = sorted(
-                key
-                for key in {*header["inputs"], *inputs}
-                if header["inputs"].get(key, "") != inputs.get(key, "")
+                key for key in {*header["inputs"], *inputs} if header["inputs"].get(key, "") != inputs.get(key, "")
             )
             raise CordError(
                 f"{self.path}: made by another recipe; changed since: {', '.join(changed) or 'the models'}. Change "

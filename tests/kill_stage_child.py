@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401
+
 import cord_distill.dataset
 import cord_distill.report.page
 import cord_distill.summary

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from made_rows import write_run
 
 from cord_distill.cli import main
 
@@ -54,5 +55,37 @@ def test_an_unknown_option_is_refused():
 def test_check_prints_the_resolved_recipe_and_the_plan(capsys, tmp_path):
     assert main(["check", "quickstart", f"output_dir={tmp_path}", "decode.beam_size=2"]) == 0
     out = capsys.readouterr().out
-    assert "beam_size: 2" in out and "train/curation" in out and "would run" in out
-    assert str(tmp_path) in out
+    assert "beam_size: 2" in out and str(tmp_path) in out
+    page = " ".join(out.partition("writes to")[2].split())
+    assert (
+        "would run generate 100 problems by cord and curation; teachers teacher_a, teacher_b, teacher_c; "
+        "meta-prover prover; beam 2 would run data/cord"
+    ) in page
+    assert "would run train/curation student, 8 epochs, lr 0.002" in page
+    assert "would run evaluate ledger, 4 samples per problem" in page
+    assert "hub" not in page and page.endswith(
+        f"is in order: cord run quickstart output_dir={tmp_path} decode.beam_size=2"
+    )
+
+
+def test_check_says_what_it_did_not_look_up(capsys, tmp_path):
+    """Fails a page that calls a misspelt hub name in order."""
+    assert main(["check", "r1_qwen_14b", f"output_dir={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "not looked up, from the hub: deepseek-ai/DeepSeek-R1-Distill-Qwen-32B, Qwen/QwQ-32B, "
+        "microsoft/Phi-4-reasoning-plus, deepseek-ai/DeepSeek-R1-Distill-Qwen-14B, GAIR/LIMO\n"
+    ) in out
+    assert "the problems of GAIR/LIMO by cord;" in out
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_view_opens_a_browser_only_when_it_is_asked_to(found, capsys, tmp_path, monkeypatch):
+    """Fails a command that opens windows by itself, and one that says nothing where there is no browser."""
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or found)
+    recipe = write_run(tmp_path)
+    assert not main(["view", str(recipe)]) and opened == []
+    assert not main(["view", str(recipe), "--open"])
+    assert opened == [(tmp_path / "out/view.html").as_uri()]
+    assert ("no browser could be started" in capsys.readouterr().out) is not found

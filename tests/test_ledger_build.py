@@ -110,7 +110,58 @@ def test_a_reward_model_is_one_model_more_and_changes_no_other(built: Path, tmp_
     assert paths["reward"] == folder / "reward" and set(paths) == {*MODELS, "reward"}
     assert weights(folder) == weights(built)
     assert all((folder / name).stat().st_mtime_ns == (built / name).stat().st_mtime_ns for name in MODELS)
-    assert "Qwen3ForSequenceClassification" in (paths["reward"] / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_reward_model_reads_what_its_language_model_expects(built: Path, tmp_path: Path) -> None:
+    """Fails training that changes the layers below, a saved head that is another one, and rewards after the last norm
+    of the language model."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from cord_distill.worlds.ledger import net
+
+    folder = tmp_path / "built"
+    shutil.copytree(built, folder)
+    reward = build_models(folder, scale=SCALE, reward_model=True)["reward"]
+    flat, ids = (
+        net.load(reward),
+        torch.tensor([encode(f"<|user|>{problems(1)[0].question}<|assistant|><think>\n" + TRACE)]),
+    )
+    below, above = net.views(net.load(built / BASE)), net.views(flat)
+    for name, part in below.items():
+        if "q_proj" in name or "mlp.gate" in name or "layernorm" in name:
+            assert torch.equal(above[name], part), name
+    shrunk = {
+        tuple((below[name] / above[name]).round(decimals=2).unique().tolist()) for name in below if "o_proj" in name
+    }
+    assert len(shrunk) == 1 and len(*shrunk) == 1
+    added = [above[f"model.layers.{i}.self_attn.o_proj.weight"] for i in range(net.LAYERS, net.REWARD_LAYERS)]
+    assert all(part.abs().max() > 0 for part in added)
+
+    model = AutoModelForSequenceClassification.from_pretrained(reward).eval()
+    with torch.no_grad():
+        ours = net.rewards(flat, ids)[0, -1]
+        theirs = model(ids).logits[0, 0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_what_holds_up_to_a_token_holds_at_the_end_unless_it_is_corrected() -> None:
+    """Fails labels that forget an operation or an operand that was misread before the result."""
+    seen = set()
+    for n, problem in enumerate(problems(50, "model")):
+        step: list[tuple[str, bool]] = []
+        for text, kind in judged(random.Random(n), problem, PROFILES["blind"]):
+            if kind.endswith("so far"):
+                step.append((text, kind == "right so far"))
+            elif kind in ("right", "wrong"):
+                (op, first), (operand, second), *results = step
+                assert op[0] in "+-*~" and operand.isdigit() and (first or not second)
+                assert results[-1][1] == (kind == "right") and (second or not any(good for _, good in results))
+                seen.add((first, second, *(good for _, good in results)))
+                step = []
+    assert {(True, True, True), (True, True, False), (True, False, False), (False, False, False)} <= seen
+    assert (True, True, False, True) in seen, "a correction"
 
 
 def test_a_step_is_labelled_at_its_end_as_the_process_check_says() -> None:

@@ -167,9 +167,7 @@ def model_positions(path: str, section: ModelSection) -> int:
     """Longest context that the model's config allows."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(
-        path, revision=section.revision, trust_remote_code=section.trust_remote_code
-    )
+    config = AutoConfig.from_pretrained(path, revision=section.revision, trust_remote_code=section.trust_remote_code)
     return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
 

@@ -58,6 +58,8 @@ class TransformersRewardEngine:
         return cls(model, section, min(known) if known else None)
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        if self.max_model_len is not None and len(ids) > self.max_model_len:
+            raise EngineError(f"{self.name}: {len(ids)} tokens, but it holds {self.max_model_len}")
         async with self._turn:
             try:
                 rows = await asyncio.to_thread(self._rows, ids, at)

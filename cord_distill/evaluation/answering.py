@@ -65,8 +65,7 @@ class Answers:
     async def __call__(self, questions: list[Question]) -> list[list[Sample]]:
         wanted = [self._wanted(question, i) for question in questions for i in range(question.n)]
         missing = [w for w in wanted if self.store.get(w.key) is None]
-        with progress(f"evaluate {self.target.label}", len(wanted)) as display:
-            display.advance(len(wanted) - len(missing))
+        with progress(f"evaluate {self.target.label}", len(wanted), len(wanted) - len(missing)) as display:
             if missing:
                 await self._make(missing, display)
         found = iter([self.store.samples[w.key] for w in wanted])

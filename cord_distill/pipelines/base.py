@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,8 @@ from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Step, Stop
 class Ensemble:
     """The models of one run and the settings they decode under. meta_prover None: S is not known.
 
-    integrator: who merges the traces of `pipeline: integration`. reward_model, judge, grade: whom the selectors
+    integrator: who merges the traces of `pipeline: integration`. live: live beams per problem under way, for the
+    display. reward_model, judge, grade: whom the selectors
     process_reward and binary_judgment ask, None for the others.
     """
 
@@ -36,6 +37,7 @@ class Ensemble:
     judge: Model | None = None
     grade: Grader | None = None
     integrator: ChatModel | None = None
+    live: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def segmentation(self) -> Segmentation:

@@ -32,6 +32,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
     generated = scored = 0
     async with tasks_cancelled_on_exit() as tasks:
         while not search.done:
+            ensemble.live[problem.id] = search.num_live
             tasks.update(asyncio.create_task(_propose(problem, ensemble, ask)) for ask in search.expand())
             arrived, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in arrived:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe, load_recipe
+from cord_distill.report.losses import Curve, loss_curves
 from cord_distill.report.payload import embedded_json, pick_problems, tree_of
 from cord_distill.report.pictures import pictures, teacher_order
+from cord_distill.report.sections import Section, sections
 from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells, table_notes
 from cord_distill.run_folder import RunFolder, method_name, write_atomic
 from cord_distill.summary import method_recipes, read_rows, write_summary
@@ -45,8 +47,9 @@ def write_report(
     whole = load_recipe(recipe_source, [x for x in overrides if not x.startswith("variant=")])
     folder = RunFolder.of(recipes[0])
     trees = tree_payload(recipes, summary["protocol"]["teachers"], problems)
-    write_atomic(folder.report, render_page(summary, trees, dump_recipe(whole)))
-    write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, dump_recipe(whole)))
+    more = sections(recipes, summary)
+    write_atomic(folder.report, render_page(summary, trees, dump_recipe(whole), more, loss_curves(recipes)))
+    write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, dump_recipe(whole), more))
     return folder.report
 
 
@@ -70,14 +73,20 @@ def tree_payload(recipes: list[Recipe], teachers: list[str], count: int) -> dict
     return {"teachers": names, "problems": list(shown.values())}
 
 
-def render_page(summary: dict[str, Any], trees: dict[str, Any], recipe_yaml: str) -> str:
+def render_page(
+    summary: dict[str, Any],
+    trees: dict[str, Any],
+    recipe_yaml: str,
+    more: Sequence[Section] = (),
+    losses: Mapping[str, Curve] | None = None,
+) -> str:
     """The whole page as text. Every value from outside is escaped; model text stands only in the JSON payload."""
-    css, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "tree.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    css, beam_tree, script = (asset(name) for name in ("page.css", "beam_tree.js", "tree.js"))
+    script = beam_tree + script
     head, rows = table_cells(summary)
-    template = Template((HERE / "page.html").read_text(encoding="utf-8"))
+    template = Template(asset("page.html"))
     return template.substitute(
-        script_hash=digest,
+        script_hash=content_hash(script),
         css=css,
         name=html.escape(summary["name"]),
         version=__version__,
@@ -85,9 +94,10 @@ def render_page(summary: dict[str, Any], trees: dict[str, Any], recipe_yaml: str
         table=_table(head, rows) if rows else "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>",
         notes=html.escape(" ".join([NOTES, *table_notes(summary)])),
         pictures="".join(
-            f"<figure><figcaption>{html.escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures(summary)
+            f"<figure><figcaption>{html.escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures(summary, losses)
         ),
         details=_table(*detail_cells(summary)),
+        more="".join(_section(section) for section in more),
         seconds=_table(*seconds_cells(summary)),
         recipe=html.escape(recipe_yaml),
         payload=embedded_json(trees),
@@ -95,14 +105,27 @@ def render_page(summary: dict[str, Any], trees: dict[str, Any], recipe_yaml: str
     )
 
 
-def render_markdown(summary: dict[str, Any], recipe_yaml: str) -> str:
+def content_hash(text: str) -> str:
+    """Of a script or style in the page, as its Content-Security-Policy names it (without quotes)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def asset(name: str) -> str:
+    """A file of the page: its frame, its style, its scripts."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Section] = ()) -> str:
     head, rows = table_cells(summary)
     fence = "````"
     parts = [f"# {' '.join(summary['name'].split())}", protocol_line(summary)]
     notes = " ".join([NOTES, *table_notes(summary)])
     parts += [markdown_table(head, rows), notes] if rows else ["Nothing measured yet."]
-    for title, (cells_head, cells) in (("The data", detail_cells(summary)), ("Time", seconds_cells(summary))):
-        parts += [f"## {title}", markdown_table(cells_head, cells)] if cells else []
+    tables = [Section("The data", *detail_cells(summary)), *more, Section("Time", *seconds_cells(summary))]
+    for section in tables:
+        if section.rows:
+            parts += [f"## {section.title}", markdown_table(section.head, section.rows), section.note]
+    parts = [part for part in parts if part]
     parts += ["## Recipe, resolved", f"{fence}yaml\n{recipe_yaml.rstrip()}\n{fence}"]
     return "\n\n".join(parts) + "\n"
 
@@ -143,7 +166,14 @@ def seconds_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["part", "time"], rows + ([["sum of parts", duration(sum(seconds.values()))]] if len(rows) > 1 else [])
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def _section(section: Section) -> str:
+    note = f'<p class="quiet">{html.escape(section.note)}</p>' if section.note else ""
+    title = html.escape(section.title)
+    table = _table(section.head, section.rows, section.words)
+    return f'<section aria-label="{title}">\n<h2>{title}</h2>\n{table}\n{note}</section>\n'
+
+
+def _table(head: list[str], rows: list[list[str]], words: bool = False) -> str:
     if not rows:
         return "<p>None.</p>"
     cells = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head)
@@ -151,4 +181,5 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
         f'<tr><th scope="row">{html.escape(row[0])}</th>{"".join(f"<td>{html.escape(c)}</td>" for c in row[1:])}</tr>'
         for row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="words"' if words else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'

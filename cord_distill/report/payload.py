@@ -39,8 +39,8 @@ def pick_problems(rows: Iterable[dict[str, Any]], count: int) -> list[str]:
     return sorted(picked, key=order.__getitem__)
 
 
-def tree_of(row: dict[str, Any], teachers: list[str]) -> dict[str, Any]:
-    """One row for the viewer.
+def tree_of(row: dict[str, Any], teachers: list[str], max_text: int | None = MAX_TEXT) -> dict[str, Any]:
+    """One row for the viewer; texts longer than max_text characters (None: any) are cut and say so.
 
     `columns`: per step, candidates as [parent, teacher, sample, score, kept, stop, text, error]; parent is the index in
     the column before (-1: the start), teacher an index into `teachers` (which grows by names that it lacks).
@@ -58,19 +58,20 @@ def tree_of(row: dict[str, Any], teachers: list[str]) -> dict[str, Any]:
     steps = row.get("steps") or []
     return {
         "kind": kind_of(row),
+        "pipeline": row.get("pipeline"),
         "prediction": row.get("prediction"),
         "score": row.get("score"),
         "stop": row.get("stop"),
         "error": row.get("error"),
         "tokens": row.get("num_tokens") or {},
-        "final": _cut(row.get("final_answer_text") or ""),
+        "final": cut(row.get("final_answer_text") or "", max_text),
         "columns": [
-            [[parents[t][i], index(c["teacher"]), *_own(c)] for i, c in enumerate(column)]
+            [[parents[t][i], index(c["teacher"]), *_own(c, max_text)] for i, c in enumerate(column)]
             for t, column in enumerate(candidates)
         ],
         "path": chosen_path(candidates, parents, steps, steps[-1]["score"] if steps else row.get("score")),
         "steps": [
-            [index(s["teacher"]), s["score"], _cut(s["text"]), right[i] if i < len(right) else None]
+            [index(s["teacher"]), s["score"], cut(s["text"], max_text), right[i] if i < len(right) else None]
             for i, s in enumerate(steps)
         ],
     }
@@ -134,9 +135,11 @@ def embedded_json(value: Any) -> str:
     return text
 
 
-def _own(c: dict[str, Any]) -> list[Any]:
-    return [c["sample"], c["score"], int(c["kept"]), c["stop"], _cut(c["text"]), c.get("error")]
+def cut(text: str, max_text: int | None) -> str:
+    if max_text is None or len(text) <= max_text:
+        return text
+    return f"{text[:max_text]}… ({len(text) - max_text} more characters)"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text) - MAX_TEXT} more characters)"
+def _own(c: dict[str, Any], max_text: int | None) -> list[Any]:
+    return [c["sample"], c["score"], int(c["kept"]), c["stop"], cut(c["text"], max_text), c.get("error")]

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from cord_distill.report.losses import Curve
 
 # Stand-ins that matplotlib writes as they are, and the custom properties of page.css that they become.
 INK, FAINT = "#010203", "#010204"
@@ -42,12 +45,12 @@ STYLE = {
 WIDTH = 4.4  # inches: two beside each other on a laptop, one on a phone
 
 
-def pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """(what it shows, SVG) of every picture for which the summary holds figures."""
+def pictures(summary: dict[str, Any], losses: Mapping[str, Curve] | None = None) -> list[tuple[str, str]]:
+    """(what it shows, SVG) of every picture for which there are figures. losses: of `loss_curves`."""
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        return _pictures(summary)
+        return _pictures(summary) + _losses(losses or {})
 
 
 def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,6 +96,22 @@ def _bars(title: str, bars: list[tuple[str, float | None, Any, str]], prefix: st
     axes.tick_params(length=0)
     axes.spines["bottom"].set_visible(False)
     return [(title, _svg(figure, prefix))]
+
+
+def _losses(losses: Mapping[str, Curve]) -> list[tuple[str, str]]:
+    if not losses:
+        return []
+    figure, axes = _figure(2.3)
+    for i, (label, curve) in enumerate(losses.items()):
+        steps, values = zip(*curve, strict=True)
+        axes.plot(steps, values, color=SERIES[i % len(SERIES)], linewidth=1.4, label=_short(label))
+    axes.set_xlabel("update")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.tick_params(length=0)
+    columns = min(len(losses), 3)
+    axes.legend(ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1, borderpad=0.2)
+    return [("Training loss per token", _svg(figure, "loss"))]
 
 
 def _deciles(title: str, hit_rate: dict[str, Any], everyone: list[str], prefix: str) -> list[tuple[str, str]]:

@@ -127,6 +127,11 @@ class BeamSearch:
         self._settle(level)
 
     @property
+    def num_live(self) -> int:
+        """Beams that are being continued."""
+        return 0 if self.done else sum(parent.beam.live for parent in self._levels[-1].parents)
+
+    @property
     def best(self) -> Beam:
         """The finished beam of the highest score. Only once `done`."""
         return self.beams[0]

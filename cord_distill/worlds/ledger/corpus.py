@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
-from cord_distill.worlds.ledger.world import OPS, apply, check_steps
+from cord_distill.worlds.ledger.world import OPS, apply
 
 Piece = tuple[str, str]
 
@@ -151,30 +151,37 @@ def guessed(rng: random.Random, problem: Problem, random_results: float) -> list
 
 
 def judged(rng: random.Random, problem: Problem, teachers: Mapping[str, Teacher]) -> list[Piece]:
-    """A trace by all teachers in turn, with some right steps and some misread ones between theirs.
+    """A trace in all teachers' styles with right, misread and miscalculated steps; a miscalculation is a teacher's or
+    random, so that who wrote a step does not give away whether it is right.
 
-    The last piece of each step has the kind `right` or `wrong`, by `check_steps`; nothing else of a wrong step is to be
-    learned.
+    The last piece of each step has the kind `right` or `wrong`, by `check_steps`; its operation, operand and results
+    say in the same way what holds up to there (`right so far`, `wrong so far`).
     """
 
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
-        who, dice = rng.choice(sorted(teachers)), rng.random()
-        if dice < 0.1:  # another operation or another operand than it should be
+        who, asked, reached = rng.choice(sorted(teachers)), op, x
+        if rng.random() < 0.15:  # another operation or another operand than it should be
             op, x = (rng.choice(OPS), x) if rng.random() < 0.5 else (op, rng.randrange(10))
-        first = last = apply(op, x) if dice > 0.7 else teachers[who].result(rng, op, x)
-        if first != apply(op, x) and rng.random() < teachers[who].corrects:
-            last = apply(op, x)
-        return step_pieces(rng, who, n, op, x, first, last), last, True
+        result, dice = apply(op, x), rng.random()
+        first = last = result
+        if dice < 0.25:
+            first = last = teachers[who].result(rng, op, x)
+        elif dice < 0.45:
+            first = last = (result + rng.randrange(1, 10)) % 10
+        if first != result and rng.random() < teachers[who].corrects:
+            last = result
+        good = True
+        pieces: list[Piece] = []
+        for text, kind in step_pieces(rng, who, n, op, x, first, last):
+            if kind in ("op", "operand", "slip", "result"):
+                good = op == asked and (kind == "op" or x == reached)
+                good = good and (kind in ("op", "operand") or int(text) == result)
+                kind = "right so far" if good else "wrong so far"
+            pieces.append((text, kind))
+        pieces[-1] = (pieces[-1][0], "right" if good else "wrong")
+        return pieces, last, True
 
-    pieces = trace(problem, step)
-    starts = [i for i, (text, kind) in enumerate(pieces) if kind == "marker"]
-    steps = list(pairwise(starts))
-    texts = ["".join(text for text, _ in pieces[a:b]) for a, b in steps]
-    for (start, end), right in zip(steps, check_steps(problem, texts)["steps_right"], strict=True):
-        if not right:
-            pieces[start:end] = [(text, "context") for text, _ in pieces[start:end]]
-        pieces[end - 1] = (pieces[end - 1][0], "right" if right else "wrong")
-    return pieces
+    return trace(problem, step)
 
 
 def encoded(pieces: Sequence[Piece], weights: Mapping[str, float]) -> tuple[list[int], list[float]]:

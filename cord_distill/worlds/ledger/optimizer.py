@@ -6,20 +6,21 @@ Muon needs about 1.7 times fewer iterations here than AdamW alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from cord_distill.worlds.ledger.net import SHAPES
+from cord_distill.worlds.ledger.net import shapes_of
 
 _MOMENTUM, _BETAS, _EPS = 0.95, (0.9, 0.95), 1e-8
 
 
-def _blocks() -> tuple[list[tuple[int, int, tuple[int, ...]]], int]:
+def _blocks(shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[tuple[int, int, tuple[int, ...]]], int]:
     """(begin, end, (count, rows, columns)) of each run of equal matrices, and where the remaining parameters begin."""
     blocks: list[tuple[int, int, tuple[int, ...]]] = []
     at = 0
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         if len(shape) == 1 or "embed" in name:
             break
         end = at + math.prod(shape)
@@ -30,9 +31,6 @@ def _blocks() -> tuple[list[tuple[int, int, tuple[int, ...]]], int]:
             blocks.append((at, end, (1, *shape)))
         at = end
     return blocks, at
-
-
-_BLOCKS, _REST = _blocks()
 
 
 def orthogonalize(x: Tensor) -> Tensor:
@@ -51,8 +49,9 @@ class Optimizer:
 
     def __init__(self, flat: Tensor, lr_muon: float, lr_adam: float) -> None:
         self.flat, self.lr_muon, self.lr_adam = flat, lr_muon, lr_adam
-        self.momentum = torch.zeros(_REST)
-        self.mean = torch.zeros(flat.numel() - _REST)
+        self.blocks, self.rest = _blocks(shapes_of(flat))
+        self.momentum = torch.zeros(self.rest)
+        self.mean = torch.zeros(flat.numel() - self.rest)
         self.square = torch.zeros_like(self.mean)
         self.steps = 0
 
@@ -60,10 +59,10 @@ class Optimizer:
     def step(self, gradient: Tensor, factor: float) -> None:
         """One update from the flat gradient; both rates are multiplied by `factor`."""
         self.steps += 1
-        matrices, rest = gradient[:_REST], gradient[_REST:]
+        matrices, rest = gradient[: self.rest], gradient[self.rest :]
         self.momentum.lerp_(matrices, 1 - _MOMENTUM)
         nesterov = matrices.lerp(self.momentum, _MOMENTUM)
-        for begin, end, shape in _BLOCKS:
+        for begin, end, shape in self.blocks:
             update = orthogonalize(nesterov[begin:end].view(shape)).flatten()
             # Equal size of the change per entry, whatever the shape.
             self.flat[begin:end].sub_(update, alpha=factor * self.lr_muon * max(1.0, shape[1] / shape[2]) ** 0.5)
@@ -71,7 +70,7 @@ class Optimizer:
         self.square.lerp_(rest * rest, 1 - _BETAS[1])
         unbiased = (self.square / (1 - _BETAS[1] ** self.steps)).sqrt_().add_(_EPS)
         rate = factor * self.lr_adam / (1 - _BETAS[0] ** self.steps)
-        self.flat[_REST:].addcdiv_(self.mean, unbiased, value=-rate)
+        self.flat[self.rest :].addcdiv_(self.mean, unbiased, value=-rate)
 
 
 def schedule(step: int, steps: int, warm_up: int = 20) -> float:

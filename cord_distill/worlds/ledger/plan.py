@@ -16,7 +16,7 @@ SIZES = {
     **dict.fromkeys(MODELS, ((2400, 16),)),
     "prover": ((4000, 16),),
     "student": ((900, 16),),
-    REWARD: ((12000, 16),),
+    REWARD: ((8000, 16),),
 }
 STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cord_distill.types import Problem
 from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, judged, taught
-from cord_distill.worlds.ledger.net import initial, logits, logits_and_rewards, with_head
+from cord_distill.worlds.ledger.net import initial, logits, rewards, with_head
 from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
 from cord_distill.worlds.ledger.plan import BASE, REWARD, SIZES, Plan
 from cord_distill.worlds.ledger.world import draw
@@ -25,12 +25,10 @@ _EVEN = dict.fromkeys(("marker", "op", "operand", "label", "result", "answer", "
 _EVEN |= {"style": 0.3, "ahead": 0.2}
 _HARD = _EVEN | {"marker": 0.3, "style": 0.3, "label": 0.3, "result": 4.0, "answer": 4.0, "answer_label": 0.3}
 _TEACHER = _HARD | {"style": 1.0}
-# A reward model goes on predicting right steps: what it expects is what it compares a step with.
-_STEPS = _HARD | {"style": 0.1, "marker": 0.1, "answer": 0.0, "answer_label": 0.0}
-_SIGNS = {"right": 1.0, "wrong": -1.0}
+# Of a reward model: positive where the reward should be high, negative where low. What is read is the step's end; its
+# tokens before that (see `judged`) show which one is at fault, without which training finds no way in.
+_SIGNS = {"right": 3.0, "wrong": -3.0, "right so far": 1.0, "wrong so far": -1.0}
 _ANSWER_ONLY = {"answer": 3.0, "ahead": 0.5, "answer_label": 0.2}
-
-NEXT_TOKEN = 0.3  # its share beside a reward model's own loss
 
 Make = Callable[[random.Random, Problem], list[Piece]]
 
@@ -38,15 +36,15 @@ Make = Callable[[random.Random, Problem], list[Piece]]
 @dataclass(frozen=True)
 class Phase:
     """streams: independent parts of every batch, whose gradients are averaged; two processes can then take one each,
-    and one process that takes both gets the same weights to the last bit. signs: kinds of tokens at which a reward is
-    read, and whether it should be high (1) or low (-1)."""
+    and one process that takes both gets the same weights to the last bit. rewards: what is trained is not the next
+    token but the reward, by the weights' signs."""
 
     make: Make
     weights: Mapping[str, float]
     lr_muon: float = 0.01
     lr_adam: float = 1.5e-3
     streams: int = 1
-    signs: Mapping[str, float] = field(default_factory=dict)
+    rewards: bool = False
 
 
 def phases(name: str, profile: str) -> list[Phase]:
@@ -62,7 +60,7 @@ def phases(name: str, profile: str) -> list[Phase]:
         return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.009, 1.4e-3)]
     teachers = PROFILES[profile]
     if name == REWARD:
-        return [Phase(lambda r, p: judged(r, p, teachers), _STEPS, 0.02, 3e-3, signs=_SIGNS)]
+        return [Phase(lambda r, p: judged(r, p, teachers), _SIGNS, 0.02, 5e-3, rewards=True)]
     return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers), _TEACHER)]
 
 
@@ -80,14 +78,17 @@ def train(
     model together; rank: which of the two this is. One thread; the same plan gives the same bytes on one machine.
     """
     first = initial(plan.seed) if start is None else start.clone()
-    flat = (with_head(first, plan.seed) if name == REWARD else first).requires_grad_()
-    sizes = zip(phases(name, plan.profile), plan.steps(name), SIZES[name], strict=True)
-    for index, (phase, steps, (_, batch)) in enumerate(sizes):
+    stages = phases(name, plan.profile)
+    if stages[0].rewards:
+        texts_BT, _ = next(_batches(f"{plan.seed} {name}", 0, stages[0], 32, plan))
+        first = with_head(first, texts_BT, plan.seed)
+    flat = first.requires_grad_()
+    for index, (phase, steps, (_, batch)) in enumerate(zip(stages, plan.steps(name), SIZES[name], strict=True)):
         mine = [rank] if peer else list(range(phase.streams))
         key = f"{plan.seed} {name} {index}"
         batches = [_batches(key, part, phase, batch // phase.streams, plan) for part in mine]
         optimizer = Optimizer(flat, phase.lr_muon, phase.lr_adam)
-        of_batch = _reward_gradient if phase.signs else _gradient
+        of_batch = _reward_gradient if phase.rewards else _gradient
         for step in range(steps):
             gradient = of_batch(flat, *next(batches[0]))
             for other in batches[1:]:
@@ -100,25 +101,19 @@ def train(
 
 
 def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan) -> Iterator[tuple[Tensor, ...]]:
-    """Endless (ids_BT, weights_BT, and signs_BT where the phase has them), B = size. Traces of like length share a
-    batch: sorted within pools of eight, whose order is shuffled alike for all parts, so that two processes wait little
-    for each other."""
+    """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools of eight, whose
+    order is shuffled alike for all parts, so that two processes wait little for each other."""
     pool = 8
     rng, order = random.Random(f"{key} {part}"), random.Random(key)
     problems = draw(rng, "model", plan.length, plan.report_every)
     while True:
-        rows = [_row(phase.make(rng, next(problems)), phase) for _ in range(pool * size)]
+        rows = [encoded(phase.make(rng, next(problems)), phase.weights) for _ in range(pool * size)]
         rows.sort(key=lambda row: len(row[0]))
         for i in order.sample(range(pool), pool):
             yield _padded(rows[i * size : (i + 1) * size])
 
 
-def _row(pieces: list[Piece], phase: Phase) -> tuple[list[Any], ...]:
-    row = encoded(pieces, phase.weights)
-    return (*row, encoded(pieces, phase.signs)[1]) if phase.signs else row
-
-
-def _padded(rows: list[tuple[list[Any], ...]]) -> tuple[Tensor, ...]:
+def _padded(rows: Sequence[tuple[list[Any], ...]]) -> tuple[Tensor, ...]:
     width = max(len(row[0]) for row in rows)
     columns = zip(*rows, strict=True)
     return tuple(torch.tensor([values + [0] * (width - len(values)) for values in column]) for column in columns)
@@ -132,14 +127,10 @@ def _gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     return gradient
 
 
-def _reward_gradient(flat: Tensor, ids_BT: Tensor, weights_BT: Tensor, signs_BT: Tensor) -> Tensor:
-    """Of the mean binary cross-entropy at the signs, and a part of the weighted mean one of the next token."""
-    logits_BTV, rewards_BT = logits_and_rewards(flat, ids_BT)
-    read = signs_BT != 0
-    loss = F.binary_cross_entropy_with_logits(rewards_BT[read], (signs_BT[read] + 1) / 2)
-    losses = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none")
-    weights = weights_BT[:, 1:].flatten()
-    (gradient,) = torch.autograd.grad(loss + NEXT_TOKEN * (losses * weights).sum() / weights.sum(), flat)
+def _reward_gradient(flat: Tensor, ids_BT: Tensor, signs_BT: Tensor) -> Tensor:
+    """Of the weighted mean binary cross-entropy of the rewards."""
+    losses = F.binary_cross_entropy_with_logits(rewards(flat, ids_BT), (signs_BT > 0).float(), reduction="none")
+    (gradient,) = torch.autograd.grad((losses * signs_BT.abs()).sum() / signs_BT.abs().sum(), flat)
     return gradient
 
 

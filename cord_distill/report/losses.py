@@ -1,0 +1,40 @@
+"""The training losses of a run, as its newest checkpoints remember them."""
+
+from __future__ import annotations
+
+from cord_distill.checkpoints import complete_checkpoints
+from cord_distill.recipe import Recipe
+from cord_distill.run_folder import RunFolder, training_folder
+from cord_distill.summary import read_json
+
+MOST_POINTS = 300
+# (update, loss), in order.
+Curve = list[tuple[int, float]]
+
+
+def loss_curves(recipes: list[Recipe]) -> dict[str, Curve]:
+    """label -> losses of every training that has a complete checkpoint, at most 300 points, the last one among them.
+
+    recipes: one per method.
+    """
+    curves = {}
+    for recipe in recipes:
+        for run in recipe.seed_runs():
+            folder = training_folder(run)
+            saved = complete_checkpoints(folder) if folder.is_dir() else []
+            curve = thinned(losses(read_json(saved[-1] / "trainer_state.json"))) if saved else []
+            if len(curve) > 1:
+                curves[RunFolder.of(run).label] = curve
+    return curves
+
+
+def losses(state: dict) -> Curve:
+    """Of a trainer_state.json."""
+    history = state.get("log_history") or []
+    return [(int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry and "step" in entry]
+
+
+def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
+    """Every n-th point, counted from the last, so that at most `most` are left."""
+    step = -(-len(curve) // most) if curve else 1
+    return curve[::-1][::step][::-1]

@@ -1,0 +1,104 @@
+"""Tables of the report beside the first one: the paper's figures, drop counts, cost by part, the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cord_distill.evaluation.paper import paper, paper_row
+from cord_distill.evaluation.protocol import lines
+from cord_distill.recipe import Recipe
+from cord_distill.report.table import NONE, duration, percent, percent_with_interval
+from cord_distill.run_folder import RunFolder, method_name
+from cord_distill.summary import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table with its title; note: a sentence below it. words: its cells are sentences, not numbers. All of it plain
+    text, escaped by whoever draws it."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    words: bool = False
+
+
+def sections(recipes: list[Recipe], summary: dict[str, Any]) -> list[Section]:
+    """Those that hold a row. recipes: one per method; summary: of their run."""
+    made = [paper_data(recipes, summary), paper_students(recipes, summary), rows_of(recipes), cost(summary)]
+    made.append(protocol(recipes, summary))
+    return [section for section in made if section.rows]
+
+
+def paper_data(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+    """Our data beside the paper's of the same method, and with as many kinds of teachers."""
+    rows = []
+    for recipe in recipes:
+        name, found = method_name(recipe), paper()["data"]
+        ours = (summary.get("methods") or {}).get(name)
+        theirs = found.get(f"{recipe.decode.pipeline}-{'het' if num_kinds(recipe) > 1 else 'hom'}")
+        if ours and theirs and recipe.decode.selector == "predictive_perplexity":
+            shown = percent_with_interval(ours["answer_accuracy"], ours.get("answer_accuracy_ci"))
+            score = NONE if ours["score"] is None else f"{ours['score']:.3f}"
+            rows.append([name, shown, f"{theirs[0]:.1f}", score, f"{theirs[1]:.3f}"])
+    note = "The paper's are for LIMO-v1 and teachers of 14B to 32B: only a run of these can agree with them."
+    return Section(
+        "Data, beside the paper's", ["", "right answers %", "the paper's", "S", "the paper's"], rows, note
+    )  # fmt: skip
+
+
+def paper_students(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+    """Our students beside the paper's of the same base model, method and suite."""
+    rows = []
+    for name, student in (summary.get("students") or {}).items():
+        recipe = next((r for r in recipes if method_name(r) == name), recipes[0])
+        theirs = paper_row(str(recipe.train.get("model_name_or_path", "")), name, num_kinds(recipe))
+        for suite, figures in (student.get("suites") or {}).items():
+            key = f"avg_at_{figures.get('k')}"
+            if suite in theirs and figures.get(key) is not None:
+                ours = percent_with_interval(figures[key], figures.get(f"{key}_ci"))
+                rows.append([name, suite, ours, f"{theirs[suite]:.1f}"])
+    return Section("Students, beside the paper's", ["", "suite", "avg@k %", "the paper's"], rows)
+
+
+def rows_of(recipes: list[Recipe]) -> Section:
+    """What became of the traces: rows kept, and dropped by reason."""
+    stats = {method_name(recipe): read_json(RunFolder.of(recipe).dataset / "stats.json") for recipe in recipes}
+    reasons = sorted({reason for found in stats.values() for reason in found.get("dropped") or {}})
+    rows = [
+        [name, str(found["rows"]), str(found["kept"]), *(str(found["dropped"].get(reason, 0)) for reason in reasons)]
+        for name, found in stats.items()
+        if found
+    ]
+    said = [reason.replace("_", " ") for reason in reasons]
+    return Section("Training rows", ["", "traces", "kept", *said], rows, "" if said else "No trace was dropped.")
+
+
+def cost(summary: dict[str, Any]) -> Section:
+    """Per method and model: tokens written and read for scores, and how much of the prompts the cache held."""
+    rows = []
+    for name, method in (summary.get("methods") or {}).items():
+        for model, one in (method.get("models") or {}).items():
+            tokens = [f"{one[key]:,}" for key in ("requests", "generated_tokens", "scored_tokens")]
+            seconds = duration(one["request_seconds"])
+            rows.append([name, model, *tokens, seconds, percent(one["cache_hit_rate"]), percent(one["discarded"])])
+    head = ["", "model", "requests", "generated tokens", "scored tokens", "in requests", "cache hit %", "discarded %"]
+    note = "Seconds are summed over requests, which overlap. Of the process that decoded last."
+    return Section("Cost of the data by model", head, rows, note)
+
+
+def protocol(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+    """How the students were evaluated, as results.json of the first of them has it."""
+    root = RunFolder.of(recipes[0]).eval
+    labels = [RunFolder.of(run).label for recipe in recipes for run in recipe.seed_runs()]
+    found = [read_json(root / label / "results.json").get("protocol") for label in [*labels, "untrained"]]
+    known = next((one for one in found if one), None)
+    rows = [line.split(maxsplit=1) for line in lines(known)] if known else []
+    return Section("Protocol of the evaluation", ["", ""], [[key, said] for key, said in rows], words=True)
+
+
+def num_kinds(recipe: Recipe) -> int:
+    """Different teachers: one model at several temperatures is one."""
+    return len({(teacher.model, teacher.revision) for teacher in recipe.teachers})

@@ -1,0 +1,44 @@
+// What stands beside the list while no problem is open: each pipeline in one row, and how to read a tree.
+const Overview = (() => {
+  const {make, chip} = BeamTree, {KIND, SCORE, STEPS, GENERATED, VERDICT} = Data;
+  const READ = "Each column of a beam tree is a step, each box a proposal: its teacher's colour and number, and its score "
+    + "(S, the likelihood of the known answer, or what else the pipeline selects by). Filled boxes were kept, outlined ones "
+    + "pruned; the bold line is the trace that was chosen.";
+
+  function mean(values, digits) {
+    const given = values.filter(value => value !== null && value !== undefined);
+    if (!given.length) return "–";
+    const average = given.reduce((sum, value) => sum + value, 0) / given.length;
+    return average.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  }
+
+  function draw(index) {
+    const part = make("div", {class: "overview"});
+    part.append(make("h2", {}, "This run"));
+    const table = make("table"), head = make("tr");
+    const kinds = Object.keys(VERDICT).filter(kind =>
+      index.problems.some(([, , , methods]) => Object.values(methods).some(facts => facts[KIND] === kind)));
+    const titles = ["pipeline", "problems", ...kinds.map(kind => VERDICT[kind]), "mean S", "mean steps", "tokens/problem"];
+    for (const title of titles) head.append(make("th", {scope: "col"}, title));
+    table.append(head);
+    index.methods.forEach((name, m) => {
+      const rows = index.problems.map(([, , , methods]) => methods[m]).filter(Boolean);
+      const done = rows.filter(facts => facts[KIND] !== "failed");
+      const cells = [rows.length, ...kinds.map(kind => rows.filter(facts => facts[KIND] === kind).length),
+        mean(done.map(f => f[SCORE]), 3), mean(done.map(f => f[STEPS]), 1), mean(done.map(f => f[GENERATED]), 0)];
+      const row = make("tr");
+      row.append(make("th", {scope: "row"}, name));
+      for (const cell of cells) row.append(make("td", {}, String(cell)));
+      table.append(row);
+    });
+    const wide = make("div", {class: "wide"});
+    wide.append(table);
+    const teachers = make("p");
+    index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}`)));
+    part.append(wide, teachers, make("p", {class: "quiet"}, READ),
+      make("p", {class: "quiet"}, "Choose a problem in the list; the bar under each says who wrote how much of its trace."));
+    return part;
+  }
+
+  return {draw};
+})();

@@ -1,0 +1,86 @@
+"""`write_view`: view.html, one file that needs no network and takes any text from models as text."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from cord_distill import __version__
+from cord_distill.errors import CordError
+from cord_distill.progress import progress
+from cord_distill.report.page import asset as report_asset
+from cord_distill.report.page import content_hash
+from cord_distill.view.gather import CUT_TEXT, find_run, gather
+from cord_distill.view.pack import packed
+
+HERE = Path(__file__).parent
+SCRIPTS = ("data.js", "maths.js", "list.js", "curve.js", "trajectory.js", "overview.js", "main.js")
+# Every text, whatever the run's size.
+WHOLE = 0
+
+
+def write_view(
+    source: str | Path, overrides: Iterable[str] = (), output: str | Path | None = None, max_text: int | None = None
+) -> Path:
+    """Writes the page of a run folder or a recipe's run; returns its path (default: view.html in the run folder).
+
+    max_text: characters kept of a candidate off the chosen trace, 0 for all of them; None: all in a run below 64 MB,
+    200 in a larger one. Raises CordError where nothing was decoded yet, or the page cannot be written.
+    """
+    run = find_run(source, overrides)
+    if max_text is None:
+        max_text = WHOLE if run.whole_texts else CUT_TEXT
+    path = Path(output) if output else run.root / "view.html"
+    with progress("view", sum(_lines(file) for file in run.methods.values())) as display:
+        index, chunks = gather(run, max_text or None, display.advance)
+    try:
+        _write(path, page(index, chunks))
+    except OSError as error:
+        raise CordError(f"{path}: {error.strerror}; give another place with --output FILE") from None
+    return path
+
+
+def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
+    """The page in parts. The script stands before the chunks: the list is there while the browser still reads them."""
+    style = report_asset("page.css") + _asset("view.css")
+    script = report_asset("beam_tree.js") + "".join(map(_asset, SCRIPTS))
+    maths = _asset("temml/temml.min.js")
+    yield Template(_asset("view.html")).substitute(
+        policy=" ".join(f"'{content_hash(code)}'" for code in (maths, script)),
+        style_policy=f"'{content_hash(style)}'",
+        name=html.escape(index["name"]),
+        version=__version__,
+        licence=html.escape(_asset("temml/LICENSE")),
+        style=style,
+        maths=maths,
+        script=script,
+        index=packed(index),
+    )
+    for key, text in chunks.items():
+        yield f'<script type="text/plain" id="c{key}">{text}</script>\n'
+    yield "</body>\n</html>\n"
+
+
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _lines(path: Path) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    """Beside, then renamed, part by part: a large page is never in memory twice."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8", errors="replace") as file:
+            file.writelines(parts)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""The cards of data sets and models: the hub can read their header, and what they say is what was counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard, ModelCard
+from test_dataset import trajectory
+
+from cord_distill.data_card import size_category
+from cord_distill.dataset import build_dataset
+from cord_distill.model_card import student_figures, write_model_card
+from cord_distill.recipe import Recipe
+from cord_distill.run_folder import RunFolder
+
+VALUES = {
+    "name": "small",
+    "teachers": [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "built:b", "name": "b"}],
+    "problems": {"path": "/home/me/secret/limo.jsonl", "grader": "math"},
+    "data": {"filters": {"correct": False}},
+    "train": {
+        "model_name_or_path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+        "learning_rate": 5e-6,
+        "max_length": 20480,
+    },
+    "evaluate": {"suites": ["aime24"], "max_new_tokens": 32768},
+}
+AIME = {"avg_at_16": 0.6083, "avg_at_16_ci": [0.45, 0.75], "k": 16, "num_problems": 30}
+SUMMARY = {"students": {"cord": {"suites": {"aime24": AIME}}}}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """Its run folder holds a data set of two rows, one of them wrong, and a finished model without weights."""
+    recipe = Recipe.model_validate({**VALUES, "output_dir": str(tmp_path / "run")})
+    run = RunFolder.of(recipe)
+    run.folder.mkdir()
+    rows = [trajectory("p1"), trajectory("p2", correct=False)]
+    run.trajectories.write_text("".join(json.dumps(row.to_row()) + "\n" for row in rows))
+    build_dataset(recipe, run.trajectories, run.dataset)
+    run.final_model.mkdir(parents=True)
+    (run.final_model / "config.json").write_text("{}")
+    (run.checkpoints / "done.json").write_text(
+        json.dumps({"steps": 10, "world_size": 8, "zero_stage": 3, "mean_loss": 0.51234})
+    )
+    return recipe
+
+
+# The data set.
+
+
+def test_the_hub_can_read_the_header_of_a_data_set(recipe: Recipe) -> None:
+    card = DatasetCard.load(RunFolder.of(recipe).dataset / "README.md")
+    assert card.data.to_dict() == {
+        "pretty_name": "small",
+        "license": "other",
+        "task_categories": ["text-generation"],
+        "size_categories": ["n<1K"],
+        "tags": ["reasoning", "chain-of-thought", "distillation", "synthetic", "cord-distill", "cord"],
+        "configs": [{"config_name": "default", "data_files": "train.jsonl"}],
+    }
+
+
+def test_a_data_set_is_loaded_as_its_card_says(recipe: Recipe, tmp_path: Path) -> None:
+    """Fails a header whose `configs` name a file that is not there, or that lets stats.json in as rows."""
+    from datasets import load_dataset
+
+    rows = load_dataset(str(RunFolder.of(recipe).dataset), split="train", cache_dir=str(tmp_path / "cache"))
+    assert sorted(rows["id"]) == ["p1", "p2"]
+
+
+def test_the_card_says_what_to_beware_of_and_no_path_of_this_machine(recipe: Recipe) -> None:
+    text = (RunFolder.of(recipe).dataset / "README.md").read_text()
+    assert "Questions and known answers: `limo.jsonl`. Graded by `math`." in text
+    limits = text.partition("## Limits\n")[2].partition("## Recipe")[0].strip().splitlines()
+    assert limits == [
+        "- Written by language models: it holds their mistakes, their style, and what they were trained on.",
+        "- 1 of the graded rows end in a wrong answer.",
+        "- A right answer says little about the steps before it: traces were chosen by how well they predict the known "
+        "answer.",
+        "- Questions were not compared with any benchmark.",
+        "- No licence was chosen: the terms of the questions and of every model that wrote here apply.",
+    ]
+    assert "secret" not in text and str(recipe.output_dir) not in text
+
+
+def test_a_licence_that_was_chosen_is_said(recipe: Recipe, tmp_path: Path) -> None:
+    values = {**VALUES, "data": {"filters": {"correct": False}, "licence": "cc-by-4.0"}}
+    build_dataset(Recipe.model_validate(values), RunFolder.of(recipe).trajectories, tmp_path / "again")
+    text = (tmp_path / "again/README.md").read_text()
+    assert yaml.safe_load(text.split("---")[1])["license"] == "cc-by-4.0" and "No licence" not in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        (1, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (10_000, "10K<n<100K"),
+        (99_999_999, "10M<n<100M"),
+        (10**8, "n>100M"),
+    ],
+)
+def test_sizes_are_those_of_the_hub(rows: int, name: str) -> None:
+    assert size_category(rows) == name
+
+
+# The model.
+
+
+def test_the_hub_can_read_the_header_of_a_model(recipe: Recipe) -> None:
+    path = write_model_card(recipe, SUMMARY)
+    assert path == RunFolder.of(recipe).final_model / "README.md"
+    data = ModelCard.load(path).data
+    assert (data.base_model, data.license) == ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "other")
+    assert (data.library_name, data.pipeline_tag, data.model_name) == ("transformers", "text-generation", "small-cord")
+    (result,) = data.eval_results
+    assert (result.dataset_name, result.metric_type, result.metric_value) == ("aime24", "avg@16", 60.83)
+
+
+def test_a_model_card_says_what_was_trained_on_what_and_how(recipe: Recipe) -> None:
+    text = write_model_card(recipe, SUMMARY).read_text()
+    assert (
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B, fine-tuned on 2 reasoning traces written by Qwen/QwQ-32B, b (cord)"
+        in text
+    )
+    assert "| aime24 | 60.8 [45.0, 75.0] | 16 | 30 |" in text
+    for row in (
+        "| learning_rate | 5e-06 |",
+        "| seed | 0 |",
+        "| updates | 10 |",
+        "| ZeRO stage | 3 |",
+        "| mean loss | 0.5123 |",
+    ):
+        assert row in text
+    assert "1 of the 2 graded traces end in a wrong answer." in text and "arXiv:2605.02290" in text
+    assert "secret" not in text
+
+
+def test_a_model_that_was_not_evaluated_claims_nothing(recipe: Recipe) -> None:
+    """Fails a card with an empty table, or with the figures of another student."""
+    text = write_model_card(recipe, {"students": {"curation": {"suites": {"aime24": AIME}}}}).read_text()
+    assert "## Evaluation\nNot evaluated.\n" in text
+    assert not ModelCard(text).data.eval_results
+
+
+def test_a_local_base_model_is_no_hub_id(recipe: Recipe) -> None:
+    local = recipe.model_copy(update={"train": {"model_name_or_path": "/home/me/models/student"}})
+    text = write_model_card(local).read_text()
+    assert ModelCard(text).data.base_model is None and "student, fine-tuned on" in text and "/home/me" not in text
+
+
+def test_each_seed_has_its_own_figures() -> None:
+    recipe = Recipe.model_validate({**VALUES, "seed": [3, 1]})
+    summary = {"students": {"cord": {"suites": {}, "seeds": {3: {"suites": {"aime24": AIME}}, 1: {"suites": {}}}}}}
+    assert [student_figures(run, summary) for run in recipe.seed_runs()] == [{"aime24": AIME}, {}]
+
+
+def test_without_a_finished_model_there_is_no_card(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({**VALUES, "output_dir": str(tmp_path / "none")})
+    assert write_model_card(recipe) is None and not (tmp_path / "none").exists()

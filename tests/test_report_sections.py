@@ -1,0 +1,159 @@
+"""The report's other tables: the paper's figures beside ours, drop counts, cost, protocol, and the loss curve."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_rows import MALICE, write_run
+
+from cord_distill.evaluation.paper import paper
+from cord_distill.recipe import Recipe
+from cord_distill.report.losses import loss_curves, losses, thinned
+from cord_distill.report.page import write_report
+from cord_distill.report.pictures import pictures
+from cord_distill.report.sections import cost, paper_data, paper_students, rows_of, sections
+
+TEACHERS = [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "microsoft/Phi-4-reasoning-plus", "name": "b"}]
+STUDENT = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+METHOD = {"answer_accuracy": 0.9, "answer_accuracy_ci": [0.88, 0.92], "score": 0.7, "models": {}}
+
+
+def made(tmp_path: Path, **values: Any) -> Recipe:
+    base = {"name": "r", "output_dir": str(tmp_path), "teachers": TEACHERS, "train": {"model_name_or_path": STUDENT}}
+    return Recipe.model_validate({**base, **values})
+
+
+# The paper.
+
+
+def test_our_data_stand_beside_the_papers_of_the_same_method_and_teachers(tmp_path: Path) -> None:
+    """Fails a table that shows the heterogeneous row beside homogeneous teachers."""
+    summary = {"methods": {"cord": METHOD}}
+    assert paper_data([made(tmp_path)], summary).rows == [["cord", "90.0 [88.0, 92.0]", "93.1", "0.700", "0.774"]]
+    one = [{"model": "Qwen/QwQ-32B", "name": name, "temperature": t} for name, t in (("x", 0.5), ("y", 0.7))]
+    assert paper_data([made(tmp_path, teachers=one)], summary).rows == [
+        ["cord", "90.0 [88.0, 92.0]", "90.0", "0.700", "0.726"]
+    ]
+
+
+@pytest.mark.parametrize("decode", [{"pipeline": "mcts"}, {"selector": "random", "pipeline": "curation"}])
+def test_what_the_paper_has_no_such_row_of_is_left_out(tmp_path: Path, decode: dict[str, Any]) -> None:
+    recipe = made(tmp_path, decode=decode)
+    assert paper_data([recipe], {"methods": {decode["pipeline"]: METHOD}}).rows == []
+
+
+def test_our_students_stand_beside_the_papers_of_the_same_size(tmp_path: Path) -> None:
+    suites = {
+        "aime24": {"avg_at_16": 0.6, "avg_at_16_ci": [0.5, 0.7], "k": 16},
+        "gsm8k": {"avg_at_16": 0.9, "k": 16},
+    }
+    summary = {"students": {"untrained": {"suites": suites}, "cord": {"suites": suites}}}
+    assert paper_students([made(tmp_path)], summary).rows == [
+        ["untrained", "aime24", "60.0 [50.0, 70.0]", "51.3"],
+        ["cord", "aime24", "60.0 [50.0, 70.0]", "60.8"],
+    ]
+    other = made(tmp_path, train={"model_name_or_path": "built:student"})
+    assert paper_students([other], summary).rows == []
+
+
+def test_the_papers_figures_of_the_data_are_six_rows() -> None:
+    assert {key: tuple(value) for key, value in paper()["data"].items()} == {
+        "curation-hom": (77.4, 0.664), "integration-hom": (88.6, 0.215), "cord-hom": (90.0, 0.726),
+        "curation-het": (84.8, 0.652), "integration-het": (91.2, 0.223), "cord-het": (93.1, 0.774),
+    }  # fmt: skip
+
+
+# Counts.
+
+
+def test_dropped_rows_are_counted_by_reason_over_all_methods(tmp_path: Path) -> None:
+    recipes = [made(tmp_path, variants={"one": {}, "two": {}}, variant=name) for name in ("one", "two")]
+    for name, dropped in (("one", {"wrong_answer": 7}), ("two", {"error": 2})):
+        (tmp_path / name / "dataset").mkdir(parents=True)
+        stats = {"rows": 100, "kept": 100 - sum(dropped.values()), "dropped": dropped}
+        (tmp_path / name / "dataset/stats.json").write_text(json.dumps(stats))
+    section = rows_of(recipes)
+    assert section.head == ["", "traces", "kept", "error", "wrong answer"]
+    assert section.rows == [["one", "100", "93", "0", "7"], ["two", "100", "98", "2", "0"]]
+
+
+def test_cost_is_per_method_and_model() -> None:
+    one = {"requests": 1200, "generated_tokens": 34567, "scored_tokens": 0, "request_seconds": 61.0,
+           "cache_hit_rate": 0.931, "discarded": None}  # fmt: skip
+    section = cost({"methods": {"cord": {"models": {"r1": one}}}})
+    assert section.rows == [["cord", "r1", "1,200", "34,567", "0", "61.0 s", "93.1", "–"]]
+
+
+def test_a_run_with_nothing_has_no_sections(tmp_path: Path) -> None:
+    assert sections([made(tmp_path)], {}) == []
+
+
+# The loss.
+
+
+def write_state(folder: Path, step: int, history: list[dict[str, Any]]) -> None:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": history}))
+    for name in ("model.safetensors", "optimizer.pt"):
+        (checkpoint / name).write_bytes(b"x")
+
+
+def test_losses_are_those_of_the_log_and_nothing_else() -> None:
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 9.0}, {"step": 3, "loss": 1.0}]
+    assert losses({"log_history": history}) == [(1, 2.0), (3, 1.0)]
+    assert losses({}) == []
+
+
+def test_a_long_curve_keeps_its_last_point() -> None:
+    curve = [(i, float(i)) for i in range(1001)]
+    kept = thinned(curve)
+    assert len(kept) <= 300 and kept[-1] == (1000, 1000.0)
+    assert thinned(curve[:5]) == curve[:5]
+
+
+# The pages.
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose drop reasons, protocol and teachers' names try to break out of the page."""
+    recipe = write_run(tmp_path, text=MALICE)
+    out = tmp_path / "out"
+    for method in ("cord", "curation"):
+        (out / method / "dataset").mkdir()
+        stats = {"rows": 20, "kept": 17, "dropped": {MALICE: 3}}
+        (out / method / "dataset/stats.json").write_text(json.dumps(stats))
+    write_state(out / "cord/checkpoints", 40, [{"step": s, "loss": 3.0 / s} for s in range(1, 41)])
+    write_report(recipe)
+    return out
+
+
+def test_both_pages_hold_the_sections_and_no_markup_from_outside(run: Path) -> None:
+    page, text = (run / "report.html").read_text(), (run / "report.md").read_text()
+    for title in ("Data, beside the paper's", "Training rows"):
+        assert html.escape(title) in page and f"## {title}" in text
+    assert "Training loss per token" in page and MALICE not in page and page.count("<script") == 2
+    assert "<script" not in text
+
+
+def test_the_loss_curve_is_drawn_in_the_colours_of_the_page() -> None:
+    ((title, svg),) = pictures({}, {"cord": [(1, 2.0), (2, 1.0)], "curation": [(1, 2.5), (2, 2.0)]})
+    assert title == "Training loss per token"
+    assert not re.findall(r"(?:fill|stroke): ?#", svg) and "var(--t0)" in svg and "var(--t1)" in svg
+
+
+def test_the_newest_complete_checkpoint_remembers_the_losses(run: Path) -> None:
+    """Fails a curve that ends at the first checkpoint that was kept."""
+    recipe = Recipe.model_validate(
+        {"name": "made", "output_dir": str(run), "variants": {"cord": {}}, "variant": "cord"}
+    )
+    before = loss_curves([recipe])["cord"]
+    assert before[0] == (1, 3.0) and before[-1][0] == 40
+    write_state(run / "cord/checkpoints", 80, [{"step": s, "loss": 1.0} for s in range(1, 81)])
+    assert loss_curves([recipe])["cord"][-1] == (80, 1.0)
