@@ -181,6 +181,7 @@ def ensemble(
     decode = Decode(
         beam_size=size.beams,
         proposals_per_teacher=size.proposals,
+        fill_first_step=True,
         answer_suffix=suffix_of(renderer),
         budgets={"max_steps": size.steps, "reasoning_tokens": 1 << 20, "max_step_tokens": LONGEST + 8},
         **({} if early_start is None else {"early_start": early_start}),

@@ -317,7 +317,7 @@ class Decode(Section):
     process_reward: ProcessReward | None = None
     binary_judgment: BinaryJudgment = BinaryJudgment()
     proposals_per_teacher: Positive = 1
-    fill_first_step: bool = True
+    fill_first_step: bool = False
     answer_suffix: str = " </think> The final answer is {A}."
     curation: Curation = Curation()
     mcts: Mcts = Mcts()
