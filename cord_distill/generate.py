@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from cord_distill.admission import Admission, problems_in_flight
 from cord_distill.built import build_models
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.decode_note import DecodeNote, keep_showing
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.chat import EngineChat, ServedChat
@@ -23,66 +23,25 @@ from cord_distill.engines.start import EnginePool, meta_prover_section
 from cord_distill.engines.start_integrator import start_integrator
 from cord_distill.engines.start_reward import start_reward_model
 from cord_distill.errors import CordError
-from cord_distill.grading import load_grader, ungraded
+from cord_distill.grading import load_grader
 from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble, Outcome
+from cord_distill.pipelines import PIPELINES, Ensemble
 from cord_distill.pipelines.check import check_baselines
 from cord_distill.pipelines.hooks import check_hooks
-from cord_distill.plugins import load_plugin
 from cord_distill.problems import load_problems
 from cord_distill.progress import Progress, progress
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
-from cord_distill.row_schema import validate_row
 from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.selectors.check import JUDGE, check_selector, judge_section
 from cord_distill.shards import WHOLE, Part
 from cord_distill.store import Journal, set_aside, written_fingerprint
 from cord_distill.tasks import gather_or_cancel, tasks_cancelled_on_exit
-from cord_distill.types import Problem, Stop, Trajectory
+from cord_distill.trajectory_rows import row_maker, write_rows
+from cord_distill.types import Problem
 
-# Keys that change where or how fast something runs, but no result: a journal goes on when they change.
-NEUTRAL = {
-    "decode.early_start",
-    # A trace that was merged in fewer tries stays as it is; one that was not gets more.
-    "decode.integration.tries",
-    "decode.problems_in_flight",
-    "decode.request_timeout",
-    "decode.server_wait",
-    "problems.limit",
-    "models.cache_dir",
-}
-# Says which problems there are, and nothing about what comes of one.
-WHICH_PROBLEMS = "problems.hard_for"
-NEUTRAL_OF_MODELS = {
-    "api_key_env",
-    "devices",
-    "gpu_memory_utilization",
-    "kv_cache_gib",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "tensor_parallel_size",
-    "url",
-    "concurrency",
-}
 # So many problems failing one after the other means that an engine is gone, not that a problem is odd.
 FAILURES_IN_A_ROW = 8
-
-
-def decode_inputs(recipe: Recipe) -> dict[str, Any]:
-    """The recipe values that decide every result of decoding, by dotted key, defaults included."""
-    sections = recipe.model_dump(
-        mode="json", include={"seed", "models", "teachers", "meta_prover", "problems", "decode"}
-    )
-    flat = dict(_flatten({**sections, "seed": recipe.decode_seed}, ""))
-    return {
-        key: value
-        for key, value in flat.items()
-        if key not in NEUTRAL
-        and not key.startswith(WHICH_PROBLEMS)
-        and not (_of_model(key) and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
-    }
 
 
 def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Part = WHOLE) -> list[Recipe]:
@@ -290,74 +249,3 @@ def journaled(
         reward_model=reward and reward.for_problem(replay(reward.name, reward.engine, reward.identity)),
         integrator=chat and chat.for_problem(replay(chat.name, chat.engine, chat.identity)),
     )
-
-
-def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
-    """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
-    assert recipe.problems is not None
-    grade = ungraded if recipe.problems.grader == "judge" else load_grader(recipe.problems.grader)
-    verifier = recipe.problems.process_check
-    check = load_plugin(verifier, "problems.process_check") if verifier else None
-
-    def row(problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "id": problem.id,
-            "problem": problem,
-            "pipeline": recipe.decode.pipeline,
-            "recipe_hash": fingerprint,
-            "seed": recipe.decode_seed,
-        }
-        if isinstance(outcome, EngineError):
-            empty = {"reasoning": 0, "answer": 0, "generated_total": 0, "scored_total": 0}
-            trajectory = Trajectory(
-                **base, steps=(), final_answer_text="", prediction=None, correct=None, score=None, stop=Stop.ABORT,
-                num_tokens=empty, error=f"{type(outcome).__name__}: {outcome}",
-            )  # fmt: skip
-            return trajectory.to_row()
-        text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
-        prediction, correct = grade(text, problem)
-        trajectory = Trajectory(
-            **base,
-            steps=outcome.steps,
-            final_answer_text=outcome.final_answer_text,
-            prediction=prediction,
-            correct=correct,
-            score=outcome.score,
-            stop=outcome.stop,
-            num_tokens={
-                "reasoning": sum(step.num_tokens for step in outcome.steps),
-                "answer": outcome.answer_tokens,
-                "generated_total": outcome.generated,
-                "scored_total": outcome.scored,
-            },
-            candidates=outcome.candidates,
-            checks=check(problem, [step.text for step in outcome.steps]) if check else {},
-        )
-        made = json.loads(json.dumps(trajectory.to_row()))
-        validate_row(made)
-        return made
-
-    return row
-
-
-def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
-    """All rows in problem order, written beside and renamed."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        for row in journal.rows([problem.id for problem in problems]):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    beside.replace(path)
-
-
-def _flatten(value: Any, key: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        return [pair for k, v in value.items() for pair in _flatten(v, f"{key}.{k}" if key else str(k))]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [pair for i, v in enumerate(value) for pair in _flatten(v, f"{key}.{i}")]
-    return [(key, value)]
-
-
-def _of_model(key: str) -> bool:
-    # A reward model that holds less reads less of a trace.
-    sections = ("teachers.", "meta_prover.", "decode.integration.", "decode.process_reward.", f"{JUDGE}.")
-    return key.startswith(sections) and key != "decode.process_reward.max_model_len"

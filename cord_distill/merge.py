@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.errors import CordError
-from cord_distill.generate import decode_inputs, set_changed_aside, write_rows
+from cord_distill.generate import set_changed_aside
 from cord_distill.problems import load_problems
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
@@ -18,6 +19,7 @@ from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.shards import Shard, shard_counts, shard_number
 from cord_distill.store import Journal
 from cord_distill.summary import read_json
+from cord_distill.trajectory_rows import write_rows
 from cord_distill.types import Problem
 
 

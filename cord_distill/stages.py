@@ -15,10 +15,10 @@ from typing import Any
 from cord_distill.built import DONE, model_path, models_folder
 from cord_distill.checkpoints import file_hash
 from cord_distill.dataset import build_dataset
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.engines.quiet import quiet_environment
 from cord_distill.errors import CordError
 from cord_distill.evaluation.weights import SUFFIXES
-from cord_distill.generate import decode_inputs
 from cord_distill.hard_problems import filter_fingerprint
 from cord_distill.launch import gpu_count, training_command
 from cord_distill.recipe import Recipe

@@ -80,7 +80,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
 
 def track_decoding(recipes: Sequence[Recipe]) -> None:
     """Logs each method's figures (answer accuracy, S, tokens per problem) and its first trajectories."""
-    from cord_distill.generate import decode_inputs
+    from cord_distill.decode_inputs import decode_inputs
     from cord_distill.summary import read_rows, summarise_method
 
     for recipe in recipes:

@@ -226,8 +226,8 @@ def test_an_engine_that_is_gone_leaves_the_tables_of_what_is_done(recipe) -> Non
 
 
 def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
-    """`cord ablate quickstart` finds the bundled list; its baseline is the quickstart's own CoRD on seed 0."""
-    from cord_distill.generate import decode_inputs
+    """`cord ablate quickstart` finds the bundled list; its `narrow_beam_4` on seed 0 is the quickstart's own CoRD."""
+    from cord_distill.decode_inputs import decode_inputs
 
     path = list_of_variants("quickstart")
     assert path.parts[-2:] == ("ablations", "quickstart.yaml")

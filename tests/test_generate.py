@@ -7,8 +7,9 @@ import random
 import pytest
 import yaml
 
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.errors import CordError
-from cord_distill.generate import decode_inputs, generate
+from cord_distill.generate import generate
 from cord_distill.recipe_file import load_recipe, recipe_hash
 from cord_distill.row_schema import validate_row
 from cord_distill.run_folder import RunFolder

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from cord_distill.cli import main
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.errors import CordError
 from cord_distill.filter_problems import counts_line, filter_problems
-from cord_distill.generate import decode_inputs
 from cord_distill.hard_problems import Try, why_not_hard
 from cord_distill.problems import load_candidates, load_problems
 from cord_distill.recipe import HardFor

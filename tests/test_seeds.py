@@ -12,10 +12,10 @@ from made_rows import write_run
 
 from cord_distill import sft
 from cord_distill.ablate import load_ablation
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.errors import CordError
 from cord_distill.evaluation.table import results_table
 from cord_distill.evaluation.targets import methods, targets
-from cord_distill.generate import decode_inputs
 from cord_distill.metrics import t_interval, t_quantile
 from cord_distill.over_seeds import NOTE, mean_over_seeds, over_seeds
 from cord_distill.recipe_file import dump_recipe, load_recipe

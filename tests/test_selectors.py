@@ -13,11 +13,12 @@ from fake_server import FakeServer
 from scripted_world import write_recipe
 
 from cord_distill.check import faults_of
+from cord_distill.decode_inputs import decode_inputs
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.scripted import ScriptedEngine
 from cord_distill.engines.server_reward import ServerRewardEngine
 from cord_distill.errors import CordError
-from cord_distill.generate import check_decode, decode_inputs, generate
+from cord_distill.generate import check_decode, generate
 from cord_distill.model import Model
 from cord_distill.pipelines import PIPELINES, Ensemble
 from cord_distill.prompts.render import load_renderer
