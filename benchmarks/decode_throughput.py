@@ -1,6 +1,6 @@
 """How fast is our decoding, measured against vLLM itself? One run, interleaved, on CPU with a random model.
 
-    python benchmarks/decode_throughput.py --json figures.json     about 20 minutes
+    python benchmarks/decode_throughput.py --json figures.json     about half an hour
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does · (a0) with bare questions as their prompts ·
