@@ -13,7 +13,7 @@ from statistics import stdev
 from typing import Any
 
 from cord_distill.metrics import cluster_bootstrap, mean, wilson_interval
-from cord_distill.summary import DIGITS, row_facts
+from cord_distill.summary import DIGITS, rounded_mean, row_facts
 
 Key = tuple[int, str]  # (seed, problem id)
 MEASURES = ("right", "valid")
@@ -74,11 +74,11 @@ def figures(results: Results) -> dict[str, Any]:
         "failed": len(every) - len(done),
         "wrong": sum(not r.right for r in every),
         **{name: value for measure in MEASURES for name, value in _share(results, measure, seeds).items()},
-        "step_accuracy": _mean(right for r in done for right in r.steps_right),
-        "lucky": _mean(not r.valid for r in every if r.right and r.valid is not None),
-        "score": _mean(r.score for r in done),
-        "generated": _mean(r.generated for r in done),
-        "scored": _mean(r.scored for r in done),
+        "step_accuracy": rounded_mean(right for r in done for right in r.steps_right),
+        "lucky": rounded_mean(not r.valid for r in every if r.right and r.valid is not None),
+        "score": rounded_mean(r.score for r in done),
+        "generated": rounded_mean(r.generated for r in done),
+        "scored": rounded_mean(r.scored for r in done),
     }
 
 
@@ -109,8 +109,8 @@ def at_equal_tokens(
     own = {key: getattr(option[key], measure) for key in shared}
     if not shared or any(v is None for v in own.values()):
         return None
-    tokens = {name: _mean(found[key].generated for key in shared) or 0.0 for name, found in plain.items()}
-    budget = _mean(option[key].generated for key in shared) or 0.0
+    tokens = {name: rounded_mean(found[key].generated for key in shared) or 0.0 for name, found in plain.items()}
+    budget = rounded_mean(option[key].generated for key in shared) or 0.0
     references = [({name: 1.0}, values[name]) for name in plain if tokens[name] <= budget]
     for cheap, dear in combinations(sorted(plain, key=lambda name: tokens[name]), 2):
         if tokens[cheap] < budget < tokens[dear]:
@@ -125,7 +125,7 @@ def at_equal_tokens(
     return {
         **found,
         "reference": mixture,
-        "reference_share": _mean(reference.values()),
+        "reference_share": rounded_mean(reference.values()),
         "reference_tokens": round(sum(w * tokens[name] for name, w in mixture.items()), 1),
         "tokens": round(budget, 1),
         "verdict": verdict(found) if len(found["by_seed"]) >= seeds else "seeds missing",
@@ -146,9 +146,9 @@ def _share(results: Results, measure: str, seeds: Sequence[int]) -> dict[str, An
     found = {key: getattr(result, measure) for key, result in results.items()}
     if any(value is None for value in found.values()):
         return {measure: None, f"{measure}_ci": None, f"{measure}_by_seed": {}, f"{measure}_sd": None}
-    by_seed = {str(seed): _mean(value for (s, _), value in found.items() if s == seed) for seed in seeds}
+    by_seed = {str(seed): rounded_mean(value for (s, _), value in found.items() if s == seed) for seed in seeds}
     return {
-        measure: _mean(found.values()),
+        measure: rounded_mean(found.values()),
         f"{measure}_ci": [round(x, DIGITS) for x in wilson_interval(sum(found.values()), len(found))],
         f"{measure}_by_seed": by_seed,
         f"{measure}_sd": round(stdev(x for x in by_seed.values() if x is not None), DIGITS) if len(seeds) > 1 else None,
@@ -160,17 +160,12 @@ def _paired(differences: Mapping[Key, float]) -> dict[str, Any] | None:
         return None
     seeds = sorted({seed for seed, _ in differences})
     return {
-        "difference": _mean(differences.values()),
+        "difference": rounded_mean(differences.values()),
         "ci": [round(x, DIGITS) for x in cluster_bootstrap(list(differences.values()))],
-        "by_seed": {str(seed): _mean(v for (s, _), v in differences.items() if s == seed) for seed in seeds},
+        "by_seed": {str(seed): rounded_mean(v for (s, _), v in differences.items() if s == seed) for seed in seeds},
         "num_problems": len(differences),
     }
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    kept = [float(v) for v in values if v is not None]
-    return round(mean(kept), DIGITS) if kept else None

@@ -62,3 +62,8 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)
     return model
+
+
+def is_on_the_hub(name: str) -> bool:
+    """Whether a recipe's model or data set is a hub id: not built here, no path, no folder that is there."""
+    return bool(name) and not name.startswith((PREFIX, ".", "/", "~")) and not Path(name).is_dir()

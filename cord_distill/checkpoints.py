@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cord_distill.errors import CordError
+from cord_distill.jsonl import read_object
 from cord_distill.recipe_file import recipe_hash
 from cord_distill.run_folder import write_atomic
 
@@ -82,26 +83,26 @@ def student_hash(folder: Path) -> str:
 
 def look(output_dir: Path, final: Path, inputs: Inputs) -> Training:
     """The state of a training folder, from its two JSON files alone."""
-    written = _read(output_dir / STATE_FILE)
+    written = read_object(output_dir / STATE_FILE)
     if written is None:
         return Training("absent")
     inputs = json.loads(json.dumps(inputs))
     if written.get("inputs") != inputs:
         return Training("stale", tuple(_differences(written.get("inputs", {}), inputs)), written)
-    done = _read(output_dir / DONE_FILE)
+    done = read_object(output_dir / DONE_FILE)
     finished = done is not None and done.get("fingerprint") == recipe_hash(inputs) and (final / "config.json").is_file()
     return Training("done" if finished else "partial", written=written)
 
 
 def fingerprint_of(output_dir: Path) -> str | None:
     """Of the inputs of the training that writes, or wrote, this folder; None before its first step."""
-    begun = _read(output_dir / STATE_FILE)
+    begun = read_object(output_dir / STATE_FILE)
     return None if begun is None else begun.get("fingerprint")
 
 
 def is_over(output_dir: Path) -> bool:
     """True when the training that wrote this folder has come to its end (and not one before it)."""
-    done = _read(output_dir / DONE_FILE)
+    done = read_object(output_dir / DONE_FILE)
     return done is not None and done.get("fingerprint") == fingerprint_of(output_dir)
 
 
@@ -121,7 +122,7 @@ def adapter_base(folder: Path) -> str | None:
 
 
 def is_complete(path: Path) -> bool:
-    if not re.fullmatch(r"checkpoint-\d+", path.name) or _read(path / "trainer_state.json") is None:
+    if not re.fullmatch(r"checkpoint-\d+", path.name) or read_object(path / "trainer_state.json") is None:
         return False
     if not any(path.glob("*.safetensors")):
         return False
@@ -179,14 +180,6 @@ def replace_folder(new: Path, place: Path) -> None:
         os.replace(place, old)
     os.replace(new, place)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from cord_distill.engines.replay import ReplayEngine
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.server import ServerEngine
 from cord_distill.engines.server_reward import ServerRewardEngine
-from cord_distill.engines.start import EnginePool, meta_prover_section
+from cord_distill.engines.start import EnginePool, decoding_sections
 from cord_distill.engines.start_integrator import start_integrator
 from cord_distill.engines.start_reward import start_reward_model
 from cord_distill.errors import CordError
@@ -33,7 +33,7 @@ from cord_distill.progress import Progress, progress
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
 from cord_distill.run_folder import RunFolder, write_atomic
-from cord_distill.selectors.check import JUDGE, check_selector, judge_section
+from cord_distill.selectors.check import JUDGE, check_selector
 from cord_distill.shards import WHOLE, Part
 from cord_distill.store import Journal, set_aside, written_fingerprint
 from cord_distill.tasks import gather_or_cancel, tasks_cancelled_on_exit
@@ -127,9 +127,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Part, poo
 
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:
-    sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
-    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
-    sections |= {key: section for key, section in alone.items() if section is not None}
+    sections = decoding_sections(recipe)
     started = {key: await pool.model(recipe, section, key, problems) for key, section in sections.items()}
     # Steps are written by teachers: of two models of one name, the teacher's vocabulary counts.
     vocabularies = {model.name: model.vocabulary for model in reversed(started.values())}

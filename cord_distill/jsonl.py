@@ -1,4 +1,5 @@
-"""Users' JSONL files: one JSON object per line, blank lines passed over, every fault named with its row."""
+"""JSON from disk. Users' JSONL files: one object per line, blank lines passed over, every fault named with its row. Our
+own files of one object: a missing or half-written one is none."""
 
 from __future__ import annotations
 
@@ -39,3 +40,12 @@ def refuse_duplicates(ids: Iterable[str], source: str, what: str = "id", fix: st
         if one in seen:
             raise CordError(f"{source}: {what} {one!r} occurs twice (rows {seen[one]} and {number}); {fix}")
         seen[one] = number
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file of our own; None where there is no such file, or nothing whole in it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill import __version__
-from cord_distill.built import PREFIX
+from cord_distill.built import PREFIX, is_on_the_hub
 from cord_distill.checkpoints import DONE_FILE
 from cord_distill.data_card import without_folders
 from cord_distill.recipe import Recipe
@@ -112,7 +112,7 @@ def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
     ]
     data = ModelCardData(
         model_name=name,
-        base_model=base if _is_on_the_hub(base) else None,
+        base_model=base if is_on_the_hub(base) else None,
         library_name="transformers",
         pipeline_tag="text-generation",
         license="other",
@@ -170,11 +170,7 @@ def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
 
 def _name(model: str) -> str:
     """A hub id as it is; of a folder of this machine only its name."""
-    return model if _is_on_the_hub(model) else model.removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _is_on_the_hub(model: str) -> bool:
-    return bool(model) and not model.startswith((PREFIX, ".", "/", "~")) and not Path(model).is_dir()
+    return model if is_on_the_hub(model) else model.removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _read(path: Path) -> dict[str, Any]:

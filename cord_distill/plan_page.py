@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from cord_distill.built import PREFIX
+from cord_distill.built import PREFIX, is_on_the_hub
 from cord_distill.recipe import Recipe
 from cord_distill.run import RunLog
 from cord_distill.run_folder import RunFolder, method_name
@@ -55,5 +54,4 @@ def on_the_hub(recipe: Recipe) -> list[str]:
     named = [model.model for model in [*recipe.teachers, *([recipe.meta_prover] if recipe.meta_prover else [])]]
     named += [str(recipe.train.get("model_name_or_path") or "")]
     named += [recipe.problems.dataset or ""] if recipe.problems else []
-    local = (PREFIX, ".", "/", "~")
-    return [x for x in dict.fromkeys(named) if x and not x.startswith(local) and not Path(x).is_dir()]
+    return [x for x in dict.fromkeys(named) if is_on_the_hub(x)]

@@ -6,11 +6,10 @@ import asyncio
 
 from cord_distill.engines.probe import Endpoint, check_scores, probe
 from cord_distill.engines.server_reward import ServerRewardEngine
-from cord_distill.engines.start import meta_prover_section
+from cord_distill.engines.start import decoding_sections
 from cord_distill.engines.start_reward import KEY as REWARD
 from cord_distill.errors import CordError
-from cord_distill.recipe import Model, Recipe
-from cord_distill.selectors.check import JUDGE, judge_section
+from cord_distill.recipe import Recipe
 
 # A server that is up answers a request of one token long before.
 SECONDS = 20.0
@@ -22,12 +21,7 @@ def servers(variants: list[Recipe]) -> tuple[list[str], list[str]]:
 
 
 async def _ask_all(variants: list[Recipe]) -> tuple[list[str], list[str]]:
-    sections: list[tuple[str, Model]] = []
-    for recipe in variants:
-        prover, judge = meta_prover_section(recipe), judge_section(recipe)
-        sections += [(f"teachers.{i}", teacher) for i, teacher in enumerate(recipe.teachers)]
-        sections += [("meta_prover", prover)] if prover else []
-        sections += [(JUDGE, judge)] if judge else []
+    sections = [pair for recipe in variants for pair in decoding_sections(recipe).items()]
     known: dict[tuple[str, str | None], list[Endpoint]] = {}
     lines, faults = [], []
     for key, section in sections:

@@ -90,15 +90,15 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {
         "num_problems": len(facts),
         "failed": len(facts) - len(done),
-        "answer_accuracy": _mean(graded),
+        "answer_accuracy": rounded_mean(graded),
         "answer_accuracy_ci": _interval(graded),
-        "all_steps_right": _mean(f["all_right"] for f in done),
-        "step_accuracy": _mean(steps),
-        "lucky": _mean(both),
-        "score": _mean(f["score"] for f in done),
-        "steps_per_trace": _mean(len(f["teachers"]) for f in done),
-        "trace_tokens": _mean(f["trace_tokens"] for f in done),
-        **{name: _mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
+        "all_steps_right": rounded_mean(f["all_right"] for f in done),
+        "step_accuracy": rounded_mean(steps),
+        "lucky": rounded_mean(both),
+        "score": rounded_mean(f["score"] for f in done),
+        "steps_per_trace": rounded_mean(len(f["teachers"]) for f in done),
+        "trace_tokens": rounded_mean(f["trace_tokens"] for f in done),
+        **{name: rounded_mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
         "hit_rate": hit_rate([f["teachers"] for f in done if f["teachers"]]),
     }
 
@@ -243,7 +243,8 @@ def _seconds(root: Path, methods: dict[str, Any], results: dict[str, Any]) -> di
     return {name: seconds for name, seconds in parts.items() if seconds is not None}
 
 
-def _mean(values: Iterable[float | bool | None]) -> float | None:
+def rounded_mean(values: Iterable[float | bool | None]) -> float | None:
+    """Mean of the values that are known; None without any."""
     kept = [float(v) for v in values if v is not None]
     return round(sum(kept) / len(kept), DIGITS) if kept else None
 

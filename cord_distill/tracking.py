@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill import lineage
-from cord_distill.jsonl import read_jsonl
+from cord_distill.jsonl import read_jsonl, read_object
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 
@@ -66,10 +66,7 @@ def write_run_file(folder: Path, run: Any) -> None:
 
 def read_run_file(folder: Path) -> dict[str, Any] | None:
     """The W&B run of a training folder; None where it has none."""
-    try:
-        return json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return read_object(folder / RUN_FILE)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:

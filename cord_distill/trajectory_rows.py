@@ -13,6 +13,7 @@ from cord_distill.pipelines import Outcome
 from cord_distill.plugins import load_plugin
 from cord_distill.recipe import Recipe
 from cord_distill.row_schema import validate_row
+from cord_distill.run_folder import replacing
 from cord_distill.store import Journal
 from cord_distill.types import Problem, Stop, Trajectory
 
@@ -66,9 +67,7 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
 
 
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
-    """All rows in problem order, written beside and renamed."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
+    """All rows in problem order."""
+    with replacing(path) as file:
         for row in journal.rows([problem.id for problem in problems]):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    beside.replace(path)
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

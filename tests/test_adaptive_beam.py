@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_beam import play, proposal
+from test_beam import play, proposal, searched
 
 from cord_distill.errors import CordError
 from cord_distill.recipe_file import load_recipe
@@ -71,23 +71,16 @@ def test_spread_0_is_the_plain_beam_and_no_arrival_changes_anything(
         made = proposal(ask, round(rng.random(), 2), ends=ends)
         return replace(made, usable=False, error="empty step") if rng.random() < p_unusable else made
 
-    def searched(width, order=None, early=False):
-        search = BeamSearch(
-            beam_size=beam_size,
-            num_teachers=2,
-            proposals_per_teacher=proposals,
-            max_steps=4,
-            early_start=early,
-            width=width,
-        )
-        play(search, answer, random.Random(order) if order is not None else None)
+    def results(width, order=None, early=False):
+        settings = {"beam_size": beam_size, "proposals_per_teacher": proposals, "early_start": early, "width": width}
+        search = searched(answer, order, **settings)
         return search.candidates(), search.beams
 
     keep = AdaptiveBeam(beam_size, beam_size + extra, spread)
-    waited = searched(keep)
-    assert searched(keep, order=1, early=early) == waited
+    waited = results(keep)
+    assert results(keep, order=1, early=early) == waited
     if spread == 0:
-        assert waited == searched(None)
+        assert waited == results(None)
     for level in waited[0]:
         kept = [c.score for c in level if c.kept]
         assert len(kept) <= beam_size + extra

@@ -18,6 +18,13 @@ def proposal(ask: Ask, score: float, *, ends: Stop | None = None, usable: bool =
     return Proposal(Step(ask.step, f"t{ask.teacher}", text, (), 1, score, stop), ends, usable)
 
 
+def searched(answer, order: int | None = None, **settings) -> BeamSearch:
+    """A search of two teachers and four steps, played out; answers come in random order when `order` is given."""
+    search = BeamSearch(num_teachers=2, max_steps=4, **settings)
+    play(search, answer, random.Random(order) if order is not None else None)
+    return search
+
+
 def play(search: BeamSearch, answer, order: random.Random | None = None) -> int:
     """Answers every ask, in random order when `order` is given; returns how many were asked."""
     waiting: list[Ask] = []

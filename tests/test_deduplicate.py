@@ -6,7 +6,7 @@ from collections.abc import Hashable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_beam import play
+from test_beam import play, searched
 
 from cord_distill.errors import CordError
 from cord_distill.pipelines.hooks import state_key
@@ -77,20 +77,9 @@ def test_no_two_kept_are_equal_each_key_keeps_its_best_and_arrival_changes_nothi
         ends = Stop.THINK_END if rng.random() < p_end else None
         return says(ask, f"{ask.path}/{ask.teacher}.{ask.sample};", round(rng.random(), 1), ends)
 
-    def searched(order=None, early=False):
-        search = BeamSearch(
-            beam_size=beam_size,
-            num_teachers=2,
-            proposals_per_teacher=proposals,
-            max_steps=4,
-            early_start=early,
-            state_key=key,
-        )
-        play(search, answer, random.Random(order) if order is not None else None)
-        return search
-
-    waited = searched()
-    late = searched(order=1, early=early)
+    settings = {"beam_size": beam_size, "proposals_per_teacher": proposals, "state_key": key}
+    waited = searched(answer, **settings)
+    late = searched(answer, order=1, early_start=early, **settings)
     assert (late.candidates(), late.beams) == (waited.candidates(), waited.beams)
     survivors = [(beam.stop is Stop.LENGTH, key(beam)) for beam in waited.beams]
     assert len(set(survivors)) == len(survivors)

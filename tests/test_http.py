@@ -30,9 +30,9 @@ def serve():
     """A function that starts a fake server on a list of answers (the last one repeats) or a function."""
     started = []
 
-    def serve(*answers, answer=None):
+    def serve(*answers, answer=None, **options):
         left = list(answers)
-        server = FakeServer(answer or (lambda path, body: left.pop(0) if len(left) > 1 else left[0]))
+        server = FakeServer(answer or (lambda path, body: left.pop(0) if len(left) > 1 else left[0]), **options)
         started.append(server)
         return server
 
@@ -218,6 +218,23 @@ def test_a_replica_that_is_down_is_replaced_only_while_it_is_down(serve):
         return before, during, after
 
     assert asyncio.run(story()) == (homes, dict.fromkeys(homes, 1), homes)
+
+
+def test_idle_connections_that_were_dropped_do_not_make_a_replica_look_dead(serve):
+    """Fails the version whose second attempt takes another idle connection, as dead as the first."""
+    servers = [serve({"from": i}, drops_idle=True) for i in range(2)]
+
+    async def story():
+        client = HttpClient([server.url for server in servers], wait=5.0, timeout=5.0)
+        try:
+            before = await asyncio.gather(*[client.post("/v1/x", {}, "p7") for _ in range(4)])
+            after = [await client.post("/v1/x", {}, "p7") for _ in range(4)]
+        finally:
+            await client.close()
+        return before, after
+
+    before, after = asyncio.run(story())
+    assert after == before and sorted(len(server.asked) for server in servers) == [0, 8]
 
 
 def test_a_busy_replica_keeps_its_problems(serve):

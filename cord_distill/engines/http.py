@@ -66,7 +66,7 @@ class HttpClient:
         self.limit = limit
         self.api_key_env = api_key_env
         self._dice = random.Random()
-        self._session: Any = None
+        self._sessions: dict[bool, Any] = {}
 
     async def post(self, path: str, body: Any, home: str = "") -> Any:
         """The JSON that POST url+path gives. home: requests of one `home` go to one replica as long as it is up."""
@@ -76,8 +76,8 @@ class HttpClient:
         return await self._ask("GET", path, None, "")
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def _ask(self, method: str, path: str, body: Any, home: str) -> Any:
         order = self.replicas.order(home)
@@ -87,7 +87,7 @@ class HttpClient:
         while True:
             replica = self.replicas.choose(order)
             try:
-                return await self._once(replica, method, path, body)
+                return await self._once(replica, method, path, body, fresh=stale)
             except _Trouble as trouble:
                 if trouble.stale and not stale:
                     stale = True
@@ -104,13 +104,13 @@ class HttpClient:
                     await asyncio.sleep(min(left, self._pause(tries) if trouble.pause is None else trouble.pause))
                     tries += 1
 
-    async def _once(self, replica: Replica, method: str, path: str, body: Any) -> Any:
+    async def _once(self, replica: Replica, method: str, path: str, body: Any, fresh: bool) -> Any:
         import aiohttp
 
         begun = time.monotonic()
         where = replica.url + path
         try:
-            async with self._opened().request(method, where, json=body) as response:
+            async with self._opened(fresh).request(method, where, json=body) as response:
                 status, headers, text = response.status, response.headers, await response.text(errors="replace")
         except aiohttp.ClientSSLError as error:
             raise EngineDead(f"{where}: {error}") from error
@@ -139,17 +139,19 @@ class HttpClient:
         except ValueError:
             raise EngineError(f"{where}: HTTP {status}, but no JSON: {text[:200]!r}") from None
 
-    def _opened(self) -> Any:
-        if self._session is None:
+    def _opened(self, fresh: bool) -> Any:
+        """fresh: every request gets a new connection, as a server may have dropped all the idle ones at once."""
+        if fresh not in self._sessions:
             import aiohttp
 
             key = os.environ.get(self.api_key_env) if self.api_key_env else None
-            self._session = aiohttp.ClientSession(
+            kept = {"force_close": True} if fresh else {"keepalive_timeout": KEEP_ALIVE}
+            self._sessions[fresh] = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {key}"} if key else {},
                 timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, CONNECT_SECONDS)),
-                connector=aiohttp.TCPConnector(limit=self.limit, keepalive_timeout=KEEP_ALIVE),
+                connector=aiohttp.TCPConnector(limit=self.limit, **kept),
             )
-        return self._session
+        return self._sessions[fresh]
 
     def _give_up(self, replica: Replica, trouble: _Trouble, gone: bool) -> None:
         urls = ", ".join(replica.url for replica in self.replicas) if gone else replica.url

@@ -12,7 +12,9 @@ import asyncio
 from typing import Any
 
 from cord_distill.engines.base import Generation, Sampling, stop_of
+from cord_distill.plugins import load_plugin
 from cord_distill.prompts.render import Renderer
+from cord_distill.recipe import Model
 from cord_distill.types import Stop
 
 
@@ -29,6 +31,12 @@ class ScriptedEngine:
         self.delay = delay
         self.max_model_len = max_model_len
         self.kv_tokens = kv_tokens
+
+    @classmethod
+    def of(cls, section: Model, key: str, renderer: Renderer) -> ScriptedEngine:
+        """The engine of a recipe's model section. key: its dotted name, for errors."""
+        script = load_plugin(str(section.script), f"{key}.script")
+        return cls(script(renderer), renderer, **section.engine_args)
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         await asyncio.sleep(self.delay)

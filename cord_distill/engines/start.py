@@ -17,11 +17,12 @@ from cord_distill.engines.restart import RestartingEngine
 from cord_distill.errors import CordError
 from cord_distill.model import Model
 from cord_distill.plugins import load_plugin
-from cord_distill.prompts.render import Renderer, load_renderer
+from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe import ChatModel as ChatSection
 from cord_distill.recipe import MetaProver, Recipe
 from cord_distill.recipe import Model as ModelSection
 from cord_distill.recipe_file import recipe_hash
+from cord_distill.selectors.check import JUDGE, judge_section
 from cord_distill.types import Problem
 
 ROUND_TRIPS_CHECKED = 50
@@ -42,14 +43,7 @@ class EnginePool:
         Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
         """
         path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
-        renderer = load_renderer(
-            path or _tokenizer_of(section, key),
-            revision=section.revision,
-            system_prompt=section.system_prompt,
-            chat_template=section.chat_template,
-            trust_remote_code=section.trust_remote_code,
-            name=section.label,
-        )
+        renderer = renderer_of(section, path or _tokenizer_of(section, key))
         length = longest_context(renderer, recipe, problems)
         engine = await self._engine(section, path, renderer, key, recipe, length)
         longest = engine.max_model_len
@@ -79,14 +73,7 @@ class EnginePool:
             engine = ScriptedChat(load_plugin(str(section.script), f"{key}.script"))
         else:
             path = model_path(recipe, section.model, f"{key}.model")
-            renderer = load_renderer(
-                path,
-                revision=section.revision,
-                system_prompt=section.system_prompt,
-                chat_template=section.chat_template,
-                trust_remote_code=section.trust_remote_code,
-                name=section.label,
-            )
+            renderer = renderer_of(section, path)
             plain = ModelSection(**section.model_dump(include=set(ModelSection.model_fields)))
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
@@ -102,8 +89,7 @@ class EnginePool:
             if section.engine == "scripted":
                 from cord_distill.engines.scripted import ScriptedEngine
 
-                script = load_plugin(str(section.script), f"{key}.script")
-                self.engines[identity] = ScriptedEngine(script(renderer), renderer, **section.engine_args)
+                self.engines[identity] = ScriptedEngine.of(section, key, renderer)
             elif section.engine == "vllm":
                 from cord_distill.engines.vllm import VllmEngine
 
@@ -142,6 +128,13 @@ def meta_prover_section(recipe: Recipe) -> ModelSection | None:
     if isinstance(prover, MetaProver) and prover.same_as:
         return next(teacher for teacher in recipe.teachers if teacher.label == prover.same_as)
     return prover
+
+
+def decoding_sections(recipe: Recipe) -> dict[str, ModelSection]:
+    """The models that decode or score, by their dotted names: teachers, meta-prover, a judge of its own."""
+    sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
+    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
+    return sections | {key: section for key, section in alone.items() if section is not None}
 
 
 def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem]) -> int:

@@ -11,8 +11,7 @@ from cord_distill.engines.replay import Meter
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.start import PER_REQUEST, EnginePool, model_positions
 from cord_distill.errors import CordError
-from cord_distill.plugins import load_plugin
-from cord_distill.prompts.render import Renderer, load_renderer
+from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe import ProcessReward, Recipe
 from cord_distill.recipe_file import recipe_hash
 from cord_distill.reward import RewardModel, separator_of
@@ -36,14 +35,7 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
     if not section.model:
         raise CordError(f"{KEY}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
     path = model_path(recipe, section.model, f"{KEY}.model")
-    renderer = load_renderer(
-        path,
-        revision=section.revision,
-        system_prompt=section.system_prompt,
-        chat_template=section.chat_template,
-        trust_remote_code=section.trust_remote_code,
-        name=section.label,
-    )
+    renderer = renderer_of(section, path)
     budgets = recipe.decode.budgets
     prompt = max((len(renderer.encode(renderer.turn_text(problem.question))) for problem in problems), default=0)
     whole = math.ceil((prompt + budgets.reasoning_tokens) * ROOM / 64) * 64
@@ -70,8 +62,7 @@ async def _engine(
     if section.engine == "scripted":
         from cord_distill.engines.scripted import ScriptedEngine
 
-        script = load_plugin(str(section.script), f"{KEY}.script")
-        engine: Any = ScriptedEngine(script(renderer), renderer, **section.engine_args)
+        engine: Any = ScriptedEngine.of(section, KEY, renderer)
     elif section.engine == "server":
         from cord_distill.engines.server_reward import ServerRewardEngine
 

@@ -56,16 +56,10 @@ def asker(judge: Judge) -> Ask:
 async def _started(judge: Judge, prompts: list[str]) -> Chat:
     if judge.engine == "server":
         return served_chat(judge, timeout=TIMEOUT, wait=WAIT)
-    from cord_distill.prompts.render import load_renderer
+    from cord_distill.prompts.render import renderer_of
 
     path = str(local_folder(judge.model, judge.revision))
-    renderer = load_renderer(
-        path,
-        system_prompt=judge.system_prompt,
-        chat_template=judge.chat_template,
-        trust_remote_code=judge.trust_remote_code,
-        name=judge.label,
-    )
+    renderer = renderer_of(judge, path)
     longest = max(len(renderer.prompt_ids(prompt)) for prompt in prompts) + judge.max_tokens
     engine = await start_engine(Target(judge.label, path, judge, "", 1), path, renderer, longest)
     return EngineChat(engine, renderer)

@@ -15,6 +15,7 @@ from typing import Any
 from cord_distill.checkpoints import fingerprint_of, is_over
 from cord_distill.evaluation.comparison import RESULTS
 from cord_distill.evaluation.targets import checkpoint_label
+from cord_distill.jsonl import read_object
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.tracking import read_run_file, wandb_run
@@ -42,7 +43,7 @@ def log_new_results(tracked: Any, run: RunFolder, folder: Path) -> int:
     its own step axis by a wildcard.
     """
     new = _new_results(run, folder)
-    logged = _read(folder / LOGGED_FILE)
+    logged = read_object(folder / LOGGED_FILE) or {}
     for results in new:
         values = {
             f"checkpoint/{suite}/{name}": figures[name]
@@ -71,16 +72,8 @@ def log_after_training(recipe: Recipe, trainings: Sequence[tuple[RunFolder, Path
 
 def _new_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
     """By step; only those of the training that `folder` holds, not of one that was set aside."""
-    logged, training = _read(folder / LOGGED_FILE), fingerprint_of(folder)
+    logged, training = read_object(folder / LOGGED_FILE) or {}, fingerprint_of(folder)
     pattern = f"{glob.escape(checkpoint_label(run, 'checkpoint-'))}*/{RESULTS}"
-    found = [_read(path) for path in run.eval.glob(pattern)]
+    found = [read_object(path) or {} for path in run.eval.glob(pattern)]
     own = [r for r in found if r.get("step") is not None and r.get("training") == training]
     return sorted((r for r in own if logged.get(r["label"]) != r["fingerprint"]), key=lambda r: r["step"])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.errors import CordError
+from cord_distill.jsonl import read_object
 from cord_distill.run_folder import write_atomic
 
 SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
@@ -31,7 +32,7 @@ def weights_hash(folder: Path, side_file: Path) -> str:
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES and p.name not in NO_PART)
     if not any(p.suffix in (".safetensors", ".bin") for p in files):
         raise CordError(f"{folder}: holds no weights (*.safetensors); point to a folder made by save_pretrained")
-    known = _read(side_file)
+    known = read_object(side_file) or {}
     before = dict(known)
     parts = [[path.name, _file_hash(path, known)] for path in files]
     if known != before:
@@ -49,11 +50,3 @@ def _file_hash(path: Path, known: dict[str, Any]) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known[name] = {"stamp": stamp, "sha256": digest}
     return digest
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -111,6 +111,31 @@ def closed(beam: Beam, model: Model) -> tuple[Step, ...]:
     return (*beam.steps[:-1], replace(last, text=last.text + THINK_CLOSE, ids=ids))
 
 
+async def answered(
+    problem: Problem,
+    ensemble: Ensemble,
+    best: Beam,
+    score: float | None,
+    generated: int,
+    scored: int,
+    candidates: tuple[tuple[Candidate, ...], ...],
+) -> Outcome:
+    """The end of a step-wise search: the final answer behind its best beam, or nothing behind one that was given up."""
+    if best.stop is Stop.ABORT or not best.steps:
+        return Outcome(best.steps, "", Stop.ABORT, score, 0, generated, scored, candidates)
+    steps, answer = await write_answer(problem, ensemble, best)
+    return Outcome(
+        steps=steps,
+        final_answer_text=answer.text,
+        stop=best.stop or Stop.LENGTH,
+        score=score,
+        answer_tokens=len(answer.ids),
+        generated=generated + answer.generated,
+        scored=scored,
+        candidates=candidates,
+    )
+
+
 async def write_answer(problem: Problem, ensemble: Ensemble, beam: Beam) -> tuple[tuple[Step, ...], Written]:
     """Closes the thought and lets the teacher of the last step write the final answer."""
     model = ensemble.teacher(beam.steps[-1].teacher)

@@ -6,14 +6,14 @@ import asyncio
 import math
 from dataclasses import replace
 
-from cord_distill.pipelines.base import Ensemble, Outcome, write_answer
+from cord_distill.pipelines.base import Ensemble, Outcome, answered
 from cord_distill.pipelines.hooks import state_key
 from cord_distill.pipelines.propose import propose
 from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
 from cord_distill.selectors import SELECTORS
 from cord_distill.tasks import tasks_cancelled_on_exit
-from cord_distill.types import Problem, Stop
+from cord_distill.types import Problem
 
 
 async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
@@ -44,19 +44,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
     best = search.best
     final, fed = await ensemble.final_score(problem, best.steps)
     scored += fed
-    if best.stop is Stop.ABORT or not best.steps:
-        return Outcome(best.steps, "", Stop.ABORT, final, 0, generated, scored, search.candidates())
-    steps, answer = await write_answer(problem, ensemble, best)
-    return Outcome(
-        steps=steps,
-        final_answer_text=answer.text,
-        stop=best.stop or Stop.LENGTH,
-        score=final,
-        answer_tokens=len(answer.ids),
-        generated=generated + answer.generated,
-        scored=scored,
-        candidates=search.candidates(),
-    )
+    return await answered(problem, ensemble, best, final, generated, scored, search.candidates())
 
 
 def first_step_proposals(ensemble: Ensemble) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cord_distill.pipelines.base import Ensemble, Outcome, write_answer
+from cord_distill.pipelines.base import Ensemble, Outcome, answered
 from cord_distill.pipelines.propose import propose
 from cord_distill.search.mcts import TreeSearch
 from cord_distill.types import Problem, Stop
@@ -35,19 +35,7 @@ async def mcts(problem: Problem, ensemble: Ensemble) -> Outcome:
             proposal = replace(proposal, step=replace(proposal.step, score=reward), ends=proposal.ends or Stop.LENGTH)
         search.absorb(ask, proposal)
     best = search.best
-    if best.stop is Stop.ABORT or not best.steps:
-        return Outcome(best.steps, "", Stop.ABORT, best.score, 0, generated, scored, search.candidates())
-    steps, answer = await write_answer(problem, ensemble, best)
-    return Outcome(
-        steps=steps,
-        final_answer_text=answer.text,
-        stop=best.stop or Stop.LENGTH,
-        score=best.score,
-        answer_tokens=len(answer.ids),
-        generated=generated + answer.generated,
-        scored=scored,
-        candidates=search.candidates(),
-    )
+    return await answered(problem, ensemble, best, best.score, generated, scored, search.candidates())
 
 
 def rollouts(ensemble: Ensemble) -> int:

@@ -8,10 +8,13 @@ the template itself writes BOS.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cord_distill.errors import CordError
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
+
+if TYPE_CHECKING:
+    from cord_distill.recipe import Model as ModelSection
 
 PROBE = "cord-distill probe"
 
@@ -123,6 +126,18 @@ def split_thought(completion: str) -> tuple[str, str]:
     """(reasoning, what follows `</think>`); the second is "" when the thought was never closed."""
     reasoning, _, answer = completion.partition(THINK_CLOSE)
     return reasoning, answer
+
+
+def renderer_of(section: ModelSection, path: str) -> Renderer:
+    """Renderer of a recipe's model section, whose files are at `path` (a folder or hub id). Raises CordError."""
+    return load_renderer(
+        path,
+        revision=section.revision,
+        system_prompt=section.system_prompt,
+        chat_template=section.chat_template,
+        trust_remote_code=section.trust_remote_code,
+        name=section.label,
+    )
 
 
 def load_renderer(

@@ -110,9 +110,9 @@ def content_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def asset(name: str) -> str:
-    """A file of the page: its frame, its style, its scripts."""
-    return (HERE / name).read_text(encoding="utf-8")
+def asset(name: str, folder: Path = HERE) -> str:
+    """A file of a page, of the report's own by default: its frame, its style, its scripts."""
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Section] = ()) -> str:

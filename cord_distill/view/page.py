@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
@@ -12,8 +11,8 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.errors import CordError
 from cord_distill.progress import progress
-from cord_distill.report.page import asset as report_asset
-from cord_distill.report.page import content_hash
+from cord_distill.report.page import asset, content_hash
+from cord_distill.run_folder import replacing
 from cord_distill.view.gather import CUT_TEXT, find_run, gather
 from cord_distill.view.pack import packed
 
@@ -46,15 +45,15 @@ def write_view(
 
 def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
     """The page in parts. The script stands before the chunks: the list is there while the browser still reads them."""
-    style = report_asset("page.css") + _asset("view.css")
-    script = report_asset("beam_tree.js") + "".join(map(_asset, SCRIPTS))
-    maths = _asset("temml/temml.min.js")
-    yield Template(_asset("view.html")).substitute(
+    style = asset("page.css") + asset("view.css", HERE)
+    script = asset("beam_tree.js") + "".join(asset(name, HERE) for name in SCRIPTS)
+    maths = asset("temml/temml.min.js", HERE)
+    yield Template(asset("view.html", HERE)).substitute(
         policy=" ".join(f"'{content_hash(code)}'" for code in (maths, script)),
         style_policy=f"'{content_hash(style)}'",
         name=html.escape(index["name"]),
         version=__version__,
-        licence=html.escape(_asset("temml/LICENSE")),
+        licence=html.escape(asset("temml/LICENSE", HERE)),
         style=style,
         maths=maths,
         script=script,
@@ -65,22 +64,13 @@ def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
     yield "</body>\n</html>\n"
 
 
-def _asset(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
 def _lines(path: Path) -> int:
     with open(path, "rb") as file:
         return sum(1 for _ in file)
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:
-    """Beside, then renamed, part by part: a large page is never in memory twice."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "w", encoding="utf-8", errors="replace") as file:
-            file.writelines(parts)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Part by part: a large page is never in memory twice."""
+    with replacing(path) as file:
+        for part in parts:
+            file.write(part.encode(errors="replace"))
