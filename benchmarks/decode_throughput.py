@@ -3,8 +3,8 @@
     python benchmarks/decode_throughput.py --json figures.json     about half an hour
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
-(a) the same requests all submitted at once, as `LLM.generate` does · (a0) with bare questions as their prompts ·
-(b) ours without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c)
+(a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
+questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c)
 with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text. RESULTS.md explains them.
 """
 
@@ -32,10 +32,11 @@ from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
 # (a) repeats the requests of the search before it, so it stands behind (b).
-ORDER = ("b", "a", "a0", "c", "c2", "d1", "d2")
+ORDER = ("b", "a", "a0", "a1", "c", "c2", "d1", "d2")
 NAMES = {
     "a": "all at once (ceiling)",
     "a0": "all at once, bare questions",
+    "a1": "all at once, from an empty cache",
     "b": "ours, not scored",
     "c": "ours, scored",
     "c2": "ours, scored on its own engine",
@@ -73,7 +74,7 @@ def table(seen: dict[str, list[Measured]]) -> str:
         "| | variant | tokens/CPU-s | to (a): median (range) | tokens/step | to (a) | hit rate | computed/generated |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant in ("a", "a0", "b", "c", "c2", "d1", "d2"):
+    for variant in ("a", "a0", "a1", "b", "c", "c2", "d1", "d2"):
         runs = seen[variant]
         cpu, step = ratios(seen, variant, "a", "per_second"), ratios(seen, variant, "a", "per_step")
         names = ("per_second", "per_step", "hits")

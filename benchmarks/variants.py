@@ -55,19 +55,20 @@ class Bench:
         self.prompts: list[list[int]] = []
 
     async def run(self, variant: str) -> Measured:
-        if variant in ("a", "a0"):
-            return self.plain(short_prompts=variant == "a0")
+        if variant in ("a", "a0", "a1"):
+            return self.plain(short_prompts=variant == "a0", cold=variant == "a1")
         engine = Forced(self.engine, self.renderer)
         prover: Any = None if variant == "b" else self.prover if variant == "c2" else engine
         if variant in ("d1", "d2"):
             return await self.measured(engine, prover, barrier=True, text=variant == "d2")
         return await self.measured(engine, prover)
 
-    def plain(self, *, short_prompts: bool = False) -> Measured:
+    def plain(self, *, short_prompts: bool = False, cold: bool = False) -> Measured:
         """(a): what `LLM.generate` does: all requests added, the engine stepped until they are done.
 
         The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still
         holds the prompts: the ceiling. short_prompts: (a0), bare questions in their place, whose attention is cheaper.
+        cold: (a1), from an empty cache, as (b) begins.
         """
         from vllm.inputs.engine import tokens_input
 
@@ -80,6 +81,8 @@ class Bench:
         questions = [self.renderer.prompt_ids(p.question) for p in self.problems]
         prompts = questions if short_prompts else self.prompts
         llm = self.engine.runner.engine
+        if cold:
+            self.reset()
         gc.collect()
         begun, wall = time.process_time(), time.monotonic()
         for i, length in enumerate(self.lengths):

@@ -14,11 +14,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cord_distill.errors import CordError
 
 JOURNAL_SCHEMA = 1
+# Made once: `json.dumps` with options of its own would build an encoder for each line.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Journal:
@@ -36,7 +38,8 @@ class Journal:
         self._lock = lock_folder(path.parent)
         try:
             size = self._load(fingerprint, inputs) if path.exists() else 0
-            self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
+            # Unbuffered: a line that could not be written leaves nothing behind that a later flush would write.
+            self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115
         except OSError as error:
             os.close(self._lock)
             raise CordError(_unwritable(path, error)) from None
@@ -45,6 +48,7 @@ class Journal:
             raise
         self._file.truncate(size)
         self._file.seek(size)
+        self._size = size
         if size == 0:
             self._append({"journal": JOURNAL_SCHEMA, "fingerprint": fingerprint, "inputs": inputs})
 
@@ -65,7 +69,7 @@ class Journal:
 
     def finish(self, problem_id: str, row: dict[str, Any]) -> None:
         """Writes a problem's row and forgets its calls. A row with an error is tried again by the next run."""
-        self._rows[problem_id] = self._file.tell()
+        self._rows[problem_id] = self._size
         self._append({"p": problem_id, "row": row})
         os.fsync(self._file.fileno())
         self._calls.pop(problem_id, None)
@@ -84,17 +88,18 @@ class Journal:
         os.close(self._lock)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
-        start = self._file.tell()
+        line = _encode(entry).encode("utf-8", "surrogatepass") + b"\n"
         try:
-            self._file.write(line)
-            self._file.flush()
+            left = memoryview(line)
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
-            self._cut_back(start)
+            self._cut_back(self._size)
             raise CordError(
                 f"{self.path}: {error.strerror or error}: what was finished is safe; make room and run the same "
                 "command again"
             ) from error
+        self._size += len(line)
 
     def _cut_back(self, size: int) -> None:
         """After a failed write the file must end with a whole line; if this fails too, the next start repairs it."""

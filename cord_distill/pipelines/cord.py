@@ -30,17 +30,20 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
         state_key=state_key(decode, problem),
     )
     generated = scored = 0
+    arrived: asyncio.Queue[asyncio.Task[tuple[Ask, Proposal, int, int]]] = asyncio.Queue()
     async with tasks_cancelled_on_exit() as tasks:
         while not search.done:
             ensemble.live[problem.id] = search.num_live
-            tasks.update(asyncio.create_task(_propose(problem, ensemble, ask)) for ask in search.expand())
-            arrived, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in arrived:
-                tasks.discard(task)
-                ask, proposal, sampled, fed = task.result()
-                generated += sampled
-                scored += fed
-                search.absorb(ask, proposal)
+            for ask in search.expand():
+                task = asyncio.create_task(_propose(problem, ensemble, ask))
+                task.add_done_callback(arrived.put_nowait)
+                tasks.add(task)
+            task = await arrived.get()
+            tasks.discard(task)
+            ask, proposal, sampled, fed = task.result()
+            generated += sampled
+            scored += fed
+            search.absorb(ask, proposal)
     best = search.best
     final, fed = await ensemble.final_score(problem, best.steps)
     scored += fed
