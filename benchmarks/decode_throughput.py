@@ -4,8 +4,9 @@
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
-questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring · (c) every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c)
-with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text. RESULTS.md explains them.
+questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring · (c) every candidate scored on
+the same engine · (c2) on an engine of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2)
+with a barrier, prompts as text. RESULTS.md explains them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,9 @@ from long_prefix import long_prefixes, own_time  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
-# (a) repeats the requests of the search before it, so it stands behind (b).
-ORDER = ("b", "a", "a0", "a1", "c", "c2", "d1", "d2")
+# (a) repeats the requests of the search before it, so it stands behind (b). What is compared stands close together: a
+# machine's speed drifts by some per cent within minutes.
+ORDER = ("b", "a", "c", "d1", "d2", "a1", "a0", "c2")
 NAMES = {
     "a": "all at once (ceiling)",
     "a0": "all at once, bare questions",
@@ -45,7 +48,9 @@ NAMES = {
 }
 
 
-async def throughput(folder: Path, size: Size, repetitions: int, layers: int, hidden: int) -> dict[str, list[Measured]]:
+async def throughput(
+    folder: Path, size: Size, repetitions: int, layers: int, hidden: int, variants: Sequence[str]
+) -> dict[str, list[Measured]]:
     """Every variant once per repetition, one after the other."""
     path = build_model(folder, layers=layers, hidden=hidden, positions=4096)
     # Room for all that is ever generated: with less, (a) would find its prompts evicted.
@@ -53,9 +58,9 @@ async def throughput(folder: Path, size: Size, repetitions: int, layers: int, hi
     prover, _ = await start_engine(path, size, kv_cache_gib=2)
     bench = Bench(engine, prover, renderer, problems(renderer, size), size)
     await bench.run("b")
-    seen: dict[str, list[Measured]] = {variant: [] for variant in ORDER}
+    seen: dict[str, list[Measured]] = {variant: [] for variant in variants}
     for number in range(repetitions):
-        for variant in ORDER:
+        for variant in variants:
             seen[variant].append(await bench.run(variant))
         print(f"repetition {number + 1} of {repetitions}\n{table(seen)}", file=sys.stderr, flush=True)
     await engine.close()
@@ -74,8 +79,7 @@ def table(seen: dict[str, list[Measured]]) -> str:
         "| | variant | tokens/CPU-s | to (a): median (range) | tokens/step | to (a) | hit rate | computed/generated |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant in ("a", "a0", "a1", "b", "c", "c2", "d1", "d2"):
-        runs = seen[variant]
+    for variant, runs in sorted(seen.items()):
         cpu, step = ratios(seen, variant, "a", "per_second"), ratios(seen, variant, "a", "per_step")
         names = ("per_second", "per_step", "hits")
         middle = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
@@ -115,7 +119,8 @@ async def main(options: argparse.Namespace) -> None:
             own, details["own"] = await own_time(folder, 2048 if quick else 16384)
             print(json.dumps(details["own"], indent=1), flush=True)
         if "throughput" in parts:
-            seen = await throughput(folder, size, repetitions, options.layers, options.hidden)
+            variants = [v for v in ORDER if v in options.variants.split(",")]
+            seen = await throughput(folder, size, repetitions, options.layers, options.hidden, variants)
             print(table(seen), flush=True)
             for one, other in (("c", "d1"), ("c", "d2")):
                 cpu, step = ratios(seen, one, other, "per_second"), ratios(seen, one, other, "per_step")
@@ -139,6 +144,7 @@ if __name__ == "__main__":
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
     parser.add_argument("--only", help="some of throughput,long,own,early")
+    parser.add_argument("--variants", default=",".join(ORDER), help="of the throughput, at least a, b, c, d1 and d2")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=256)

@@ -11,11 +11,12 @@ from cord_distill import __version__
 from cord_distill.built import PREFIX, is_on_the_hub
 from cord_distill.checkpoints import DONE_FILE
 from cord_distill.data_card import without_folders
+from cord_distill.evaluation.late import checkpoint_results
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder import RunFolder, method_name, training_folder, write_atomic
-from cord_distill.summary import method_recipes
+from cord_distill.summary import evaluated, method_recipes
 
 SHOWN = (
     "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
@@ -44,6 +45,17 @@ def write_model_card(recipe: Recipe, summary: dict[str, Any] | None = None) -> P
     return folder.final_model / "README.md"
 
 
+def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
+    """Writes `folder/README.md` of a checkpoint that was exported, with its own figures where it was evaluated."""
+    run, trained = RunFolder.of(recipe), training_folder(recipe)
+    results = next((r for r in checkpoint_results(run, trained) if r["step"] == step), {})
+    suites = evaluated(results, recipe.evaluate.suites, student=True)["suites"]
+    done = {**_read(trained / DONE_FILE), "steps": step}
+    done.pop("mean_loss", None)  # of the whole training
+    text = model_card(recipe, done, _read(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
+    write_atomic(folder / "README.md", text)
+
+
 def write_model_cards(source: str, overrides: Iterable[str], summary: dict[str, Any]) -> None:
     """`write_model_card` of every finished student of a recipe, with what its evaluation gave."""
     for recipe in method_recipes(source, overrides):
@@ -60,9 +72,12 @@ def student_figures(recipe: Recipe, summary: dict[str, Any] | None) -> dict[str,
     return student.get("suites") or {}
 
 
-def model_card(recipe: Recipe, done: dict[str, Any], stats: dict[str, Any], suites: dict[str, Any]) -> str:
-    """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set."""
-    name = f"{recipe.name}-{RunFolder.of(recipe).label}"
+def model_card(
+    recipe: Recipe, done: dict[str, Any], stats: dict[str, Any], suites: dict[str, Any], suffix: str = ""
+) -> str:
+    """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set. suffix:
+    of the model's name."""
+    name = f"{recipe.name}-{RunFolder.of(recipe).label}{suffix}"
     base = _name(str(recipe.train.get("model_name_or_path", "")))
     return f"""---
 {_header(recipe, name, suites)}

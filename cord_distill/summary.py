@@ -47,14 +47,14 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
     others = [model.label for model in shared.evaluate.models]
     results = {label: read_json(root / "eval" / label / "results.json") for label in [*labels, *teachers, *others]}
     suites = shared.evaluate.suites
-    students = {x: _evaluated(results[x], suites, student=True) for x in labels if results[x]}
+    students = {x: evaluated(results[x], suites, student=True) for x in labels if results[x]}
     return {
         "name": shared.name,
         "protocol": _protocol(shared),
         "methods": methods,
         "students": _by_method(students, runs),
-        "teachers": {x: _evaluated(results[x], suites, student=False) for x in teachers if results[x]},
-        "models": {x: _evaluated(results[x], suites, student=True) for x in others if results[x]},
+        "teachers": {x: evaluated(results[x], suites, student=False) for x in teachers if results[x]},
+        "models": {x: evaluated(results[x], suites, student=True) for x in others if results[x]},
         "seconds": _seconds(root, methods, results),
     }
 
@@ -198,7 +198,7 @@ def _by_method(students: dict[str, Any], runs: dict[str, list[Recipe]]) -> dict[
     return out
 
 
-def _evaluated(results: dict[str, Any], wanted: list[str], student: bool) -> dict[str, Any]:
+def evaluated(results: dict[str, Any], wanted: list[str], student: bool) -> dict[str, Any]:
     """The first suite's figures at the top, each suite's under `suites`."""
     found = results.get("suites") or {}
     names = [*(s for s in wanted if s in found), *sorted(set(found) - set(wanted))]

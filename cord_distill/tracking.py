@@ -76,8 +76,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
 
 
 def track_decoding(recipes: Sequence[Recipe]) -> None:
-    """Logs each method's figures (answer accuracy, S, tokens per problem) and its first trajectories."""
+    """Logs each method's figures (answer accuracy, S, tokens per problem) and its panels (decode_panels.py)."""
     from cord_distill.decode_inputs import decode_inputs
+    from cord_distill.decode_panels import panels
     from cord_distill.summary import read_rows, summarise_method
 
     for recipe in recipes:
@@ -88,27 +89,8 @@ def track_decoding(recipes: Sequence[Recipe]) -> None:
                 values = {f"{run.method}/{name}": v for name, v in figures.items() if isinstance(v, (int, float))}
                 tracked.log(values)
                 tracked.summary.update(values)
-                tracked.log({"trajectories": _trajectories(islice(read_rows(run.trajectories), SAMPLES))})
+                tracked.log(panels(recipe, figures))
                 lineage.produces(tracked, lineage.trajectories(recipe))
-
-
-def _trajectories(rows: Iterator[dict[str, Any]]) -> Any:
-    columns = ("id", "question", "answer", "trace", "final answer", "prediction", "correct", "S", "teachers")
-    shown = [
-        (
-            row["id"],
-            row["problem"]["question"],
-            row["problem"]["answer"],
-            "".join(step["text"] for step in row["steps"]),
-            row["final_answer_text"],
-            row["prediction"],
-            row["correct"],
-            row["score"],
-            " ".join(step["teacher"] for step in row["steps"]),
-        )
-        for row in rows
-    ]
-    return table(columns, shown)
 
 
 def track_dataset(recipe: Recipe, stats: dict[str, Any]) -> None:

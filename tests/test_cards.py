@@ -10,9 +10,10 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 from test_dataset import trajectory
 
+from cord_distill import checkpoints
 from cord_distill.data_card import size_category
 from cord_distill.dataset import build_dataset
-from cord_distill.model_card import student_figures, write_model_card
+from cord_distill.model_card import student_figures, write_checkpoint_card, write_model_card
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder
 
@@ -158,6 +159,24 @@ def test_each_seed_has_its_own_figures() -> None:
     recipe = Recipe.model_validate({**VALUES, "seed": [3, 1]})
     summary = {"students": {"cord": {"suites": {}, "seeds": {3: {"suites": {"aime24": AIME}}, 1: {"suites": {}}}}}}
     assert [student_figures(run, summary) for run in recipe.seed_runs()] == [{"aime24": AIME}, {}]
+
+
+def test_an_exported_checkpoint_has_a_card_with_its_own_figures(recipe: Recipe, tmp_path: Path) -> None:
+    """Fails the version that exports it without a card, and the one that gives it the finished model's."""
+    trained = RunFolder.of(recipe).checkpoints
+    checkpoints.begin(trained, {"lr": 1}, 1, 0)
+    (trained / "done.json").write_text(json.dumps({"steps": 10, "world_size": 8, "mean_loss": 0.51234}))
+    evaluation = RunFolder.of(recipe).eval / "checkpoint-4"
+    evaluation.mkdir(parents=True)
+    figures = {"avg_at_k": 0.25, "avg_at_k_ci": [0.1, 0.4], "k": 4, "num_problems": 30}
+    results = {"step": 4, "training": checkpoints.fingerprint_of(trained), "suites": {"aime24": figures}}
+    (evaluation / "results.json").write_text(json.dumps(results))
+    write_checkpoint_card(recipe, tmp_path, 4)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.model_name == "small-cord-checkpoint-4" and card.data.eval_results[0].metric_value == 25.0
+    assert "| updates | 4 |" in " ".join(card.text.split()) and "mean loss" not in card.text
+    write_checkpoint_card(recipe, tmp_path, 8)
+    assert "Not evaluated." in (tmp_path / "README.md").read_text()
 
 
 def test_without_a_finished_model_there_is_no_card(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from made_rows import MALICE, write_run
 
+from cord_distill import checkpoints as training
 from cord_distill.evaluation.paper import paper
 from cord_distill.recipe import Recipe
 from cord_distill.report.losses import loss_curves, losses, thinned
 from cord_distill.report.page import write_report
 from cord_distill.report.pictures import pictures
-from cord_distill.report.sections import cost, paper_data, paper_students, rows_of, sections
+from cord_distill.report.sections import checkpoints, cost, paper_data, paper_students, rows_of, sections
+from cord_distill.run_folder import RunFolder
 
 TEACHERS = [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "microsoft/Phi-4-reasoning-plus", "name": "b"}]
 STUDENT = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -87,6 +89,25 @@ def test_cost_is_per_method_and_model() -> None:
            "cache_hit_rate": 0.931, "discarded": None}  # fmt: skip
     section = cost({"methods": {"cord": {"models": {"r1": one}}}})
     assert section.rows == [["cord", "r1", "1,200", "34,567", "0", "61.0 s", "93.1", "–"]]
+
+
+def test_checkpoints_stand_by_their_updates_and_only_those_of_this_training(tmp_path: Path) -> None:
+    """Fails the version that sorts by name (10 before 4), and the one that shows a training that was set aside."""
+    recipe = made(tmp_path)
+    trained = RunFolder.of(recipe).checkpoints
+    training.begin(trained, {"lr": 1}, 1, 0)
+    now = training.fingerprint_of(trained)
+    for step, share, made_by in ((10, 0.6, now), (4, 0.25, now), (99, 0.9, "another")):
+        folder = RunFolder.of(recipe).eval / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        figures = {"avg_at_k": share, "avg_at_k_ci": [0.1, 0.8], "k": 4}
+        results = {"step": step, "training": made_by, "suites": {"aime24": figures}}
+        (folder / "results.json").write_text(json.dumps(results))
+    section = checkpoints([recipe])
+    assert section.rows == [
+        ["cord", "4", "aime24", "25.0 [10.0, 80.0]", "4"],
+        ["cord", "10", "aime24", "60.0 [10.0, 80.0]", "4"],
+    ]
 
 
 def test_a_run_with_nothing_has_no_sections(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import made_rows
+from made_rows import made_row, made_rows
 from wandb_offline import read_all
 
 from cord_distill import checkpoints, lineage
@@ -21,6 +21,8 @@ from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import load_recipe
 from cord_distill.run_folder import RunFolder
 from cord_distill.tracking import track_dataset, track_decoding, wandb_run, write_run_file
+
+TREE = b'type="text/plain" id="c'  # where a page holds the tree of one problem
 
 
 def decoded(tmp_path: Path, mode: str = "offline", *overrides: str) -> Recipe:
@@ -95,11 +97,35 @@ def test_from_trajectories_to_evaluation_each_stage_uses_what_the_one_before_mad
     assert runs["data"].column("data/kept") == [8] and runs["eval"].column("cord/ledger/avg_at_k") == [0.5]
     tables = (("generate", "trajectories"), ("data", "rows"), ("eval", "samples"))
     shown = [rows_of(tmp_path, runs[job].column(f"{key}.path")[0]) for job, key in tables]
-    assert [len(rows) for rows in shown] == [4, 4, 2]
+    assert [len(rows) for rows in shown] == [8, 4, 2]
     assert shown[2][1] == ["cord", "ledger", "p0", "7", "so 7</think>\\boxed{7}", "7", "True"]
     # The model is known by reference.
-    kept = [p.stat().st_size for p in tmp_path.glob("wandb/**/*") if p.is_file() and p.suffix != ".wandb"]
-    assert max(kept) < 100_000
+    kept = [path.read_bytes() for path in tmp_path.glob("wandb/**/*") if path.is_file()]
+    assert not any(b"w" * 1000 in written for written in kept)
+    # Charts come up as panels of their own.
+    (bars,) = runs["eval"].column("avg@k on ledger_table.path")
+    assert rows_of(tmp_path, bars) == [["untrained", 0.0], ["cord", 50.0]]
+
+
+def test_a_method_comes_up_as_a_table_with_its_beam_trees_and_two_charts(tmp_path: Path) -> None:
+    """Fails the version that logs numbers alone, and the one that breaks on a failed problem or on half a surrogate."""
+    recipe = decoded(tmp_path)
+    path = RunFolder.of(recipe).trajectories
+    odd = [made_row(20, text="half \ud800"), made_row(21, error="the engine went away")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*odd, *made_rows(12)]))
+    track_decoding([recipe])
+    (run,) = read_all(tmp_path)
+    shown = rows_of(tmp_path, run.column("trajectories.path")[0])
+    assert [row[0] for row in shown[:3]] == ["p20", "p21", "p0"] and len(shown) == 14
+    # Offline the table's own cells lie in its artifact, to be sent with it; the panel of all trees is a page as it is.
+    assert [row[-1] for row in shown] == ["Html", None, *["Html"] * 6, *[None] * 6]
+    cells = [path.read_bytes() for path in tmp_path.glob("wandb/artifacts/staging/*")]
+    assert sum(cell.count(TREE) == 1 for cell in cells) == 7
+    files = next(tmp_path.glob("wandb/offline-run-*/files"))
+    assert (files / run.column("beam trees.path")[0]).read_bytes().count(TREE) == 14
+    assert len(rows_of(tmp_path, run.column("S of the traces_table.path")[0])) == 13
+    authors = rows_of(tmp_path, run.column("who wrote which part_table.path")[0])
+    assert sum(y for x, _, y in authors if x == 5.0) == pytest.approx(100, abs=0.01)
 
 
 def test_other_rows_and_another_training_are_other_versions(tmp_path: Path) -> None:

@@ -277,3 +277,10 @@ def test_merged_traces_and_rows_without_candidates(opened: Opened, tmp_path: Pat
     opened.go(tmp_path / "view.html", "#problem=p2")
     assert "No candidates were recorded." in page.inner_text(".trajectory")
     assert page.locator(".final li").count() == len(bare["steps"]) + 1
+
+
+def test_a_page_of_one_problem_shows_it_at_once(tmp_path: Path, opened: Opened) -> None:
+    """As the cells of a W&B table hold it. Fails the version that shows a list of one to click on."""
+    rows_at(tmp_path / "cord", made_row(3))
+    page = opened.go(write_view(tmp_path))
+    assert page.inner_text("#title") == "p3" and page.locator("svg").count() > 0

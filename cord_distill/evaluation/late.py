@@ -70,10 +70,15 @@ def log_after_training(recipe: Recipe, trainings: Sequence[tuple[RunFolder, Path
                     log_new_results(tracked, run, folder)
 
 
-def _new_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
+def checkpoint_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
     """By step; only those of the training that `folder` holds, not of one that was set aside."""
-    logged, training = read_object(folder / LOGGED_FILE) or {}, fingerprint_of(folder)
+    training = fingerprint_of(folder)
     pattern = f"{glob.escape(checkpoint_label(run, 'checkpoint-'))}*/{RESULTS}"
     found = [read_object(path) or {} for path in run.eval.glob(pattern)]
     own = [r for r in found if r.get("step") is not None and r.get("training") == training]
-    return sorted((r for r in own if logged.get(r["label"]) != r["fingerprint"]), key=lambda r: r["step"])
+    return sorted(own, key=lambda r: r["step"])
+
+
+def _new_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
+    logged = read_object(folder / LOGGED_FILE) or {}
+    return [r for r in checkpoint_results(run, folder) if logged.get(r["label"]) != r["fingerprint"]]

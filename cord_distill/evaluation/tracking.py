@@ -24,6 +24,7 @@ class EvaluationRun:
         self.recipe = recipe
         self._tracked = wandb_run(recipe, "evaluation", "eval", config)
         self._rows: list[tuple[Any, ...]] = []
+        self._shares: dict[str, dict[str, float]] = {}  # avg@k by suite and label
         self.run: Any = None
 
     def __enter__(self) -> EvaluationRun:
@@ -43,6 +44,9 @@ class EvaluationRun:
         }
         self.run.log(values)
         self.run.summary.update(values)
+        for suite, found in results["suites"].items():
+            if found.get("avg_at_k") is not None:
+                self._shares.setdefault(suite, {})[label] = found["avg_at_k"]
         folder = RunFolder.of(self.recipe).eval / label
         self._rows += _samples(folder, label)
         for trained in methods(self.recipe):
@@ -55,10 +59,22 @@ class EvaluationRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.run is not None:
+            self.run.log({f"avg@k on {suite}": _bars(suite, shares) for suite, shares in self._shares.items()})
         if self.run is not None and self._rows:
             columns = ("model", "suite", "id", "answer", "completion", "prediction", "correct")
             self.run.log({"samples": table(columns, self._rows)})
         self._tracked.__exit__(kind, error, trace)
+
+
+def _bars(suite: str, shares: dict[str, float]) -> Any:
+    """A panel that sets the models side by side."""
+    import wandb
+
+    data = [[label, 100 * share] for label, share in shares.items()]
+    return wandb.plot.bar(
+        wandb.Table(columns=["model", "avg@k %"], data=data), "model", "avg@k %", f"{suite}: avg@k, %"
+    )
 
 
 def _samples(folder: Path, label: str) -> list[tuple[Any, ...]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cord_distill.evaluation.late import checkpoint_results
 from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import lines
 from cord_distill.recipe import Recipe
 from cord_distill.report.table import NONE, duration, percent, percent_with_interval
-from cord_distill.run_folder import RunFolder, method_name
+from cord_distill.run_folder import RunFolder, method_name, training_folder
 from cord_distill.summary import read_json
 
 
@@ -27,7 +28,8 @@ class Section:
 
 def sections(recipes: list[Recipe], summary: dict[str, Any]) -> list[Section]:
     """Those that hold a row. recipes: one per method; summary: of their run."""
-    made = [paper_data(recipes, summary), paper_students(recipes, summary), rows_of(recipes), cost(summary)]
+    made = [paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)]
+    made += [rows_of(recipes), cost(summary)]
     made.append(protocol(recipes, summary))
     return [section for section in made if section.rows]
 
@@ -61,6 +63,18 @@ def paper_students(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
                 ours = percent_with_interval(figures[key], figures.get(f"{key}_ci"))
                 rows.append([name, suite, ours, f"{theirs[suite]:.1f}"])
     return Section("Students, beside the paper's", ["", "suite", "avg@k %", "the paper's"], rows)
+
+
+def checkpoints(recipes: list[Recipe]) -> Section:
+    """What each checkpoint scored that was evaluated while, or after, its training ran."""
+    rows = []
+    for one in (one for recipe in recipes for one in recipe.seed_runs()):
+        run = RunFolder.of(one)
+        for results in checkpoint_results(run, training_folder(one)):
+            for suite, figures in results["suites"].items():
+                shown = percent_with_interval(figures.get("avg_at_k"), figures.get("avg_at_k_ci"))
+                rows.append([run.label, f"{results['step']:,}", suite, shown, str(figures.get("k", NONE))])
+    return Section("Checkpoints", ["", "updates", "suite", "avg@k %", "k"], rows)
 
 
 def rows_of(recipes: list[Recipe]) -> Section:

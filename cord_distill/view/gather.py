@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,30 @@ def find_run(source: str | Path, overrides: Iterable[str] = ()) -> Run:
 def gather(
     run: Run, max_text: int | None = None, tick: Callable[[], Any] = lambda: None
 ) -> tuple[dict[str, Any], dict[str, str]]:
+    """`gather_rows` of a run's files. tick is called once a row."""
+    return gather_rows(run.name, run.teachers, {m: read_rows(path) for m, path in run.methods.items()}, max_text, tick)
+
+
+def gather_rows(
+    name: str,
+    teachers: Iterable[str],
+    methods: Mapping[str, Iterable[dict[str, Any]]],
+    max_text: int | None = None,
+    tick: Callable[[], Any] = lambda: None,
+) -> tuple[dict[str, Any], dict[str, str]]:
     """(index, chunks). Each row is read once and packed at once, so that a large run needs little memory.
 
     index: {name, teachers, methods, cut, problems: [[id, question, answer, {method number: facts}]]}, facts: [kind,
     prediction, S, steps, tokens of the trace, generated tokens, {teacher number: its steps}, error].
     chunks: "METHOD-PROBLEM" (numbers) to what `pack.packed` made of `chunk`. Of an id given twice the last row counts.
-    max_text: characters of a candidate off the chosen trace; None: all. tick is called once a row.
+    max_text: characters of a candidate off the chosen trace; None: all.
     """
-    teachers = list(run.teachers)
+    teachers = list(teachers)
     problems: dict[str, list[Any]] = {}
     numbers: dict[str, int] = {}
     chunks: dict[str, str] = {}
-    for m, path in enumerate(run.methods.values()):
-        for row in read_rows(path):
+    for m, rows in enumerate(methods.values()):
+        for row in rows:
             problem = row.get("problem") or {}
             p = numbers.setdefault(row["id"], len(numbers))
             entry = problems.setdefault(row["id"], [row["id"], "", "", {}])
@@ -87,7 +98,7 @@ def gather(
             entry[3][m] = facts_of(row, tree)
             chunks[f"{m}-{p}"] = packed(chunk(row, tree, max_text))
             tick()
-    index = {"name": run.name, "teachers": teachers, "methods": list(run.methods), "cut": max_text}
+    index = {"name": name, "teachers": teachers, "methods": list(methods), "cut": max_text}
     return {**index, "problems": list(problems.values())}, chunks
 
 

@@ -1,4 +1,5 @@
 // view.html#problem=ID&method=NAME&beside=NAME shows that problem; without a hash the list is shown alone on a phone.
+// A page of one problem shows it at once.
 (async () => {
   const {make} = BeamTree;
   const $ = id => document.getElementById(id);
@@ -15,7 +16,8 @@
   function address() {
     const asked = new URLSearchParams(location.hash.slice(1));
     const names = Object.fromEntries(["method", "beside"].map(key => [key, index.methods.indexOf(asked.get(key))]));
-    return {problem: numbers.get(asked.get("problem")) ?? -1, ...names};
+    const only = index.problems.length === 1 ? 0 : -1;
+    return {problem: numbers.get(asked.get("problem")) ?? only, ...names};
   }
   function go(problem, method, beside = -1) {
     const asked = {problem: index.problems[problem][0], method: index.methods[method]};
