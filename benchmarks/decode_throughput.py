@@ -4,9 +4,10 @@
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
-questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring · (c) every candidate scored on
-the same engine · (c2) on an engine of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2)
-with a barrier, prompts as text. RESULTS.md explains them.
+questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (b1) with a
+cache that holds its prompts, as (a) · (c), (c1) likewise, every candidate scored on the same engine · (c2) on an engine
+of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text · (d3) as
+(d2), scored as vLLM does by default. RESULTS.md explains them.
 """
 
 from __future__ import annotations
@@ -33,18 +34,21 @@ from long_prefix import long_prefixes, own_time  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
-# (a) repeats the requests of the search before it, so it stands behind (b). What is compared stands close together: a
-# machine's speed drifts by some per cent within minutes.
-ORDER = ("b", "a", "c", "d1", "d2", "a1", "a0", "c2")
+# (a) repeats the requests of the search before it, so it stands behind (b); (b1) and (c1) repeat (b) and (c). What is
+# compared stands close together: a machine's speed drifts by some per cent within minutes.
+ORDER = ("b", "b1", "a", "c", "c1", "d1", "d2", "d3", "a1", "a0", "c2")
 NAMES = {
     "a": "all at once (ceiling)",
     "a0": "all at once, bare questions",
     "a1": "all at once, from an empty cache",
     "b": "ours, not scored",
+    "b1": "ours, not scored, the cache as (a) finds it",
     "c": "ours, scored",
+    "c1": "ours, scored, the cache as (a) finds it",
     "c2": "ours, scored on its own engine",
     "d1": "barrier, ids",
     "d2": "barrier, text",
+    "d3": "barrier, text, vLLM's default scores",
 }
 
 
@@ -96,13 +100,8 @@ def figures(seen: dict[str, list[Measured]], own: dict[str, float]) -> dict[str,
     def middle(variant: str) -> float:
         return round(statistics.median(ratios(seen, variant, "a", "per_second")), 4)
 
-    return {
-        "ratio_proposals": middle("b"),
-        "ratio_scored": middle("c"),
-        "ratio_barrier_ids": middle("d1"),
-        "ratio_barrier_text": middle("d2"),
-        **own,
-    }
+    named = {"ratio_proposals": "b", "ratio_scored": "c", "ratio_barrier_ids": "d1", "ratio_barrier_text": "d2"}
+    return {**{name: middle(variant) for name, variant in named.items() if variant in seen}, **own}
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -122,7 +121,8 @@ async def main(options: argparse.Namespace) -> None:
             variants = [v for v in ORDER if v in options.variants.split(",")]
             seen = await throughput(folder, size, repetitions, options.layers, options.hidden, variants)
             print(table(seen), flush=True)
-            for one, other in (("c", "d1"), ("c", "d2")):
+            pairs = [("c", "d1"), ("c", "d2"), ("c", "d3"), ("b", "a1"), ("c", "a1")]
+            for one, other in (pair for pair in pairs if set(pair) <= set(seen)):
                 cpu, step = ratios(seen, one, other, "per_second"), ratios(seen, one, other, "per_step")
                 middles = f"{statistics.median(cpu):.3f} per CPU-second, {statistics.median(step):.3f} per step"
                 print(f"({one})/({other}): {middles}")
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
     parser.add_argument("--only", help="some of throughput,long,own,early")
-    parser.add_argument("--variants", default=",".join(ORDER), help="of the throughput, at least a, b, c, d1 and d2")
+    parser.add_argument("--variants", default=",".join(ORDER), help="of the throughput; a and b at least")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=256)

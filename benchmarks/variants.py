@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workload import Forced, Size, TextModel, bound, ensemble, row_of
+from workload import Forced, ScoresByDefault, Size, TextModel, bound, ensemble, row_of
 
 from cord_distill.engines.base import Sampling
 from cord_distill.engines.replay import Meter
@@ -57,11 +57,11 @@ class Bench:
     async def run(self, variant: str) -> Measured:
         if variant in ("a", "a0", "a1"):
             return self.plain(short_prompts=variant == "a0", cold=variant == "a1")
-        engine = Forced(self.engine, self.renderer)
-        prover: Any = None if variant == "b" else self.prover if variant == "c2" else engine
-        if variant in ("d1", "d2"):
-            return await self.measured(engine, prover, barrier=True, text=variant == "d2")
-        return await self.measured(engine, prover)
+        engine = (ScoresByDefault if variant == "d3" else Forced)(self.engine, self.renderer)
+        prover: Any = None if variant in ("b", "b1") else self.prover if variant == "c2" else engine
+        if variant in ("d1", "d2", "d3"):
+            return await self.measured(engine, prover, barrier=True, text=variant != "d1")
+        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"))
 
     def plain(self, *, short_prompts: bool = False, cold: bool = False) -> Measured:
         """(a): what `LLM.generate` does: all requests added, the engine stepped until they are done.

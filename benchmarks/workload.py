@@ -90,6 +90,17 @@ class Forced:
         await self.engine.close()
 
 
+class ScoresByDefault(Forced):
+    """Scores as vLLM gives them when asked for nothing else: log-probs of the whole prompt, past the prefix cache."""
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        from vllm import SamplingParams
+
+        out = await self.engine.runner.run(ids + target_ids, SamplingParams(max_tokens=1, prompt_logprobs=0))
+        rows = out.prompt_logprobs[-len(target_ids) :]
+        return [row[token].logprob for row, token in zip(rows, target_ids, strict=True)]
+
+
 class Unscored:
     """A meta-prover that costs nothing: S from a hash, so that the search selects without a model."""
 
