@@ -4,10 +4,10 @@
     python benchmarks/decode_throughput.py --quick                 about a minute: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
-questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (b1) with a
-cache that holds its prompts, as (a) · (c), (c1) likewise, every candidate scored on the same engine · (c2) on an engine
-of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text · (d3) as
-(d2), scored as vLLM does by default. RESULTS.md explains them.
+questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (b1) with
+a cache that holds its prompts, as (a) · (c), (c1) likewise, every candidate scored on the same engine · (c2) on an
+engine of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text
+· (d3) as (d2), scored as vLLM does by default. RESULTS.md explains them.
 """
 
 from __future__ import annotations

@@ -18,4 +18,4 @@ def test_the_quick_run_writes_every_figure(tmp_path):
     names = {"ratio_proposals", "ratio_scored", "ratio_barrier_ids", "ratio_barrier_text"}
     for name in {*names, "ms_per_proposal_16k", "ms_per_score_16k"}:
         assert found[name] > 0, name
-    assert {"a", "a0", "b", "c", "c2", "d1", "d2"} == set(found["details"]["runs"])
+    assert {"a", "a0", "a1", "b", "b1", "c", "c1", "c2", "d1", "d2", "d3"} == set(found["details"]["runs"])
