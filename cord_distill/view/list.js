@@ -68,7 +68,8 @@ const List = (() => {
     shown = keyed.map(([, p]) => p);
     const graded = shown.filter(p => p.facts && !["failed", "ungraded"].includes(p.facts[KIND]));
     const rights = graded.filter(p => p.facts[KIND] !== "wrong").length;
-    $("count").textContent = (shown.length === problems.length ? `${shown.length} problems` : `${shown.length} of ${problems.length} problems`)
+    $("count").textContent = (shown.length === problems.length ? "" : `${shown.length} of `)
+      + `${problems.length} ${problems.length === 1 ? "problem" : "problems"}`
       + (graded.length ? `, ${rights} of ${graded.length} right` : "");
     active = Math.max(0, shown.findIndex(p => p.number === opened));
     $("list").scrollTop = Math.max(0, active * ROW - ROW);
