@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from cord_distill.engines.quiet import has_gpu
+from cord_distill.engines.quiet import has_gpu, slots
 from cord_distill.pipelines import Ensemble
 from cord_distill.recipe import Decode, Recipe
 
@@ -116,6 +116,5 @@ def problems_in_flight(recipe: Recipe) -> int:
     """At most so many problems at once: enough to fill every teacher's engine twice."""
     if recipe.decode.problems_in_flight:
         return recipe.decode.problems_in_flight
-    usual = 256 if has_gpu() else 64
-    slots = max((model.max_num_seqs or usual) * max(1, len(model.urls)) for model in recipe.teachers)
-    return math.ceil(2 * slots / width(recipe.decode))
+    most = max(slots(model.max_num_seqs, has_gpu()) * max(1, len(model.urls)) for model in recipe.teachers)
+    return math.ceil(2 * most / width(recipe.decode))

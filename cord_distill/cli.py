@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from cord_distill.paths import shown
+
 EPILOG = """\
 RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrides a key, variant=NAME picks a variant.
 
@@ -142,7 +144,7 @@ def _run(arguments: argparse.Namespace) -> None:
     summary = run(arguments.recipe, arguments.overrides)
     folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))
     print(terminal_table(summary))
-    print(f"figures  {_short(folder.summary)}\nreport   {_short(folder.report)}")
+    print(f"figures  {shown(folder.summary)}\nreport   {shown(folder.report)}")
 
 
 def _models(arguments: argparse.Namespace) -> None:
@@ -153,7 +155,7 @@ def _models(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe_file import load_recipe
 
     folder = build_models(load_recipe(arguments.recipe, arguments.overrides))
-    print(f"models   {_short(folder)}" if folder else "this recipe builds no models")
+    print(f"models   {shown(folder)}" if folder else "this recipe builds no models")
 
 
 def _problems(arguments: argparse.Namespace) -> None:
@@ -166,7 +168,7 @@ def _problems(arguments: argparse.Namespace) -> None:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     counts = filter_problems(recipe, overwrite=arguments.overwrite)
-    print(f"problems  {_short(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
+    print(f"problems  {shown(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -189,7 +191,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     if part.shard is None:
         track_decoding(decoded)
     for made in recipes:
-        print(f"trajectories  {_short(part.folder(made).trajectories)}")
+        print(f"trajectories  {shown(part.folder(made).trajectories)}")
 
 
 def _merge(arguments: argparse.Namespace) -> None:
@@ -208,7 +210,7 @@ def _merge(arguments: argparse.Namespace) -> None:
         copied = merge(one, again, count=arguments.shards, overwrite=arguments.overwrite)
         if copied:
             track_decoding([one])
-        print(f"trajectories  {_short(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
+        print(f"trajectories  {shown(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -223,7 +225,7 @@ def _data(arguments: argparse.Namespace) -> None:
         run = RunFolder.of(made)
         counts = build_dataset(made, run.trajectories, run.dataset)
         track_dataset(made, counts)
-        print(f"data set  {_short(run.dataset)}: {kept_and_dropped(counts)}")
+        print(f"data set  {shown(run.dataset)}: {kept_and_dropped(counts)}")
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -265,7 +267,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe_file import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    print(f"model    {_short(export(recipe, Path(arguments.to), arguments.step))}")
+    print(f"model    {shown(export(recipe, Path(arguments.to), arguments.step))}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -278,7 +280,7 @@ def _report(arguments: argparse.Namespace) -> None:
     path = write_report(arguments.recipe, arguments.overrides, summary=summary)
     write_model_cards(arguments.recipe, arguments.overrides, summary)
     print(terminal_table(summary))
-    print(f"report   {_short(path)}")
+    print(f"report   {shown(path)}")
 
 
 def _view(arguments: argparse.Namespace) -> None:
@@ -292,7 +294,7 @@ def _view(arguments: argparse.Namespace) -> None:
         raise CordError(f"--text {arguments.text}: give a number of characters, 0 for all")
     server = page_server(arguments.port) if arguments.serve else None
     path = write_view(arguments.recipe, arguments.overrides, arguments.output, arguments.text)
-    print(f"view     {_short(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
+    print(f"view     {shown(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
     address = path.as_uri()
     if server:
         address = f"http://127.0.0.1:{server.server_port}/"
@@ -315,7 +317,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     )
     root = load_ablation(list_of_variants(arguments.recipe), arguments.overrides).root
     print(terminal(made))
-    print(f"tables   {_short(root / 'ablations.md')}\nfigures  {_short(root / 'ablations.json')}")
+    print(f"tables   {shown(root / 'ablations.md')}\nfigures  {shown(root / 'ablations.json')}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:
@@ -323,16 +325,6 @@ def _grade(arguments: argparse.Namespace) -> None:
     from cord_distill.grading import grade_file
 
     grade_file(arguments.file, arguments.json)
-
-
-def _short(path) -> str:  # type: ignore[no-untyped-def]
-    """The path relative to the working directory where it lies below it."""
-    from pathlib import Path
-
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 if __name__ == "__main__":

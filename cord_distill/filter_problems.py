@@ -19,6 +19,7 @@ from typing import Any
 
 from cord_distill.built import build_models
 from cord_distill.engines.base import EngineError
+from cord_distill.engines.quiet import has_gpu, slots
 from cord_distill.engines.start import EnginePool
 from cord_distill.errors import CordError
 from cord_distill.evaluation.judge import Judge
@@ -123,7 +124,7 @@ async def _try_all(recipe: Recipe, hard_for: HardFor, problems: list[Problem], j
         def failed(problem: Problem, error: EngineError) -> dict[str, Any]:
             return {"id": problem.id, "tries": [], "error": f"{type(error).__name__}: {error}"}
 
-        in_flight = math.ceil(2 * (hard_for.max_num_seqs or 64) / hard_for.tries)
+        in_flight = math.ceil(2 * slots(hard_for.max_num_seqs, has_gpu()) / hard_for.tries)
         with progress("try problems", len(problems), len(problems) - len(todo)) as display:
             await finish_all(todo, attempt, failed, in_flight, journal, pool, display)
         return {name: asdict(meter) for name, meter in pool.meters.items()}

@@ -16,3 +16,8 @@ def bundled(kind: str) -> Path:
         if path.exists() and (root.name == "bundled" or (root / "pyproject.toml").exists()):
             return path
     raise CordError(f"{kind} is missing beside the package: install cord-distill again, or run from a clone")
+
+
+def shown(path: Path) -> str:
+    """The path as it is printed: relative to the working directory where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

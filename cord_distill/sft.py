@@ -19,6 +19,7 @@ from cord_distill.dataset import TRAIN_FILE
 from cord_distill.errors import CordError
 from cord_distill.launch import environment
 from cord_distill.model_card import write_model_card
+from cord_distill.paths import shown
 from cord_distill.recipe import Recipe
 from cord_distill.run_folder import RunFolder, write_atomic
 from cord_distill.sft_args import resolved_section, training_arguments
@@ -61,7 +62,7 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     data = folder.dataset / TRAIN_FILE
     if not data.is_file():
         verb = "generate" if recipe.teachers or not recipe.data.sources else "data"
-        raise CordError(f"data set {_short(data)} is not there: make it with cord {verb} {command}")
+        raise CordError(f"data set {shown(data)} is not there: make it with cord {verb} {command}")
     student = model_path(recipe, str(section["model_name_or_path"]), "train.model_name_or_path")
     section["model_name_or_path"] = student
     template = section.get("chat_template_path")
@@ -74,7 +75,7 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     if not made.anew and not made.done:
         if found.state == "stale":
             raise CordError(
-                f"{_short(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): add "
+                f"{shown(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): add "
                 "train.resume_from_checkpoint=false to set it aside and begin anew, or give another train.output_dir"
             )
         if checkpoints.complete_checkpoints(made.output_dir):
@@ -98,7 +99,7 @@ def train(recipe: Recipe, said: str = "RECIPE") -> None:
     made = plan(recipe, said)
     recipe = made.recipe
     if made.done:
-        _say(f"already trained: {_short(made.folder.final_model)} (train.resume_from_checkpoint=false trains it anew)")
+        _say(f"already trained: {shown(made.folder.final_model)} (train.resume_from_checkpoint=false trains it anew)")
         return
     if recipe.train.get("deepspeed") and sft_deepspeed.launcher_brings_it():
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
@@ -158,7 +159,7 @@ def _run(made: Plan) -> None:
             world_size=args.world_size,
         )
         write_model_card(made.recipe)
-        _say(f"trained: {_short(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
+        _say(f"trained: {shown(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
     trainer.end()
 
 
@@ -194,7 +195,7 @@ def _prepare_folder(made: Plan, world_size: int) -> None:
         aside = checkpoints.set_aside(made.output_dir)
         write_atomic(made.output_dir / "sample_row.txt", sample)
         if aside:
-            _say(f"the training before this one is kept in {_short(aside)}")
+            _say(f"the training before this one is kept in {shown(aside)}")
     checkpoints.remove_half_written(made.output_dir)
     checkpoints.begin(made.output_dir, made.inputs, world_size, made.zero_stage)
 
@@ -264,7 +265,3 @@ def _title(recipe: Recipe) -> str:
 def _say(text: str) -> None:
     if int(os.environ.get("RANK", 0)) == 0:
         print(text, flush=True)
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -51,6 +51,11 @@ def quiet_environment() -> dict[str, str]:
     return {**PRIVATE, **QUIET, **os.environ}
 
 
+def slots(max_num_seqs: int | None, on_gpu: bool) -> int:
+    """Sequences that an engine decodes at once: what the recipe says, else 64 on a CPU and 256 on a GPU."""
+    return max_num_seqs or (256 if on_gpu else 64)
+
+
 def has_gpu() -> bool:
     """True when an NVIDIA driver shows a device; asks the file system, not torch, so that it costs nothing."""
     from pathlib import Path

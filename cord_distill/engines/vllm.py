@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
-from cord_distill.engines.quiet import has_gpu, prepare_environment
+from cord_distill.engines.quiet import has_gpu, prepare_environment, slots
 from cord_distill.engines.vllm_shims import ROWS, install
 from cord_distill.errors import CordError
 from cord_distill.recipe import Model
@@ -165,7 +165,7 @@ def engine_args(
     model: Model, path: str, *, on_cpu: bool, deterministic: bool, max_model_len: int | None
 ) -> dict[str, Any]:
     """vLLM's engine arguments for a recipe's model. `engine_args` of the recipe wins over all of them."""
-    max_num_seqs = model.max_num_seqs or (64 if on_cpu else 256)
+    max_num_seqs = slots(model.max_num_seqs, not on_cpu)
     length = model.max_model_len or max_model_len
     args: dict[str, Any] = {
         "model": path,

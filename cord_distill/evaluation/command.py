@@ -13,6 +13,7 @@ from cord_distill.engines.quiet import has_gpu
 from cord_distill.errors import CordError
 from cord_distill.evaluate import TABLE, evaluate_recipe
 from cord_distill.evaluation.comparison import RESULTS
+from cord_distill.paths import shown
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import load_recipe
 from cord_distill.run_folder import RunFolder, write_atomic
@@ -42,7 +43,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         from cord_distill.evaluation.watch import evaluate_checkpoints
 
         failed = evaluate_checkpoints(recipe)
-    print(f"table    {_short(folder / TABLE)}")
+    print(f"table    {shown(folder / TABLE)}")
     return failed or (_calibrate(recipe, folder) if arguments.calibrate else 0)
 
 
@@ -136,7 +137,3 @@ def _calibrate(recipe: Recipe, folder: Path) -> int:
     write_atomic(folder / CALIBRATION, json.dumps(rows, indent=1) + "\n")
     print("\n".join(calibration_lines(rows)))
     return 0 if all(row["agrees"] for row in rows) else 1
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
