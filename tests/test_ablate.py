@@ -142,6 +142,17 @@ def test_the_tables_of_rows_made_by_hand(recipe) -> None:
     assert "- Segmentation: left out; there is one kind of step." in text
 
 
+def test_a_table_of_the_baseline_alone_is_left_out_once_another_variant_ran(recipe) -> None:
+    """Of two variants out of many, every table would say the baseline's row again."""
+    put_rows(recipe, "wide", 0, [made_row(0)])
+    made = ablate(str(recipe), run=False)
+    made["tables"] = {"Search": ["wide", "narrow"], "Selection": ["wide", "whole"]}
+    assert [title for title, *_ in tables_of(made)] == ["Search", "Selection"]
+    put_rows(recipe, "narrow", 0, [made_row(0)])
+    again = ablate(str(recipe), run=False) | {"tables": made["tables"], "at_equal_tokens": {}}
+    assert [title for title, *_ in tables_of(again)] == ["Search"]
+
+
 def test_the_baseline_may_be_ahead_of_the_others(recipe) -> None:
     """A half-finished table compares what both have: seed 0."""
     put_rows(recipe, "wide", 0, [made_row(i, correct=True) for i in range(4)])

@@ -29,11 +29,13 @@ EQUAL_TITLE = "At equal generated tokens"
 
 
 def tables_of(made: dict[str, Any], narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, head, rows) of every table; a column in which no row has a figure is left out. narrow: the main ones."""
-    drawn = [
-        (title, list(HEAD), [_row(made, name) for name in names if name in made["variants"]])
-        for title, names in made["tables"].items()
-    ]
+    """(title, head, rows) of every table; a column in which no row has a figure is left out. narrow: the main ones.
+
+    Of a few variants that were run, a table that would hold the baseline alone is left out too.
+    """
+    known = {title: [name for name in names if name in made["variants"]] for title, names in made["tables"].items()}
+    alone = [made["baseline"]] if set(made["variants"]) - {made["baseline"]} else []
+    drawn = [(t, list(HEAD), [_row(made, name) for name in names]) for t, names in known.items() if names != alone]
     if any(variant["student"] for variant in made["variants"].values()):
         drawn.append(("Students", ["", "avg@k %", "over seeds"], _students(made)))
     equal = [_equal_row(made, name, found) for name, found in made["at_equal_tokens"].items()]
