@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 from cord_distill.engines.base import Engine, Generation, Sampling
 from cord_distill.prompts.render import Renderer
@@ -18,6 +19,7 @@ from cord_distill.search.select import predictive_perplexity
 from cord_distill.types import THINK_CLOSE, Step, Stop
 
 REPLACEMENT = "\ufffd"
+Ids = TypeVar("Ids", list[int], tuple[int, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +201,12 @@ class Model:
         """
         if out.stop is not Stop.STEP or out.matched is None:
             return None
-        ids = out.ids[: max(0, len(out.ids) - len(self.encode(out.matched)))]
-        return ids if self.renderer.decode(ids) == out.text else None
+        return self._without(out.ids, out.matched, out.text)
+
+    def _without(self, ids: Ids, tail: str, text: str) -> Ids | None:
+        """The ids of `text`, where `ids` are of `text + tail` and the tail's tokens are those it has on its own."""
+        keep = len(ids) - len(self.encode(tail))
+        return ids[:keep] if keep >= 0 and self.renderer.decode(ids[:keep]) == text else None
 
     @staticmethod
     def _end(full: str, out: Generation, begun: int = 0) -> int:
@@ -222,9 +228,9 @@ class Model:
         if end == len(full):
             return full, ids
         # Nearly always the tokens of what is cut are those that it has on its own: one look instead of one per token.
-        keep = len(ids) - len(self.encode(full[end:]))
-        if keep >= 0 and self.renderer.decode(ids[:keep]) == full[:end]:
-            return full[:end], ids[:keep]
+        kept = self._without(ids, full[end:], full[:end])
+        if kept is not None:
+            return full[:end], kept
         keep = len(ids)
         while keep > 0 and len(self.renderer.decode(ids[keep:])) < len(full) - end:
             keep -= 1

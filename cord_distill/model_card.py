@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import dump_recipe
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder import RunFolder, method_name, training_folder, write_atomic
-from cord_distill.summary import evaluated, method_recipes
+from cord_distill.summary import evaluated, method_recipes, read_json
 
 SHOWN = (
     "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
@@ -40,7 +39,7 @@ def write_model_card(recipe: Recipe, summary: dict[str, Any] | None = None) -> P
     folder = RunFolder.of(recipe)
     if not (folder.final_model / "config.json").is_file():
         return None
-    done, stats = (_read(path) for path in (training_folder(recipe) / DONE_FILE, folder.dataset / "stats.json"))
+    done, stats = (read_json(path) for path in (training_folder(recipe) / DONE_FILE, folder.dataset / "stats.json"))
     write_atomic(folder.final_model / "README.md", model_card(recipe, done, stats, student_figures(recipe, summary)))
     return folder.final_model / "README.md"
 
@@ -50,9 +49,9 @@ def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
     run, trained = RunFolder.of(recipe), training_folder(recipe)
     results = next((r for r in checkpoint_results(run, trained) if r["step"] == step), {})
     suites = evaluated(results, recipe.evaluate.suites, student=True)["suites"]
-    done = {**_read(trained / DONE_FILE), "steps": step}
+    done = {**read_json(trained / DONE_FILE), "steps": step}
     done.pop("mean_loss", None)  # of the whole training
-    text = model_card(recipe, done, _read(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
+    text = model_card(recipe, done, read_json(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
     write_atomic(folder / "README.md", text)
 
 
@@ -186,7 +185,3 @@ def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
 def _name(model: str) -> str:
     """A hub id as it is; of a folder of this machine only its name."""
     return model if is_on_the_hub(model) else model.removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -13,6 +13,7 @@ from cord_distill.engines.quiet import has_gpu
 from cord_distill.errors import CordError
 from cord_distill.evaluate import TABLE, evaluate_recipe
 from cord_distill.evaluation.comparison import RESULTS
+from cord_distill.jsonl import read_object
 from cord_distill.paths import shown
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import load_recipe
@@ -120,13 +121,11 @@ def label_of(model: str) -> str:
 
 def _refuse_other_model(folder: Path, model: str) -> None:
     """Two folders of one name would overwrite each other's results."""
-    try:
-        before = json.loads((folder / RESULTS).read_text(encoding="utf-8")).get("base")
-    except (OSError, ValueError):
-        return
-    if before != model:
+    results = read_object(folder / RESULTS)
+    if results is not None and results.get("base") != model:
         raise CordError(
-            f"{folder}: holds the results of {before}; give --name for this model, or --output for another folder"
+            f"{folder}: holds the results of {results.get('base')}; give --name for this model, or --output for "
+            "another folder"
         )
 
 

@@ -16,6 +16,7 @@ from cord_distill.evaluation.engine_version import engine_version
 from cord_distill.evaluation.suites import Loaded, samples_per_problem
 from cord_distill.evaluation.targets import Target, local_folder
 from cord_distill.evaluation.weights import weights_hash
+from cord_distill.jsonl import read_object
 from cord_distill.recipe import Recipe
 from cord_distill.recipe_file import recipe_hash
 
@@ -97,8 +98,5 @@ def _positions(folder: Path, given: int | None) -> int:
 
 
 def is_done(job: Job) -> bool:
-    try:
-        results = json.loads((job.folder / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(results.get("fingerprint") == job.fingerprint)
+    results = read_object(job.folder / RESULTS)
+    return results is not None and results.get("fingerprint") == job.fingerprint

@@ -60,10 +60,11 @@ class EvaluationRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.run is not None:
-            self.run.log({f"avg@k on {suite}": _bars(suite, shares) for suite, shares in self._shares.items()})
-        if self.run is not None and self._rows:
-            columns = ("model", "suite", "id", "answer", "completion", "prediction", "correct")
-            self.run.log({"samples": table(columns, self._rows)})
+            panels = {f"avg@k on {suite}": _bars(suite, shares) for suite, shares in self._shares.items()}
+            if self._rows:
+                columns = ("model", "suite", "id", "answer", "completion", "prediction", "correct")
+                panels["samples"] = table(columns, self._rows)
+            self.run.log(panels)
         self._tracked.__exit__(kind, error, trace)
 
 
