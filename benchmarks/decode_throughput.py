@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,78 +31,106 @@ prepare_environment()
 
 from early_start import early_start_gain  # noqa: E402
 from long_prefix import long_prefixes, own_time  # noqa: E402
+from rival import Rival, stay_on_one_core  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
 # (a) repeats the requests of the search before it, so it stands behind (b); (b1) and (c1) repeat (b) and (c). What is
 # compared stands close together: a machine's speed drifts by some per cent within minutes.
-ORDER = ("b", "b1", "a", "c", "c1", "d1", "d2", "d3", "a1", "a0", "c2")
+ORDER = ("b", "b1", "a", "c", "c1", "d1", "d2", "d3", "d4", "a1", "a0", "a2", "b0", "c0", "c2")
 NAMES = {
     "a": "all at once (ceiling)",
     "a0": "all at once, bare questions",
     "a1": "all at once, from an empty cache",
+    "a2": "all at once, our cache",
     "b": "ours, not scored",
+    "b0": "ours, not scored, vLLM's cache",
     "b1": "ours, not scored, the cache as (a) finds it",
     "c": "ours, scored",
+    "c0": "ours, scored, vLLM's cache",
     "c1": "ours, scored, the cache as (a) finds it",
     "c2": "ours, scored on its own engine",
     "d1": "barrier, ids",
     "d2": "barrier, text",
     "d3": "barrier, text, vLLM's default scores",
+    "d4": "barrier, ids, our cache",
 }
 
 
 async def throughput(
     folder: Path, size: Size, repetitions: int, layers: int, hidden: int, variants: Sequence[str]
-) -> dict[str, list[Measured]]:
-    """Every variant once per repetition, one after the other."""
+) -> list[dict[str, Run]]:
+    """Every variant once per repetition, each with (a) beside it."""
     path = build_model(folder, layers=layers, hidden=hidden, positions=4096)
+    rival = Rival(path, size)
+    stay_on_one_core()
     # Room for all that is ever generated: with less, (a) would find its prompts evicted.
     engine, renderer = await start_engine(path, size, kv_cache_gib=2)
     prover = (await start_engine(path, size, kv_cache_gib=2))[0] if "c2" in variants else None
     bench = Bench(engine, prover, renderer, problems(renderer, size), size)
     await bench.run("b")
-    seen: dict[str, list[Measured]] = {variant: [] for variant in variants}
+    seen: list[dict[str, Run]] = []
     for number in range(repetitions):
+        seen.append({})
         for variant in variants:
-            seen[variant].append(await bench.run(variant))
+            rival.go()
+            measured = await bench.run(variant)
+            tokens, cpu = rival.stop()
+            seen[-1][variant] = Run(measured, tokens / cpu)
         print(f"repetition {number + 1} of {repetitions}\n{table(seen)}", file=sys.stderr, flush=True)
+    rival.close()
     await engine.close()
     if prover is not None:
         await prover.close()
     return seen
 
 
-def ratios(seen: dict[str, list[Measured]], over: str, under: str, what: str) -> list[float]:
-    """Per repetition: neighbours in time are compared, so that a busy machine slows both."""
-    pairs = zip(seen[over], seen[under], strict=True)
-    return [getattr(x, what) / getattr(y, what) for x, y in pairs]
+@dataclass(frozen=True)
+class Run:
+    """ceiling: what (a) made beside it, in tokens per CPU-second."""
+
+    measured: Measured
+    ceiling: float
+
+    @property
+    def to_ceiling(self) -> float:
+        return self.measured.per_second / self.ceiling
 
 
-def table(seen: dict[str, list[Measured]]) -> str:
+def per_second(seen: list[dict[str, Run]], over: str, under: str) -> list[float]:
+    """Per repetition. Each is first compared with the (a) beside it, so that a machine that slows down slows both."""
+    return [runs[over].to_ceiling / runs[under].to_ceiling for runs in seen]
+
+
+def per_step(seen: list[dict[str, Run]], over: str, under: str) -> list[float]:
+    return [runs[over].measured.per_step / runs[under].measured.per_step for runs in seen]
+
+
+def table(seen: list[dict[str, Run]]) -> str:
     lines = [
         "| | variant | tokens/CPU-s | to (a): median (range) | tokens/step | to (a) | hit rate | computed/generated |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant, runs in sorted(seen.items()):
-        cpu, step = ratios(seen, variant, "a", "per_second"), ratios(seen, variant, "a", "per_step")
+    for variant in sorted(seen[0]):
+        runs = [repetition[variant].measured for repetition in seen]
+        cpu = [repetition[variant].to_ceiling for repetition in seen]
         names = ("per_second", "per_step", "hits")
         middle = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
         computed = statistics.median(r.computed / r.tokens for r in runs)
         lines.append(
             f"| {variant} | {NAMES[variant]} | {middle['per_second']:,.0f} | {statistics.median(cpu):.3f} "
-            f"({min(cpu):.3f}-{max(cpu):.3f}) | {middle['per_step']:.1f} | {statistics.median(step):.3f} | "
-            f"{middle['hits']:.3f} | {computed:.2f} |"
+            f"({min(cpu):.3f}-{max(cpu):.3f}) | {middle['per_step']:.1f} | "
+            f"{statistics.median(per_step(seen, variant, 'a')):.3f} | {middle['hits']:.3f} | {computed:.2f} |"
         )
     return "\n".join(lines)
 
 
-def figures(seen: dict[str, list[Measured]], own: dict[str, float]) -> dict[str, float]:
+def figures(seen: list[dict[str, Run]], own: dict[str, float]) -> dict[str, float]:
     def middle(variant: str) -> float:
-        return round(statistics.median(ratios(seen, variant, "a", "per_second")), 4)
+        return round(statistics.median(runs[variant].to_ceiling for runs in seen), 4)
 
     named = {"ratio_proposals": "b", "ratio_scored": "c", "ratio_barrier_ids": "d1", "ratio_barrier_text": "d2"}
-    return {**{name: middle(variant) for name, variant in named.items() if variant in seen}, **own}
+    return {**{name: middle(variant) for name, variant in named.items() if variant in seen[0]}, **own}
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -122,13 +150,22 @@ async def main(options: argparse.Namespace) -> None:
             variants = [v for v in ORDER if v in options.variants.split(",")]
             seen = await throughput(folder, size, repetitions, options.layers, options.hidden, variants)
             print(table(seen), flush=True)
-            pairs = [("c", "d1"), ("c", "d2"), ("c", "d3"), ("b", "a1"), ("c", "a1")]
-            for one, other in (pair for pair in pairs if set(pair) <= set(seen)):
-                cpu, step = ratios(seen, one, other, "per_second"), ratios(seen, one, other, "per_step")
-                middles = f"{statistics.median(cpu):.3f} per CPU-second, {statistics.median(step):.3f} per step"
-                print(f"({one})/({other}): {middles}")
+            pairs = [
+                ("c", "d1"),
+                ("c", "d4"),
+                ("c", "d2"),
+                ("c", "d3"),
+                ("b", "a1"),
+                ("c", "a1"),
+                ("b", "b0"),
+                ("c", "c0"),
+            ]
+            for one, other in (pair for pair in pairs if set(pair) <= set(seen[0])):
+                cpu, step = per_second(seen, one, other), per_step(seen, one, other)
+                spread = f"{statistics.median(cpu):.3f} ({min(cpu):.3f}-{max(cpu):.3f}) per CPU-second"
+                print(f"({one})/({other}): {spread}, {statistics.median(step):.3f} per step")
             found = figures(seen, own)
-            details["runs"] = {variant: [asdict(run) for run in runs] for variant, runs in seen.items()}
+            details["runs"] = {v: [asdict(runs[v]) for runs in seen] for v in variants}
         if "long" in parts:
             sizes = (256, 1024) if quick else (1024, 4096, 16384)
             details["long"] = await long_prefixes(folder, sizes, repetitions)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from cord_distill.prompts.render import Renderer
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.store import Journal
 from cord_distill.types import Problem, Step
+
+# The others run on vLLM's own scheduler, whose cache ends at full blocks.
+WITH_TAILS = ("a2", "b", "b1", "c", "c1", "c2", "d4")
 
 
 @dataclass(frozen=True)
@@ -55,23 +59,39 @@ class Bench:
         self.prompts: list[list[int]] = []
 
     async def run(self, variant: str) -> Measured:
-        if variant in ("a", "a0", "a1"):
-            return self.plain(short_prompts=variant == "a0", cold=variant == "a1")
+        ours = variant in WITH_TAILS
+        if variant in ("a", "a0", "a1", "a2"):
+            return self.plain(short_prompts=variant == "a0", cold=variant == "a1", tails=ours)
         engine = (ScoresByDefault if variant == "d3" else Forced)(self.engine, self.renderer)
-        prover: Any = None if variant in ("b", "b1") else self.prover if variant == "c2" else engine
-        if variant in ("d1", "d2", "d3"):
-            return await self.measured(engine, prover, barrier=True, text=variant != "d1")
-        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"))
+        prover: Any = None if variant in ("b", "b0", "b1") else self.prover if variant == "c2" else engine
+        if variant in ("d1", "d2", "d3", "d4"):
+            return await self.measured(engine, prover, barrier=True, text=variant in ("d2", "d3"), tails=ours)
+        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"), tails=ours)
 
-    def plain(self, *, short_prompts: bool = False, cold: bool = False) -> Measured:
-        """(a): what `LLM.generate` does: all requests added, the engine stepped until they are done.
+    def plain(self, *, short_prompts: bool = False, cold: bool = False, tails: bool = False) -> Measured:
+        """(a), from its first request to its last. cold: (a1), from an empty cache, as (b) begins."""
+        if cold:
+            self.reset()
+        gc.collect()
+        begun, wall, made = time.process_time(), time.monotonic(), []
+        steps = sum(1 for _ in self.plain_steps(short_prompts=short_prompts, tails=tails, made=made))
+        cpu, wall = time.process_time() - begun, time.monotonic() - wall
+        tokens = sum(len(out.outputs[0].token_ids) for out in made)
+        given, hits = sum(len(out.prompt_token_ids) for out in made), sum(out.num_cached_tokens for out in made)
+        return Measured(tokens, steps, cpu, wall, tokens + given - hits, hits / given)
+
+    def plain_steps(
+        self, *, short_prompts: bool = False, tails: bool = False, made: list[Any] | None = None
+    ) -> Iterator[int]:
+        """What `LLM.generate` does, step by step: all requests added, the engine stepped until they are done.
 
         The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still
         holds the prompts: the ceiling. short_prompts: (a0), bare questions in their place, whose attention is cheaper.
-        cold: (a1), from an empty cache, as (b) begins.
+        made: takes the outputs. Yields the number of those that each step finished.
         """
         from vllm.inputs.engine import tokens_input
 
+        self.use_tails(tails)
         forced = Forced(self.engine, self.renderer)
         base = ensemble(forced, None, self.renderer, self.size)
         sampling = Sampling(
@@ -81,24 +101,19 @@ class Bench:
         questions = [self.renderer.prompt_ids(p.question) for p in self.problems]
         prompts = questions if short_prompts else self.prompts
         llm = self.engine.runner.engine
-        if cold:
-            self.reset()
-        gc.collect()
-        begun, wall = time.process_time(), time.monotonic()
         for i, length in enumerate(self.lengths):
             params = self.engine.sampling_params(replace(forced.sampling(sampling, length), seed=i))
             llm.add_request(str(i), tokens_input(prompts[i % len(prompts)]), params)
-        steps = tokens = computed = given = hits = 0
         while llm.has_unfinished_requests():
-            for out in llm.step():
-                if out.finished:
-                    tokens += len(out.outputs[0].token_ids)
-                    given += len(out.prompt_token_ids)
-                    hits += out.num_cached_tokens
-            steps += 1
-        computed = tokens + given - hits
-        cpu, wall = time.process_time() - begun, time.monotonic() - wall
-        return Measured(tokens, steps, cpu, wall, computed, hits / given)
+            finished = [out for out in llm.step() if out.finished]
+            if made is not None:
+                made.extend(finished)
+            yield len(finished)
+
+    def use_tails(self, on: bool) -> None:
+        """False: vLLM's own scheduler."""
+        for engine in filter(None, (self.engine, self.prover)):
+            engine.runner.engine.engine_core.engine_core.scheduler.uses_tails = on
 
     def reset(self) -> None:
         for engine in filter(None, (self.engine, self.prover)):
@@ -114,8 +129,10 @@ class Bench:
         text: bool = False,
         early_start: bool | None = None,
         keep_cache: bool = False,
+        tails: bool = True,
     ) -> Measured:
-        """One search of all problems. The prefix cache is emptied before, unless `keep_cache`."""
+        """One search of all problems. The prefix cache is emptied before, unless `keep_cache`. tails: our scheduler."""
+        self.use_tails(tails)
         if not keep_cache:
             self.reset()
         kind = {"model": TextModel} if text else {}

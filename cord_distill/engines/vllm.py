@@ -199,6 +199,7 @@ def engine_args(
     if deterministic:
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max_num_seqs * (length or 4096)
     elif on_cpu:
+        args["scheduler_cls"] = "cord_distill.engines.vllm_tails.TailScheduler"
         # Room for the longest prompt beside every running request, or it would wait for all of them to end.
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max(8192, (length or 0) + max_num_seqs)
     else:
