@@ -1,13 +1,16 @@
 """How fast is our decoding, measured against vLLM itself? One run, interleaved, on CPU with a random model.
 
     python benchmarks/decode_throughput.py --json figures.json     about an hour
-    python benchmarks/decode_throughput.py --quick                 about a minute: does it run
+    python benchmarks/decode_throughput.py --quick                 about two minutes: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
 questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (b1) with
 a cache that holds its prompts, as (a) · (c), (c1) likewise, every candidate scored on the same engine · (c2) on an
 engine of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text
-· (d3) as (d2), scored as vLLM does by default. RESULTS.md explains them.
+· (d3) as (d2), scored as vLLM does by default. (a) and (d) run on vLLM's own scheduler, (b) and (c) on ours, whose
+prefix cache ends at a token; (b0), (c0) on vLLM's and (a2), (d4) on ours say what that alone does.
+
+Beside every variant (a) runs in another process on the same core (rival.py). RESULTS.md explains them.
 """
 
 from __future__ import annotations
@@ -35,8 +38,7 @@ from rival import Rival, stay_on_one_core  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
-# (a) repeats the requests of the search before it, so it stands behind (b); (b1) and (c1) repeat (b) and (c). What is
-# compared stands close together: a machine's speed drifts by some per cent within minutes.
+# (a) repeats the requests of the search before it, so it stands behind (b); (b1) and (c1) repeat (b) and (c).
 ORDER = ("b", "b1", "a", "c", "c1", "d1", "d2", "d3", "d4", "a1", "a0", "a2", "b0", "c0", "c2")
 NAMES = {
     "a": "all at once (ceiling)",
@@ -75,8 +77,7 @@ async def throughput(
         for variant in variants:
             rival.go()
             measured = await bench.run(variant)
-            tokens, cpu = rival.stop()
-            seen[-1][variant] = Run(measured, tokens / cpu)
+            seen[-1][variant] = Run(measured, ceiling=rival.finish(bench))
         print(f"repetition {number + 1} of {repetitions}\n{table(seen)}", file=sys.stderr, flush=True)
     rival.close()
     await engine.close()
@@ -182,7 +183,9 @@ if __name__ == "__main__":
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
     parser.add_argument("--only", help="some of throughput,long,own,early")
-    parser.add_argument("--variants", default=",".join(ORDER), help="of the throughput; a and b at least")
+    parser.add_argument(
+        "--variants", default="b,a,c,c2,d1,d2", help=f"of the throughput; a and b at least, of {','.join(ORDER)}"
+    )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=256)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
+from variants import Bench
 from workload import Size, problems, start_engine
 
 
@@ -24,7 +23,9 @@ def stay_on_one_core() -> None:
 
 
 class Rival:
-    """(a), again and again, between `go()` and `stop()`."""
+    """(a) once per `go()`. Until both sides are done each goes on with work that is not counted, so that neither ever
+    has the core for itself.
+    """
 
     def __init__(self, path: Path, size: Size) -> None:
         context = get_context("spawn")
@@ -38,10 +39,11 @@ class Rival:
         self._here.send("go")
         self._here.recv()
 
-    def stop(self) -> tuple[int, float]:
-        """Tokens generated since `go()`, and the CPU seconds that they took."""
+    def finish(self, bench: Bench) -> float:
+        """(a)'s tokens per CPU-second, when it is done; until then `bench` has the same to do."""
+        bench.plain_until(self._here.poll)
         self._here.send("stop")
-        return self._here.recv()
+        return float(self._here.recv())
 
     def close(self) -> None:
         self._here.send("close")
@@ -49,39 +51,18 @@ class Rival:
 
 
 def _run(orders: Connection, path: str, size: Size) -> None:
-    from cord_distill.engines.quiet import prepare_environment
-
-    prepare_environment()
     stay_on_one_core()
     asyncio.run(_serve(orders, Path(path), size))
 
 
 async def _serve(orders: Connection, path: Path, size: Size) -> None:
-    from variants import Bench
-
     engine, renderer = await start_engine(path, size, kv_cache_gib=2)
     bench = Bench(engine, None, renderer, problems(renderer, size), size)
     await bench.run("b")
-    llm = engine.runner.engine
-    generated = 0
-    get_output = llm.engine_core.get_output
-
-    def counted() -> Any:
-        nonlocal generated
-        outputs = get_output()
-        generated += sum(len(out.new_token_ids) for out in outputs.outputs)
-        return outputs
-
-    llm.engine_core.get_output = counted
     orders.send("ready")
     while orders.recv() == "go":
-        run = bench.plain_steps()
-        begun, before = time.process_time(), generated
         orders.send("begun")
-        while not orders.poll():
-            if next(run, None) is None:
-                run = bench.plain_steps()
+        orders.send(bench.plain().per_second)
+        bench.plain_until(orders.poll)
         orders.recv()
-        orders.send((generated - before, time.process_time() - begun))
-        llm.abort_request(list(llm.output_processor.request_states), internal=True)
     await engine.close()

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,15 @@ class Bench:
             if made is not None:
                 made.extend(finished)
             yield len(finished)
+
+    def plain_until(self, ended: Callable[[], bool]) -> None:
+        """(a) over and over, and nothing left of it."""
+        run: Iterator[int] = iter(())
+        while not ended():
+            if next(run, None) is None:
+                run = self.plain_steps()
+        llm = self.engine.runner.engine
+        llm.abort_request(list(llm.output_processor.request_states), internal=True)
 
     def use_tails(self, on: bool) -> None:
         """False: vLLM's own scheduler."""

@@ -30,20 +30,23 @@ class Tails:
     """
 
     def __init__(self, manager: Any) -> None:
-        self._manager, self._pool = manager, manager.block_pool
-        managers = manager.coordinator.single_type_managers
-        # Sliding windows, Mamba and several groups have other rules for what a block may hold.
-        self.possible = (
-            manager.enable_caching
-            and len(managers) == 1
-            and type(managers[0]) is FullAttentionManager
-            and managers[0].block_size == self._pool.hash_block_size
-        )
-        self._size: int = managers[0].block_size
-        self._blocks_of: dict[str, Any] = managers[0].req_to_blocks
+        self._pool = manager.block_pool
+        self._size: int = self._pool.hash_block_size
+        (group,) = manager.coordinator.single_type_managers
+        self._blocks_of: dict[str, Any] = group.req_to_blocks
         self._of_block: dict[int, tuple[Any, list[int], Any]] = {}
         self._behind: dict[Any, list[int]] = {}
         self._numbers = count()
+
+    @staticmethod
+    def possible_in(manager: Any) -> bool:
+        """Sliding windows, Mamba and several groups of layers have other rules for what a block may hold."""
+        groups = manager.coordinator.single_type_managers
+        return (
+            manager.enable_caching
+            and [type(group) for group in groups] == [FullAttentionManager]
+            and groups[0].block_size == manager.block_pool.hash_block_size
+        )
 
     def keep(self, request: Any) -> None:
         """Before a request's blocks are freed. A score's own tail ends in its answer, which nothing goes on from."""
@@ -117,12 +120,13 @@ class TailScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tails = Tails(self.kv_cache_manager)
-        self.uses_tails = self.tails.possible
+        possible = Tails.possible_in(self.kv_cache_manager) and self.connector is None and not self.num_spec_tokens
+        self.tails = Tails(self.kv_cache_manager) if possible else None
+        self.uses_tails = possible
 
     def _get_local_prefix_cache_hit(self, request: Any) -> Any:
         blocks, cached, boundary, diverged = super()._get_local_prefix_cache_hit(request)
-        if self.uses_tails and cached % self.block_size == 0:
+        if self.uses_tails and self.tails is not None and cached % self.block_size == 0:
             block, shared = self.tails.find(request, cached)
             if shared:
                 blocks = self.kv_cache_manager.create_kv_cache_blocks(([*blocks.blocks[0], block],))
@@ -130,6 +134,6 @@ class TailScheduler(Scheduler):
         return blocks, cached, boundary, diverged
 
     def _free_blocks(self, request: Any) -> None:
-        if self.uses_tails:
+        if self.uses_tails and self.tails is not None:
             self.tails.keep(request)
         super()._free_blocks(request)
