@@ -88,22 +88,24 @@ async def throughput(
 
 @dataclass(frozen=True)
 class Run:
-    """ceiling: what (a) made beside it, in tokens per CPU-second."""
+    """ceiling: what the (a) beside it made, in tokens per CPU-second."""
 
     measured: Measured
     ceiling: float
 
-    @property
-    def to_ceiling(self) -> float:
-        return self.measured.per_second / self.ceiling
+
+def per_second(seen: list[dict[str, Run]], over: str, under: str = "a") -> list[float]:
+    """Per repetition. Each is first compared with the (a) beside it, so that a machine that slows down slows both;
+    what one process is slower than the other, (a) against (a), is taken out with it.
+    """
+
+    def of(run: Run) -> float:
+        return run.measured.per_second / run.ceiling
+
+    return [of(runs[over]) / of(runs[under]) for runs in seen]
 
 
-def per_second(seen: list[dict[str, Run]], over: str, under: str) -> list[float]:
-    """Per repetition. Each is first compared with the (a) beside it, so that a machine that slows down slows both."""
-    return [runs[over].to_ceiling / runs[under].to_ceiling for runs in seen]
-
-
-def per_step(seen: list[dict[str, Run]], over: str, under: str) -> list[float]:
+def per_step(seen: list[dict[str, Run]], over: str, under: str = "a") -> list[float]:
     return [runs[over].measured.per_step / runs[under].measured.per_step for runs in seen]
 
 
@@ -114,21 +116,21 @@ def table(seen: list[dict[str, Run]]) -> str:
     ]
     for variant in sorted(seen[0]):
         runs = [repetition[variant].measured for repetition in seen]
-        cpu = [repetition[variant].to_ceiling for repetition in seen]
+        cpu = per_second(seen, variant)
         names = ("per_second", "per_step", "hits")
         middle = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
         computed = statistics.median(r.computed / r.tokens for r in runs)
         lines.append(
             f"| {variant} | {NAMES[variant]} | {middle['per_second']:,.0f} | {statistics.median(cpu):.3f} "
             f"({min(cpu):.3f}-{max(cpu):.3f}) | {middle['per_step']:.1f} | "
-            f"{statistics.median(per_step(seen, variant, 'a')):.3f} | {middle['hits']:.3f} | {computed:.2f} |"
+            f"{statistics.median(per_step(seen, variant)):.3f} | {middle['hits']:.3f} | {computed:.2f} |"
         )
     return "\n".join(lines)
 
 
 def figures(seen: list[dict[str, Run]], own: dict[str, float]) -> dict[str, float]:
     def middle(variant: str) -> float:
-        return round(statistics.median(runs[variant].to_ceiling for runs in seen), 4)
+        return round(statistics.median(per_second(seen, variant)), 4)
 
     named = {"ratio_proposals": "b", "ratio_scored": "c", "ratio_barrier_ids": "d1", "ratio_barrier_text": "d2"}
     return {**{name: middle(variant) for name, variant in named.items() if variant in seen[0]}, **own}
@@ -165,6 +167,8 @@ async def main(options: argparse.Namespace) -> None:
                 cpu, step = per_second(seen, one, other), per_step(seen, one, other)
                 spread = f"{statistics.median(cpu):.3f} ({min(cpu):.3f}-{max(cpu):.3f}) per CPU-second"
                 print(f"({one})/({other}): {spread}, {statistics.median(step):.3f} per step")
+            itself = [runs["a"].measured.per_second / runs["a"].ceiling for runs in seen]
+            print(f"(a) against the (a) beside it: {', '.join(f'{x:.3f}' for x in itself)}")
             found = figures(seen, own)
             details["runs"] = {v: [asdict(runs[v]) for runs in seen] for v in variants}
         if "long" in parts:

@@ -120,8 +120,9 @@ class Bench:
         llm.abort_request(list(llm.output_processor.request_states), internal=True)
 
     def use_tails(self, on: bool) -> None:
-        """False: vLLM's own scheduler."""
+        """False: vLLM's own scheduler and its own way of finding stop strings."""
         for engine in filter(None, (self.engine, self.prover)):
+            engine.stops_by_bytes = on
             engine.runner.engine.engine_core.engine_core.scheduler.uses_tails = on
 
     def reset(self) -> None:

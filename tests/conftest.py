@@ -1,9 +1,11 @@
-"""What all tests share: an offline, quiet, single-threaded environment, and two fixtures."""
+"""What all tests share: an offline, quiet, single-threaded environment, and a few fixtures."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,14 @@ for key, value in {
     "WANDB_SILENT": "true",
 }.items():
     os.environ.setdefault(key, value)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One event loop for a module's engines: an engine's requests stay on the loop that it began with."""
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,6 @@ ANSWERS = ["25", "\\frac{1}{2}", "x=3", "A whole paragraph of an answer, with\nt
 
 
 @pytest.fixture(scope="module")
-def loop():
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(scope="module")
 def engines(random_models, loop):
     """The same random model twice: deterministic, and with chunked prefill and cache reads."""
     from cord_distill.engines.vllm import VllmEngine

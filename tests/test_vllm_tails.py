@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,13 +12,6 @@ from cord_distill.recipe import Model
 pytestmark = pytest.mark.slow
 
 BLOCK = 32
-
-
-@pytest.fixture(scope="module")
-def loop():
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +141,24 @@ def test_tails_are_forgotten_with_their_blocks(engine, loop):
     tails = scheduler_of(engine).tails
     assert len(tails._of_block) <= 59
     assert sorted(block for blocks in tails._behind.values() for block in blocks) == sorted(tails._of_block)
+
+
+@pytest.mark.parametrize("change", ["no cache", "sliding window", "two groups"])
+def test_where_blocks_have_other_rules_the_scheduler_is_stock(engine, change):
+    from vllm.v1.core.single_type_kv_cache_manager import SlidingWindowManager
+
+    from cord_distill.engines.vllm_tails import Tails
+
+    manager = scheduler_of(engine).kv_cache_manager
+    assert Tails.possible_in(manager)
+    groups = manager.coordinator.single_type_managers
+    if change == "sliding window":
+        groups = (object.__new__(SlidingWindowManager),)
+    elif change == "two groups":
+        groups = (*groups, *groups)
+    like_it = SimpleNamespace(
+        enable_caching=change != "no cache",
+        block_pool=manager.block_pool,
+        coordinator=SimpleNamespace(single_type_managers=groups),
+    )
+    assert not Tails.possible_in(like_it)

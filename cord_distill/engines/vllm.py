@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from cord_distill.engines import vllm_shims
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.quiet import has_gpu, prepare_environment, slots
-from cord_distill.engines.vllm_shims import ROWS, install
+from cord_distill.engines.vllm_shims import BY_BYTES, ROWS
 from cord_distill.errors import CordError
 from cord_distill.recipe import Model
 
@@ -18,13 +19,14 @@ class VllmEngine:
     """One model on vLLM.
 
     deterministic: no prefix-cache reads, no split prefill, so that an answer depends on the request alone (CPU, one
-    thread, in process). Otherwise scores read the prefix cache, and choose the cheapest exact way that this vLLM
-    runner has.
+    thread, in process). Otherwise stop strings are looked for by bytes (vllm_stops.py), scores read the prefix cache,
+    and choose the cheapest exact way that this vLLM runner has.
     """
 
     def __init__(self, runner: Any, *, deterministic: bool, native_scores: bool, name: str) -> None:
         self.runner = runner
         self.deterministic = deterministic
+        self.stops_by_bytes = not deterministic
         self.native_scores = native_scores
         self.name = name
         self.max_model_len: int = runner.max_model_len
@@ -43,9 +45,11 @@ class VllmEngine:
         on_cpu = not has_gpu()
         prepare_environment()
         deterministic = on_cpu if deterministic is None else deterministic
+        from cord_distill.engines import vllm_stops
         from cord_distill.engines.vllm_runners import AsyncRunner, InProcessRunner
 
-        install()
+        vllm_shims.install()
+        vllm_stops.install()
         args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
         runner_class = InProcessRunner if on_cpu else AsyncRunner
         try:
@@ -72,8 +76,7 @@ class VllmEngine:
             cached=out.num_cached_tokens or 0,
         )
 
-    @staticmethod
-    def sampling_params(sampling: Sampling) -> Any:
+    def sampling_params(self, sampling: Sampling) -> Any:
         """vLLM's own object for a sampling request."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -91,6 +94,7 @@ class VllmEngine:
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args={BY_BYTES: True} if self.stops_by_bytes else None,
             skip_clone=True,
         )
 

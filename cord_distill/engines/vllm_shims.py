@@ -10,6 +10,8 @@ from typing import Any
 # A character has at most 4 bytes, so at most 4 tokens: 64 prompt tokens hold all that the first new one may complete.
 TAIL = 64
 ROWS = "cord_rows"
+# In a request's extra_args: asks for the detokeniser of vllm_stops.py; text at the end alone, special tokens and all.
+BY_BYTES = "cord_stops_by_bytes"
 
 
 def install() -> None:
