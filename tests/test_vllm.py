@@ -93,8 +93,9 @@ def test_a_request_gives_the_same_tokens_alone_and_in_any_batch(engines, loop):
     assert len(set(together)) == len(together)
 
 
-def test_endings_have_their_names(engines, loop):
-    engine = engines["exact"]
+@pytest.mark.parametrize("which", ["exact", "cached"])
+def test_endings_have_their_names(engines, loop, which):
+    engine = engines[which]
     free = loop.run_until_complete(engine.generate(list(range(30, 60)), Sampling(24, seed=3, top_p=0.95)))
     assert free.stop is Stop.LENGTH and len(free.ids) == 24
     word = free.text[4:8]

@@ -6,19 +6,24 @@ import pytest
 
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.recipe import Model
+from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
 
 
 def test_async_llm_answers_as_the_engine_in_process_does(random_models, monkeypatch):
     """Fails an AsyncRunner that was never run: on a machine without a GPU nothing else calls it."""
+    from cord_distill.engines import vllm_stops
     from cord_distill.engines.vllm import VllmEngine, engine_args
     from cord_distill.engines.vllm_runners import AsyncRunner, InProcessRunner
 
+    vllm_stops.install()
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=16)
     args = engine_args(section, path, on_cpu=True, deterministic=False, max_model_len=512)
-    calls = [([20 + i, 30, 40 + i], Sampling(24, seed=i, top_p=0.95, stop=("zz",))) for i in range(8)]
+    calls = [
+        ([20 + i, 30, 40 + i], Sampling(24, seed=i, top_p=0.95, stop=("a",) if i % 2 else ("zz",))) for i in range(8)
+    ]
     prefix = list(range(20, 140))
 
     async def answers(runner_class):
@@ -34,6 +39,7 @@ def test_async_llm_answers_as_the_engine_in_process_does(random_models, monkeypa
 
     beside = asyncio.run(answers(AsyncRunner))
     inside = asyncio.run(answers(InProcessRunner))
+    assert Stop.STEP in inside[1] and Stop.LENGTH in inside[1]
     assert beside[0] == inside[0] and beside[1] == inside[1] and beside[3] == inside[3] == 512
     for mine, other in zip(beside[2], inside[2], strict=True):
         assert mine == pytest.approx(other, abs=1e-5)
