@@ -1,6 +1,6 @@
 """How fast is our decoding, measured against vLLM itself? One run, interleaved, on CPU with a random model.
 
-    python benchmarks/decode_throughput.py --json figures.json     about an hour
+    python benchmarks/decode_throughput.py --json figures.json     an hour and a half
     python benchmarks/decode_throughput.py --quick                 about two minutes: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
