@@ -93,16 +93,16 @@ class Run:
     measured: Measured
     ceiling: float
 
+    @property
+    def to_ceiling(self) -> float:
+        return self.measured.per_second / self.ceiling
+
 
 def per_second(seen: list[dict[str, Run]], over: str, under: str = "a") -> list[float]:
     """Per repetition. Each is first compared with the (a) beside it, so that a machine that slows down slows both;
     what one process is slower than the other, (a) against (a), is taken out with it.
     """
-
-    def of(run: Run) -> float:
-        return run.measured.per_second / run.ceiling
-
-    return [of(runs[over]) / of(runs[under]) for runs in seen]
+    return [runs[over].to_ceiling / runs[under].to_ceiling for runs in seen]
 
 
 def per_step(seen: list[dict[str, Run]], over: str, under: str = "a") -> list[float]:
@@ -167,8 +167,8 @@ async def main(options: argparse.Namespace) -> None:
                 cpu, step = per_second(seen, one, other), per_step(seen, one, other)
                 spread = f"{statistics.median(cpu):.3f} ({min(cpu):.3f}-{max(cpu):.3f}) per CPU-second"
                 print(f"({one})/({other}): {spread}, {statistics.median(step):.3f} per step")
-            itself = [runs["a"].measured.per_second / runs["a"].ceiling for runs in seen]
-            print(f"(a) against the (a) beside it: {', '.join(f'{x:.3f}' for x in itself)}")
+            itself = ", ".join(f"{runs['a'].to_ceiling:.3f}" for runs in seen)
+            print(f"(a) against the (a) beside it: {itself}")
             found = figures(seen, own)
             details["runs"] = {v: [asdict(runs[v]) for runs in seen] for v in variants}
         if "long" in parts:

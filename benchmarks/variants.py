@@ -73,21 +73,22 @@ class Bench:
         if cold:
             self.reset()
         gc.collect()
-        begun, wall, made = time.process_time(), time.monotonic(), []
-        steps = sum(1 for _ in self.plain_steps(short_prompts=short_prompts, tails=tails, made=made))
+        begun, wall, steps = time.process_time(), time.monotonic(), 0
+        made: list[Any] = []
+        for finished in self.plain_steps(short_prompts=short_prompts, tails=tails):
+            steps += 1
+            made.extend(finished)
         cpu, wall = time.process_time() - begun, time.monotonic() - wall
         tokens = sum(len(out.outputs[0].token_ids) for out in made)
         given, hits = sum(len(out.prompt_token_ids) for out in made), sum(out.num_cached_tokens for out in made)
         return Measured(tokens, steps, cpu, wall, tokens + given - hits, hits / given)
 
-    def plain_steps(
-        self, *, short_prompts: bool = False, tails: bool = False, made: list[Any] | None = None
-    ) -> Iterator[int]:
+    def plain_steps(self, *, short_prompts: bool = False, tails: bool = False) -> Iterator[list[Any]]:
         """What `LLM.generate` does, step by step: all requests added, the engine stepped until they are done.
 
         The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still
         holds the prompts: the ceiling. short_prompts: (a0), bare questions in their place, whose attention is cheaper.
-        made: takes the outputs. Yields the number of those that each step finished.
+        Yields the outputs that each step finished.
         """
         from vllm.inputs.engine import tokens_input
 
@@ -105,17 +106,14 @@ class Bench:
             params = self.engine.sampling_params(replace(forced.sampling(sampling, length), seed=i))
             llm.add_request(str(i), tokens_input(prompts[i % len(prompts)]), params)
         while llm.has_unfinished_requests():
-            finished = [out for out in llm.step() if out.finished]
-            if made is not None:
-                made.extend(finished)
-            yield len(finished)
+            yield [out for out in llm.step() if out.finished]
 
     def plain_until(self, ended: Callable[[], bool]) -> None:
         """(a) over and over, and nothing left of it."""
-        run: Iterator[int] = iter(())
         while not ended():
-            if next(run, None) is None:
-                run = self.plain_steps()
+            for _ in self.plain_steps():
+                if ended():
+                    break
         llm = self.engine.runner.engine
         llm.abort_request(list(llm.output_processor.request_states), internal=True)
 

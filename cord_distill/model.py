@@ -12,13 +12,12 @@ from functools import cached_property
 from typing import TypeVar
 
 from cord_distill.engines.base import Engine, Generation, Sampling
-from cord_distill.prompts.render import Renderer
+from cord_distill.prompts.render import REPLACEMENT, Renderer
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.search.segment import Segmentation
 from cord_distill.search.select import predictive_perplexity
 from cord_distill.types import THINK_CLOSE, Step, Stop
 
-REPLACEMENT = "\ufffd"
 Ids = TypeVar("Ids", list[int], tuple[int, ...])
 
 

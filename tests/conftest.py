@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,21 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from cord_distill.random_models import build_models
 
     return build_models(tmp_path_factory.mktemp("random_models"))
+
+
+@pytest.fixture(scope="module")
+def logits(random_models: dict[str, Path]) -> Callable[[list[int]], Any]:
+    """Rows of a plain float32 forward pass of the random `qwq`, in double."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(random_models["qwq"], dtype=torch.float32).eval()
+
+    def rows(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return model(torch.tensor([ids])).logits[0].double()
+
+    return rows
 
 
 @pytest.fixture(scope="session")

@@ -33,17 +33,11 @@ def engines(random_models, loop):
 
 
 @pytest.fixture(scope="module")
-def reference(random_models):
+def reference(logits):
     """log p of target after ids by a plain float32 forward pass."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(random_models["qwq"], dtype=torch.float32).eval()
 
     def logprobs(ids, target):
-        with torch.no_grad():
-            logits = model(torch.tensor([ids + target])).logits[0].double()
-        rows = torch.log_softmax(logits[len(ids) - 1 : -1], -1)
+        rows = logits(ids + target)[len(ids) - 1 : -1].log_softmax(-1)
         return [rows[i, token].item() for i, token in enumerate(target)]
 
     return logprobs

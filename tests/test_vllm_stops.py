@@ -22,15 +22,23 @@ def tokenizers_by_name(random_models):
     return {name: load_renderer(str(random_models[name])).tokenizer for name in ("r1", "qwq", "phi4")}
 
 
+def bytes_of(text, tokenizer):
+    """A token for each byte: as a model writes rare characters."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    ids = [tokenizer._tokenizer.token_to_id(bytes_to_unicode()[byte]) for byte in text]
+    assert None not in ids
+    return ids
+
+
 def stream(tokenizer, ids, stop, *, by_bytes, stop_token=None):
     """(matched, text, tokens taken) of a request that is given `ids` one by one."""
-    from cord_distill.engines.vllm_shims import BY_BYTES
+    from cord_distill.engines import vllm_stops
 
-    vllm_stops = pytest.importorskip("cord_distill.engines.vllm_stops")
     vllm_stops.install()
     params = SimpleNamespace(
         stop=list(stop), min_tokens=0, include_stop_str_in_output=False, skip_special_tokens=False,
-        spaces_between_special_tokens=False, extra_args={BY_BYTES: True} if by_bytes else None,
+        spaces_between_special_tokens=False, extra_args={vllm_stops.BY_BYTES: True} if by_bytes else None,
     )  # fmt: skip
     request = SimpleNamespace(request_id="0", sampling_params=params, prompt_token_ids=tokenizer.encode("hello"))
     detokenizer = vllm_stops.IncrementalDetokenizer.from_new_request(tokenizer, request)
@@ -49,15 +57,15 @@ def test_it_stops_where_vllm_stops(tokenizers_by_name, name):
     that takes `### Ste` for its stop string."""
     tokenizer = tokenizers_by_name[name]
     core, rng = tokenizer._tokenizer, random.Random(name)
-    singles = [core.token_to_id(char) for char in "Ġabcdé"]
     found = 0
     for trial in range(300):
-        ids = core.encode(rng.choice(TEXTS), add_special_tokens=False).ids
+        text = rng.choice(TEXTS)
+        ids = core.encode(text, add_special_tokens=False).ids
         if trial % 3 == 1:
-            ids = [token for one in ids for token in core.encode(core.decode([one]), add_special_tokens=False).ids]
+            ids = bytes_of(text.encode(), tokenizer)
         if trial % 3 == 2:
             ids = [rng.randrange(core.get_vocab_size()) for _ in range(60)]
-            ids[30:30] = [token for token in singles if token is not None]
+            ids[30:30] = bytes_of(b" abcd\xe9", tokenizer)
         stop = rng.choice(STOPS)
         ours, theirs = (stream(tokenizer, ids, stop, by_bytes=by_bytes) for by_bytes in (True, False))
         assert ours[:2] == theirs[:2], (stop, ids)
@@ -77,10 +85,7 @@ def test_a_stop_token_is_no_text(tokenizers_by_name):
 
 def test_a_text_that_is_cut_inside_a_character_ends_before_it(tokenizers_by_name):
     tokenizer = tokenizers_by_name["qwq"]
-    from cord_distill.engines.vllm_stops import token_bytes
-
-    half = next(token for token, said in token_bytes(tokenizer._tokenizer).items() if said == "学".encode()[:1])
-    ids = [*tokenizer._tokenizer.encode("so", add_special_tokens=False).ids, half]
+    ids = [*tokenizer._tokenizer.encode("so", add_special_tokens=False).ids, *bytes_of("学".encode()[:1], tokenizer)]
     assert stream(tokenizer, ids, ("\n",), by_bytes=True)[1] == "so"
     assert stream(tokenizer, ids, ("\n",), by_bytes=False)[1] == "so"
 

@@ -26,21 +26,6 @@ def engine(random_models, loop):
     loop.run_until_complete(started.close())
 
 
-@pytest.fixture(scope="module")
-def logits(random_models):
-    """Rows of a plain float32 forward pass."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(random_models["qwq"], dtype=torch.float32).eval()
-
-    def rows(ids):
-        with torch.no_grad():
-            return model(torch.tensor([ids])).logits[0].double()
-
-    return rows
-
-
 def scheduler_of(engine):
     return engine.runner.engine.engine_core.engine_core.scheduler
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, decoders
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer, check_stop_strings
 
 from cord_distill.engines.vllm_shims import BY_BYTES
-
-REPLACEMENT = "\ufffd"
+from cord_distill.prompts.render import REPLACEMENT
 
 
 def install() -> None:
@@ -91,7 +91,7 @@ def enders(core: Tokenizer, stop: tuple[str, ...]) -> frozenset[int]:
 @lru_cache(maxsize=16)
 def token_bytes(core: Tokenizer) -> dict[int, bytes]:
     """Every token's bytes. ByteLevel writes a byte as one character; added tokens stand for their own text."""
-    byte_of = {char: byte for byte, char in enumerate(_alphabet())}
+    byte_of = {char: byte for byte, char in bytes_to_unicode().items()}
     added = {token: one.content.encode() for token, one in core.get_added_tokens_decoder().items()}
     plain = {
         token: bytes(byte_of[char] for char in said)
@@ -99,12 +99,3 @@ def token_bytes(core: Tokenizer) -> dict[int, bytes]:
         if all(char in byte_of for char in said)
     }
     return {**plain, **added}
-
-
-def _alphabet() -> list[str]:
-    """The characters of bytes 0 to 255: printable bytes are themselves, the others follow from 256 on."""
-    itself = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(256, 512))
-    letters = [chr(byte) if byte in itself else chr(next(others)) for byte in range(256)]
-    assert set(letters) == set(pre_tokenizers.ByteLevel.alphabet())
-    return letters

@@ -57,7 +57,7 @@ class Tails:
         blocks = self._blocks_of.get(request.request_id, ())
         if not rest or len(blocks) <= full or len(request.block_hashes) < full or blocks[full].block_hash is not None:
             return
-        before = request.block_hashes[full - 1] if full else None
+        before = _hash_of(request, full)
         tokens = list(request.all_token_ids[full * self._size : full * self._size + rest])
         if self._longest(before, tokens)[0] == rest:
             return
@@ -77,9 +77,7 @@ class Tails:
         """
         if not _is_plain(request):
             return None, 0
-        before = request.block_hashes[cached // self._size - 1] if cached else None
-        if before not in self._behind:
-            return None, 0
+        before = _hash_of(request, cached // self._size)
         wanted = list(request.all_token_ids[cached : min(cached + self._size, request.num_tokens) - 1])
         shared, block_id = self._longest(before, wanted)
         return (self._pool.blocks[block_id], shared) if shared else (None, 0)
@@ -95,13 +93,18 @@ class Tails:
         return best
 
     def _forget(self, block_id: int) -> None:
-        before, _, _ = self._of_block.pop(block_id, (None, None, None))
-        behind = self._behind.get(before)
-        if behind is None or block_id not in behind:
+        if block_id not in self._of_block:
             return
+        before, _, _ = self._of_block.pop(block_id)
+        behind = self._behind[before]
         behind.remove(block_id)
         if not behind:
             del self._behind[before]
+
+
+def _hash_of(request: Any, blocks: int) -> Any:
+    """The hash of the request's first full blocks; None of none."""
+    return request.block_hashes[blocks - 1] if blocks else None
 
 
 def _in_common(some: list[int], others: list[int]) -> int:

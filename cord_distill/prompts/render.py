@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cord_distill.recipe import Model as ModelSection
 
 PROBE = "cord-distill probe"
+# What bytes that are no whole character are decoded to.
+REPLACEMENT = "\ufffd"
 
 
 class Renderer:
