@@ -37,7 +37,7 @@ lint: install
 	$(VENV)/bin/mypy && exit $$((ruff + spelling))
 
 docs: install
-	@$(VENV)/bin/python -m cord_distill.recipe_reference
+	@$(VENV)/bin/python -m cord_distill.recipe.reference
 	@$(VENV)/bin/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
 	@echo build/docs/index.html
 

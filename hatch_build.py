@@ -1,4 +1,4 @@
-"""Build hook: what lies beside the package in a clone lies inside it in a wheel (see cord_distill/paths.py).
+"""Build hook: what lies beside the package in a clone lies inside it in a wheel (see cord_distill/common/paths.py).
 
 A hook and not `force-include`, which would copy the files for an editable install as well, where they go stale.
 """

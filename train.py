@@ -14,13 +14,13 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0 if argv else 2
-    from cord_distill.errors import CordError
-    from cord_distill.orphans import die_with_parent
+    from cord_distill.common.die_with_parent import die_with_parent
+    from cord_distill.common.errors import CordError
 
     die_with_parent()
     try:
-        from cord_distill.recipe_file import load_recipe
-        from cord_distill.sft import train
+        from cord_distill.recipe.file import load_recipe
+        from cord_distill.training.sft import train
 
         train(load_recipe(argv[0], argv[1:]), said=argv[0])
     except CordError as error:

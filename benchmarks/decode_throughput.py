@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cord_distill.engines.quiet import prepare_environment
+from cord_distill.common.quiet import prepare_environment
 
 prepare_environment()
 

@@ -14,10 +14,10 @@ from typing import Any
 from variants import Bench
 from workload import Forced, Size, bound, build_model, ensemble, problems, start_engine
 
-from cord_distill.engines.replay import Meter
-from cord_distill.engines.vllm import VllmEngine
+from cord_distill.decode.replay import Meter
+from cord_distill.engines.vllm.engine import VllmEngine
 from cord_distill.prompts.render import Renderer
-from cord_distill.store import Journal
+from cord_distill.run_folder.journal import Journal
 from cord_distill.types import Problem, Step, Stop
 
 ROOM = 2048

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cord_distill import sft_callbacks
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import load_recipe
-from cord_distill.sft import plan, train
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.training import callbacks as sft_callbacks
+from cord_distill.training.sft import plan, train
 
 
 class Meter(sft_callbacks.Bar):
@@ -65,7 +65,7 @@ def train_plainly(recipe: Recipe, rows_per_device: int) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from cord_distill.prompts.render import load_renderer
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     student, length = made.section["model_name_or_path"], made.section["max_length"]
     renderer = load_renderer(student, system_prompt="", name="student")

@@ -26,12 +26,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cord_distill.launch import gpu_count, training_command  # noqa: E402
-from cord_distill.memory import GIB, predict  # noqa: E402
-from cord_distill.memory_setup import setup_of  # noqa: E402
-from cord_distill.model_shapes import Shape, shape_of  # noqa: E402
-from cord_distill.paths import bundled  # noqa: E402
-from cord_distill.recipe_file import find_recipe, load_recipe  # noqa: E402
+from cord_distill.common.paths import bundled  # noqa: E402
+from cord_distill.recipe.file import find_recipe, load_recipe  # noqa: E402
+from cord_distill.training.launch import gpu_count, training_command  # noqa: E402
+from cord_distill.training.memory.predict import GIB, predict  # noqa: E402
+from cord_distill.training.memory.setup import setup_of  # noqa: E402
+from cord_distill.training.memory.shapes import Shape, shape_of  # noqa: E402
 
 RECIPE = "r1_qwen_7b"
 HUB = "deepseek-ai/DeepSeek-R1-Distill-Qwen-"
@@ -81,7 +81,7 @@ def build_student(folder: Path, shape: Shape) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, Qwen2Config
 
-    from cord_distill.random_models import FAMILIES, build_tokenizer
+    from cord_distill.worlds.random_models import FAMILIES, build_tokenizer
 
     tokenizer = build_tokenizer(FAMILIES["r1"], "r1")
     config = Qwen2Config(

@@ -13,13 +13,13 @@ from typing import Any
 
 from workload import Forced, ScoresByDefault, Size, TextModel, bound, ensemble, row_of
 
+from cord_distill.decode.pipelines.cord import cord, first_step_proposals
+from cord_distill.decode.replay import Meter
 from cord_distill.engines.base import Sampling
-from cord_distill.engines.replay import Meter
-from cord_distill.engines.vllm import VllmEngine
-from cord_distill.pipelines.cord import cord, first_step_proposals
+from cord_distill.engines.vllm.engine import VllmEngine
 from cord_distill.prompts.render import Renderer
+from cord_distill.run_folder.journal import Journal
 from cord_distill.search.beam import BeamSearch, Proposal
-from cord_distill.store import Journal
 from cord_distill.types import Problem, Step
 
 # The others run on vLLM's own scheduler, whose cache ends at full blocks.

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cord_distill.decode.model import Model, Scored
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.replay import Meter, ReplayEngine
 from cord_distill.engines.base import Generation, Sampling
-from cord_distill.engines.replay import Meter, ReplayEngine
-from cord_distill.engines.vllm import VllmEngine
-from cord_distill.model import Model, Scored
-from cord_distill.pipelines import Ensemble
+from cord_distill.engines.vllm.engine import VllmEngine
 from cord_distill.prompts.render import Renderer, load_renderer
-from cord_distill.recipe import Decode
-from cord_distill.recipe import Model as ModelSection
-from cord_distill.store import Journal
+from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.run_folder.journal import Journal
 from cord_distill.types import THINK_CLOSE, Problem, Step, Stop
 
 MARKER = "### Step"
@@ -148,7 +148,7 @@ def build_model(folder: Path, *, layers: int, hidden: int, positions: int) -> Pa
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from cord_distill.random_models import build_models
+    from cord_distill.worlds.random_models import build_models
 
     source = build_models(folder / "base", names=("qwq",))["qwq"]
     target = folder / f"qwen3_{layers}x{hidden}"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cord_distill.paths import shown
+from cord_distill.common.paths import shown
 
 EPILOG = """\
 RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrides a key, variant=NAME picks a variant.
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.overrides = [*arguments.overrides, *rest]
-    from cord_distill.errors import CordError
-    from cord_distill.orphans import die_with_parent
+    from cord_distill.common.die_with_parent import die_with_parent
+    from cord_distill.common.errors import CordError
 
     die_with_parent()
     try:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        from cord_distill.stopped import stopped_text
+        from cord_distill.run.stopped import stopped_text
 
         print("\n" + stopped_text(arguments, sys.argv[1:] if argv is None else argv), file=sys.stderr, flush=True)
         return 130
@@ -126,8 +126,8 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from cord_distill.check import Machine, check
-    from cord_distill.launch import gpu_count
+    from cord_distill.run.check import Machine, check
+    from cord_distill.training.launch import gpu_count
 
     asked = arguments.gpus or arguments.gpu_memory or arguments.host_memory
     gpus = arguments.gpus or gpu_count() or 1
@@ -136,10 +136,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe_file import load_recipe
+    from cord_distill.recipe.file import load_recipe
     from cord_distill.report.table import terminal_table
-    from cord_distill.run import run
-    from cord_distill.run_folder import RunFolder
+    from cord_distill.run.run import run
+    from cord_distill.run_folder.paths import RunFolder
 
     summary = run(arguments.recipe, arguments.overrides)
     folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))
@@ -148,23 +148,23 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from cord_distill.engines.quiet import prepare_environment
+    from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.built import build_models
-    from cord_distill.recipe_file import load_recipe
+    from cord_distill.model_files.build import build_models
+    from cord_distill.recipe.file import load_recipe
 
     folder = build_models(load_recipe(arguments.recipe, arguments.overrides))
     print(f"models   {shown(folder)}" if folder else "this recipe builds no models")
 
 
 def _problems(arguments: argparse.Namespace) -> None:
-    from cord_distill.engines.quiet import prepare_environment
+    from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.filter_problems import counts_line, filter_problems
-    from cord_distill.recipe_file import load_recipe
-    from cord_distill.run_folder import RunFolder
+    from cord_distill.decode.try_problems import counts_line, filter_problems
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.run_folder.paths import RunFolder
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     counts = filter_problems(recipe, overwrite=arguments.overwrite)
@@ -172,15 +172,15 @@ def _problems(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    from cord_distill.engines.quiet import prepare_environment
+    from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.errors import CordError
-    from cord_distill.generate import generate
-    from cord_distill.recipe_file import load_recipe
-    from cord_distill.shards import Part, Shard
-    from cord_distill.stages import method_variants
-    from cord_distill.tracking import track_decoding
+    from cord_distill.common.errors import CordError
+    from cord_distill.decode.generate import generate
+    from cord_distill.decode.shards import Part, Shard
+    from cord_distill.recipe.experiment import method_variants
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.view.wandb_panels import track_decoding
 
     if arguments.limit is not None and arguments.limit < 1:
         raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
@@ -197,11 +197,11 @@ def _generate(arguments: argparse.Namespace) -> None:
 def _merge(arguments: argparse.Namespace) -> None:
     import shlex
 
-    from cord_distill.merge import merge
-    from cord_distill.recipe_file import load_recipe
-    from cord_distill.run_folder import RunFolder
-    from cord_distill.stages import method_variants
-    from cord_distill.tracking import track_decoding
+    from cord_distill.decode.merge import merge
+    from cord_distill.recipe.experiment import method_variants
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.run_folder.paths import RunFolder
+    from cord_distill.view.wandb_panels import track_decoding
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
@@ -214,11 +214,12 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from cord_distill.dataset import build_dataset
-    from cord_distill.recipe_file import load_recipe
-    from cord_distill.run_folder import RunFolder
-    from cord_distill.stages import kept_and_dropped, method_variants
-    from cord_distill.tracking import track_dataset
+    from cord_distill.data.build import build_dataset
+    from cord_distill.recipe.experiment import method_variants
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.run.stages import kept_and_dropped
+    from cord_distill.run_folder.paths import RunFolder
+    from cord_distill.tracking.dataset import track_dataset
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
@@ -231,9 +232,9 @@ def _data(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     import subprocess
 
-    from cord_distill.launch import training_command
-    from cord_distill.recipe_file import find_recipe, load_recipe
-    from cord_distill.stages import picks
+    from cord_distill.recipe.experiment import picks
+    from cord_distill.recipe.file import find_recipe, load_recipe
+    from cord_distill.training.launch import training_command
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for one in recipe.seed_runs():
@@ -246,7 +247,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from cord_distill.engines.quiet import prepare_environment
+    from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
     from cord_distill.evaluation.command import evaluate_command
@@ -263,18 +264,18 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from cord_distill.export import export
-    from cord_distill.recipe_file import load_recipe
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.training.export import export
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     print(f"model    {shown(export(recipe, Path(arguments.to), arguments.step))}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from cord_distill.model_card import write_model_cards
+    from cord_distill.report.model_card import write_model_cards
     from cord_distill.report.page import write_report
+    from cord_distill.report.summary import write_summary
     from cord_distill.report.table import terminal_table
-    from cord_distill.summary import write_summary
 
     summary = write_summary(arguments.recipe, arguments.overrides)
     path = write_report(arguments.recipe, arguments.overrides, summary=summary)
@@ -286,7 +287,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _view(arguments: argparse.Namespace) -> None:
     import webbrowser
 
-    from cord_distill.errors import CordError
+    from cord_distill.common.errors import CordError
     from cord_distill.view.page import write_view
     from cord_distill.view.serve import page_server, serve
 
@@ -306,11 +307,11 @@ def _view(arguments: argparse.Namespace) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> None:
-    from cord_distill.engines.quiet import prepare_environment
+    from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.ablate import ablate, list_of_variants, load_ablation
-    from cord_distill.report.ablation_tables import terminal
+    from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
+    from cord_distill.ablation.tables import terminal
 
     made = ablate(
         arguments.recipe, arguments.overrides, arguments.variant, arguments.students, run=not arguments.tables

@@ -41,7 +41,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of the four random-weight models, by name: r1, qwq, phi4, prover."""
-    from cord_distill.random_models import build_models
+    from cord_distill.worlds.random_models import build_models
 
     return build_models(tmp_path_factory.mktemp("random_models"))
 

@@ -5,11 +5,11 @@ import os
 
 from transformers import AutoTokenizer  # noqa: F401
 
-import cord_distill.generate
-import cord_distill.pipelines
-from cord_distill.recipe_file import load_recipe
+import cord_distill.decode.generate
+import cord_distill.decode.pipelines
+from cord_distill.recipe.file import load_recipe
 
 
 def decode(recipe: str, output_dir: str) -> None:
     os.setsid()
-    cord_distill.generate.generate([load_recipe(recipe, [f"output_dir={output_dir}"])])
+    cord_distill.decode.generate.generate([load_recipe(recipe, [f"output_dir={output_dir}"])])

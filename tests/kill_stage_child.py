@@ -7,11 +7,11 @@ import sys
 import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 
-import cord_distill.dataset
+import cord_distill.data.build
 import cord_distill.report.page
-import cord_distill.summary
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+import cord_distill.report.summary
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.paths import RunFolder
 
 
 def stage(name: str, recipe: str, output_dir: str, at: int | None) -> None:
@@ -33,6 +33,6 @@ def stage(name: str, recipe: str, output_dir: str, at: int | None) -> None:
     if at is not None:
         sys.addaudithook(hook)
     if name == "data":
-        cord_distill.dataset.build_dataset(resolved, run.trajectories, run.dataset)
+        cord_distill.data.build.build_dataset(resolved, run.trajectories, run.dataset)
     else:
         cord_distill.report.page.write_report(recipe, [f"output_dir={output_dir}"])

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cord_distill import sft_callbacks
-from cord_distill.recipe_file import load_recipe
-from cord_distill.sft import train
+from cord_distill.recipe.file import load_recipe
+from cord_distill.training import callbacks as sft_callbacks
+from cord_distill.training.sft import train
 
 
 def nbytes(tensors: Any) -> int:

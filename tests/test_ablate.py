@@ -9,13 +9,13 @@ import pytest
 import yaml
 from made_rows import made_row
 
-from cord_distill.ablate import ablate, list_of_variants, load_ablation
+from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
+from cord_distill.ablation.tables import markdown, tables_of
 from cord_distill.cli import main
-from cord_distill.errors import CordError
-from cord_distill.recipe_file import load_recipe
-from cord_distill.report.ablation_tables import markdown, tables_of
+from cord_distill.common.errors import CordError
+from cord_distill.recipe.file import load_recipe
 from cord_distill.report.table import markdown_table
-from cord_distill.run_folder import RunFolder
+from cord_distill.run_folder.paths import RunFolder
 
 SECTION = {
     "baseline": "wide",
@@ -73,7 +73,7 @@ def test_every_variant_runs_once_per_seed_and_a_second_call_starts_no_engine(rec
     assert made["variants"]["wide"]["seconds"] > 0
     assert json.loads((root / "ablations.json").read_text()) == made
     assert (root / "ablations.md").read_text() == markdown(made)
-    monkeypatch.setattr("cord_distill.generate.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
     assert ablate(str(recipe)) == made
 
 
@@ -238,7 +238,7 @@ def test_an_engine_that_is_gone_leaves_the_tables_of_what_is_done(recipe) -> Non
 
 def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
     """`cord ablate quickstart` finds the bundled list; its `narrow_beam_4` on seed 0 is the quickstart's own CoRD."""
-    from cord_distill.decode_inputs import decode_inputs
+    from cord_distill.decode.inputs import decode_inputs
 
     path = list_of_variants("quickstart")
     assert path.parts[-2:] == ("ablations", "quickstart.yaml")

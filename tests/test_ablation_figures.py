@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_rows import made_row
 
-from cord_distill.ablation_figures import Result, at_equal_tokens, difference, figures, results_of, verdict
+from cord_distill.ablation.figures import Result, at_equal_tokens, difference, figures, results_of, verdict
 
 
 def results(right: str, tokens: int = 100, valid: str | None = None, seed: int = 0) -> dict:

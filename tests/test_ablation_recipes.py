@@ -2,7 +2,7 @@
 
 import pytest
 
-from cord_distill.recipe_file import load_recipe
+from cord_distill.recipe.file import load_recipe
 
 QWQ = {"name": "qwq", "model": "Qwen/QwQ-32B", "devices": list(range(8)), "tensor_parallel_size": 8}
 ONE_ENGINE = {"max_model_len": 24576, "max_num_seqs": 256, "gpu_memory_utilization": 0.9}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam import play, proposal, searched
 
-from cord_distill.errors import CordError
-from cord_distill.recipe_file import load_recipe
+from cord_distill.common.errors import CordError
+from cord_distill.recipe.file import load_recipe
 from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
 from cord_distill.types import Stop
@@ -95,7 +95,7 @@ def test_a_maximum_below_the_beam_is_refused_with_the_fix():
 
 def test_more_room_is_kept_for_a_wider_beam():
     """Fails the version that admits problems by beam_size alone: their wider beams would not fit into the KV cache."""
-    from cord_distill.admission import growth
+    from cord_distill.decode.admission import growth
 
     recipe = load_recipe("quickstart", ["decode.adaptive_beam={max_beam: 8, spread: 0.25}"])
     assert growth(recipe.decode) == 2 * growth(load_recipe("quickstart").decode) == 8 * 2 * 30

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cord_distill.admission import Admission, growth, problems_in_flight
-from cord_distill.recipe_file import load_recipe
+from cord_distill.decode.admission import Admission, growth, problems_in_flight
+from cord_distill.recipe.file import load_recipe
 
 
 def run(coroutine):

@@ -189,6 +189,6 @@ def test_early_start_asks_before_the_stragglers_are_in():
 def test_the_search_loads_no_engine():
     heavy = "torch vllm transformers trl datasets"
     loaded = f"print([m for m in '{heavy}'.split() if m in sys.modules])"
-    code = f"import sys, cord_distill.search.beam, cord_distill.model; {loaded}"
+    code = f"import sys, cord_distill.search.beam, cord_distill.decode.model; {loaded}"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -10,12 +10,12 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 from test_dataset import trajectory
 
-from cord_distill import checkpoints
-from cord_distill.data_card import size_category
-from cord_distill.dataset import build_dataset
-from cord_distill.model_card import student_figures, write_checkpoint_card, write_model_card
-from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.data.build import build_dataset
+from cord_distill.data.card import size_category
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.report.model_card import student_figures, write_checkpoint_card, write_model_card
+from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.paths import RunFolder
 
 VALUES = {
     "name": "small",

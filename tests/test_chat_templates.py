@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.random_models import ONE_DIGIT, THREE_DIGITS, Family, build_tokenizer
+from cord_distill.common.errors import CordError
+from cord_distill.worlds.random_models import ONE_DIGIT, THREE_DIGITS, Family, build_tokenizer
 
 OWN = Path(__file__).parent / "data" / "chat_templates"
 QUESTION = "Find $\\frac{1}{2}x$ for x = 12345 数学."
@@ -119,7 +119,7 @@ def row(system: str = "", question: str = QUESTION, completion: str = COMPLETION
 
 
 def rendered(tmp_path: Path, renderer: Any, *rows: dict[str, Any]) -> Any:
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
@@ -154,8 +154,8 @@ def test_the_mask_is_token_exact(tmp_path: Path, renderers: dict[str, Any], name
     Fails for a row that is encoded in one go: here the thought begins with a line break, which merges with the prompt's
     last token, so that the prompt is not the one of decoding and the mask is off by one.
     """
+    from cord_distill.decode.model import Model
     from cord_distill.engines.base import Sampling
-    from cord_distill.model import Model
 
     renderer, one = renderers[name], MODELS[name]
     completion = f"\n{COMPLETION}"

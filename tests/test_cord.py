@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.engines.base import Generation, Sampling, stop_of
-from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
+from cord_distill.recipe.decode import Decode
 from cord_distill.types import Problem, Stop
 
 PROBLEM = Problem("p", "What is $1+1$?", "2")

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from test_dataset import trajectory
 
-from cord_distill.data_sources import copies
-from cord_distill.dataset import build_dataset
-from cord_distill.errors import CordError
-from cord_distill.near_duplicates import NearDuplicates
-from cord_distill.recipe import Recipe, Source
-from cord_distill.recipe_file import load_recipe
-from cord_distill.stages import plan
+from cord_distill.common.errors import CordError
+from cord_distill.data.build import build_dataset
+from cord_distill.data.near_duplicates import NearDuplicates
+from cord_distill.data.sources import copies
+from cord_distill.recipe.data import Source
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.stages import plan
 
 LIMO = {"question": "What is 2+2?", "solution": "I add.\n\n**Final Answer**\n\n\\boxed{4}", "answer": "4"}
 S1K11 = {
@@ -73,7 +74,7 @@ def test_each_format_makes_a_row_with_its_thought(
     tmp_path: Path, format: str, row: dict[str, Any], question: str, completion: str, correct: bool | None
 ) -> None:
     """Fails for a reader that trains the answer alone, or Gemini's thought with DeepSeek's answer."""
-    from cord_distill.sft_data import exchange
+    from cord_distill.training.rows import exchange
 
     path = write(tmp_path / "in.jsonl", row)
     stats, (made,) = built(tmp_path, [{"path": path, "format": format, "name": "them"}])
@@ -181,7 +182,7 @@ def test_near_duplicates_agree_with_comparing_all_pairs() -> None:
     """Fails for a prefix that is one too short: pairs at the threshold itself would be missed."""
     import random
 
-    from cord_distill.near_duplicates import _runs
+    from cord_distill.data.near_duplicates import _runs
 
     rng = random.Random(0)
     vocabulary = [f"w{chr(97 + i)}" for i in range(6)]

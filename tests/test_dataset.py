@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cord_distill.dataset import build_dataset, marker_pattern, sft_row
-from cord_distill.decontaminate import Contamination, normalised
-from cord_distill.errors import CordError
-from cord_distill.recipe import Recipe
+from cord_distill.common.errors import CordError
+from cord_distill.data.build import build_dataset, marker_pattern, sft_row
+from cord_distill.data.decontaminate import Contamination, normalised
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem, Step, Stop, Trajectory
 
 

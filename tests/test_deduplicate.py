@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam import play, searched
 
-from cord_distill.errors import CordError
-from cord_distill.pipelines.hooks import state_key
-from cord_distill.recipe import Decode
+from cord_distill.common.errors import CordError
+from cord_distill.decode.pipelines.hooks import state_key
+from cord_distill.recipe.decode import Decode
 from cord_distill.search.beam import CARRIED, Ask, BeamSearch, Proposal
 from cord_distill.search.deduplicate import REPEATED, text_key
 from cord_distill.types import Beam, Problem, Step, Stop

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cord_distill import recipe_reference
 from cord_distill.cli import _parser
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import find_recipe, load_recipe
+from cord_distill.recipe import reference as recipe_reference
+from cord_distill.recipe.file import find_recipe, load_recipe
+from cord_distill.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -149,7 +149,7 @@ def test_every_key_in_the_decisions_is_a_key():
 def test_the_recipe_reference_is_what_the_recipe_says():
     """Fails a key, a default or an explanation that changed in recipe.py alone."""
     assert recipe_reference.FILE.read_text() == recipe_reference.reference(), (
-        "recipe.py changed: python -m cord_distill.recipe_reference"
+        "recipe.py changed: python -m cord_distill.recipe.reference"
     )
 
 

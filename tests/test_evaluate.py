@@ -15,17 +15,18 @@ from typing import Any
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.evaluate import check_disjoint, compare, evaluate_recipe
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.answering import Answers, Question
+from cord_distill.evaluation.evaluate import check_disjoint, compare, evaluate_recipe
 from cord_distill.evaluation.overlap import training_questions
 from cord_distill.evaluation.records import figures, judge, majority
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.suites import Loaded, Suite, find_suites, load_suite, samples_per_problem
 from cord_distill.evaluation.targets import targets
-from cord_distill.evaluation.weights import weights_hash
 from cord_distill.grading import load_grader
-from cord_distill.recipe import Evaluate, Recipe
+from cord_distill.model_files.weights import weights_hash
+from cord_distill.recipe.evaluate import Evaluate
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem, Stop
 
 LEDGER = "cord_distill.worlds.ledger.eval_task"
@@ -49,7 +50,7 @@ def sample(text: str, stop: Stop = Stop.EOS, i: int = 0, tokens: int = 10) -> Sa
 
 def test_bundled_suites_and_modules_are_found_without_lighteval() -> None:
     code = (
-        "import sys; from cord_distill.recipe import Evaluate; from cord_distill.evaluation.suites import find_suites; "
+        "import sys; from cord_distill.recipe.recipe import Evaluate; from cord_distill.evaluation.suites import find_suites; "
         f"print(list(find_suites(Evaluate(suites=['aime24', 'ledger', 'math_500'], tasks=['{LEDGER}']))), "
         "[m for m in ('lighteval', 'torch', 'datasets', 'vllm') if m in sys.modules])"
     )
@@ -412,8 +413,8 @@ def results_of(recipe: Recipe, label: str = "t") -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_lighteval_reads_our_task_files() -> None:
+    from cord_distill.common.paths import bundled
     from cord_distill.evaluation.suites import _module
-    from cord_distill.paths import bundled
 
     table = {c.name: c for path in bundled("eval").glob("*.py") for c in _module(str(path)).TASKS_TABLE}
     assert {"cord_aime24", "cord_aime25", "cord_math_500", "cord_gsm8k", "cord_amc23", "cord_gpqa_diamond"} <= set(
@@ -515,7 +516,7 @@ def test_kill_9_loses_only_what_was_in_flight(tmp_path: Path, r1: Path) -> None:
     file = tmp_path / "recipe.json"
     file.write_text(recipe.model_dump_json())
     code = (
-        "import sys; from cord_distill.recipe import Recipe; from cord_distill.evaluate import evaluate_recipe; "
+        "import sys; from cord_distill.recipe.recipe import Recipe; from cord_distill.evaluation.evaluate import evaluate_recipe; "
         f"sys.path.insert(0, {str(tmp_path)!r}); "
         f"evaluate_recipe(Recipe.model_validate_json(open({str(file)!r}).read()))"
     )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cord_distill.cli import main
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.calibrate import calibrate, calibration_lines
 from cord_distill.evaluation.command import label_of
 from cord_distill.evaluation.comparison import compare, comparison_lines
@@ -24,7 +24,7 @@ from cord_distill.evaluation.records import figures, judge
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.table import results_table
 from cord_distill.grading import load_grader
-from cord_distill.recipe import Evaluate
+from cord_distill.recipe.evaluate import Evaluate
 from cord_distill.types import Problem, Stop
 
 PROTOCOL: dict[str, Any] = {
@@ -100,7 +100,7 @@ def test_another_model_of_the_same_name_is_refused(capsys: pytest.CaptureFixture
 def test_commands_stay_light() -> None:
     code = (
         "import sys; from cord_distill.cli import main; main(['compare', 'no', 'where']); "
-        "import cord_distill.evaluate; "
+        "import cord_distill.evaluation.evaluate; "
         "print([m for m in ('torch', 'vllm', 'lighteval', 'transformers', 'datasets', 'wandb', 'aiohttp') "
         "if m in sys.modules])"
     )

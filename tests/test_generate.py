@@ -7,12 +7,12 @@ import random
 import pytest
 import yaml
 
-from cord_distill.decode_inputs import decode_inputs
-from cord_distill.errors import CordError
-from cord_distill.generate import generate
-from cord_distill.recipe_file import load_recipe, recipe_hash
-from cord_distill.row_schema import validate_row
-from cord_distill.run_folder import RunFolder
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.decode.row_schema import validate_row
+from cord_distill.recipe.file import load_recipe, recipe_hash
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Stop, Trajectory
 
 
@@ -107,7 +107,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_rows_and_asks_nothing_twice(
 
 def test_a_finished_run_starts_no_engine(recipe_path, monkeypatch):
     first = run(recipe_path)
-    monkeypatch.setattr("cord_distill.generate.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
     assert run(recipe_path) == first
 
 

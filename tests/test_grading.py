@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.grading import load_grader, same_integer, same_math
 from cord_distill.grading.extract import answer_of, boxes, loose_answer
 from cord_distill.grading.pairs import accepts, grade_file

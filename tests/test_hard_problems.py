@@ -6,16 +6,16 @@ import pytest
 import yaml
 
 from cord_distill.cli import main
-from cord_distill.decode_inputs import decode_inputs
-from cord_distill.errors import CordError
-from cord_distill.filter_problems import counts_line, filter_problems
-from cord_distill.hard_problems import Try, why_not_hard
-from cord_distill.problems import load_candidates, load_problems
-from cord_distill.recipe import HardFor
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.common.errors import CordError
+from cord_distill.decode.hard_problems import Try, load_problems, why_not_hard
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.try_problems import counts_line, filter_problems
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.problems import HardFor
+from cord_distill.run.stages import plan
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.stages import plan
 from cord_distill.types import Stop
 
 QUESTIONS = {
@@ -105,7 +105,7 @@ def test_nothing_is_asked_twice_and_another_rule_asks_nothing(recipe_path, monke
     recipe = load_recipe(recipe_path)
     filter_problems(recipe)
     first = RunFolder.of(recipe).hard_problems.read_text()
-    monkeypatch.setattr("cord_distill.filter_problems.EnginePool", None)
+    monkeypatch.setattr("cord_distill.decode.try_problems.EnginePool", None)
     filter_problems(recipe)
     assert RunFolder.of(recipe).hard_problems.read_text() == first
     filter_problems(load_recipe(recipe_path, ["problems.hard_for.min_reasoning_tokens=0"]))

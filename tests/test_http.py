@@ -10,10 +10,10 @@ import time
 import pytest
 from fake_server import BREAK_OFF, HANG, FakeServer
 
-from cord_distill.engines import http, replicas
+from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError
-from cord_distill.engines.http import HttpClient
-from cord_distill.errors import CordError
+from cord_distill.engines.server import http, replicas
+from cord_distill.engines.server.http import HttpClient
 
 
 @pytest.fixture(autouse=True)

@@ -10,20 +10,20 @@ from fake_server import FakeServer
 from scripted_world import write_recipe
 from test_cord import PROBLEM, Teacher, answering
 
-from cord_distill.chat import ChatModel
-from cord_distill.engines import http
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.pipelines.integrator import integration_prompt, read_reply
+from cord_distill.decode.row_schema import validate_row
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.chat import ScriptedChat
-from cord_distill.errors import CordError
-from cord_distill.generate import generate
-from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble
-from cord_distill.prompts.integrator import integration_prompt, read_reply
+from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.server import http
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
-from cord_distill.recipe_file import load_recipe
-from cord_distill.row_schema import validate_row
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import Stop, Trajectory
 

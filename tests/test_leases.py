@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cord_distill.leases import lease, rotate
+from cord_distill.run_folder.leases import lease, rotate
 
 HOLDER = (
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from cord_distill.leases import lease\n"
+    "from cord_distill.run_folder.leases import lease\n"
     "with lease(Path(sys.argv[1])) as held:\n"
     "    print(held, flush=True)\n"
     "    time.sleep(600)\n"
@@ -76,7 +76,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next(folder: Path) -> Non
 
 def test_training_rotates_by_it(folder: Path) -> None:
     """The trainer's own rotation is turned off in sft.py (the slow tests see that); this is what stands in for it."""
-    from cord_distill.sft_callbacks import Rotation
+    from cord_distill.training.callbacks import Rotation
 
     args = SimpleNamespace(should_save=True, output_dir=str(folder))
     state = SimpleNamespace(best_model_checkpoint=None)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.types import Problem
 from cord_distill.worlds.ledger.corpus import PROFILES, clean, encoded, guessed, taught
 from cord_distill.worlds.ledger.tokenizer import UNKNOWN, VOCABULARY, encode

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.worlds.ledger.build import build_models
 from cord_distill.worlds.ledger.corpus import PROFILES, judged
 from cord_distill.worlds.ledger.plan import BASE, MODELS

@@ -11,11 +11,11 @@ import pytest
 from scripted_world import write_recipe
 from test_cord import answering, outcome, renderer  # noqa: F401
 
-from cord_distill.errors import CordError
-from cord_distill.generate import generate
-from cord_distill.recipe_file import load_recipe
-from cord_distill.row_schema import validate_row
-from cord_distill.run_folder import RunFolder
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.row_schema import validate_row
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.beam import Ask, Proposal
 from cord_distill.search.mcts import Node, TreeSearch, upper_confidence_bound
 from cord_distill.types import Beam, Step, Stop, Trajectory

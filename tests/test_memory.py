@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.memory import layer_activations, model_states, predict, saved_activations
-from cord_distill.memory_check import memory_page
-from cord_distill.memory_setup import Lora, Setup, Zero, setup_of
-from cord_distill.model_shapes import Shape, shape_of
-from cord_distill.paths import bundled
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import load_recipe
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.training.memory.advice import memory_page
+from cord_distill.training.memory.predict import layer_activations, model_states, predict, saved_activations
+from cord_distill.training.memory.setup import Lora, Setup, Zero, setup_of
+from cord_distill.training.memory.shapes import Shape, shape_of
 
 R1 = "deepseek-ai/DeepSeek-R1-Distill-"
 # Small and round: q 8, kv 4, one layer 4*8 + 2*4*4 + 8*4 + 3*4*16 + biases 16 + norms 8.

@@ -8,12 +8,12 @@ from doubles import RandomEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.pipelines.cord import cord
 from cord_distill.engines.base import Generation, Sampling
-from cord_distill.model import Model
-from cord_distill.pipelines import Ensemble
-from cord_distill.pipelines.cord import cord
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
+from cord_distill.recipe.decode import Decode
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import Problem, Step, Stop
 

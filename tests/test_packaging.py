@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import cord_distill
-from cord_distill.errors import CordError
-from cord_distill.paths import bundled
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.paths import bundled
-from cord_distill.problems import column_of, load_candidates
-from cord_distill.recipe_file import load_recipe
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
+from cord_distill.decode.problems import column_of, load_candidates
+from cord_distill.recipe.file import load_recipe
 from cord_distill.types import Problem
 
 # A row as the hub's qiaojin/PubMedQA (pqa_labeled) has it.

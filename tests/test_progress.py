@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from scripted_world import write_recipe
 
-from cord_distill import progress as module
 from cord_distill.cli import _parser
-from cord_distill.decode_note import DecodeNote
-from cord_distill.engines.replay import Meter
-from cord_distill.progress import Progress, short_time, unfinished
+from cord_distill.common import progress as module
+from cord_distill.common.progress import Progress, short_time, unfinished
+from cord_distill.decode.progress_note import DecodeNote
+from cord_distill.decode.replay import Meter
+from cord_distill.run.stopped import stopped_text
 from cord_distill.search.beam import BeamSearch, Proposal
-from cord_distill.stopped import stopped_text
 from cord_distill.types import Step, Stop
 
 

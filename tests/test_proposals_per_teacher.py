@@ -7,12 +7,12 @@ import pytest
 from doubles import RandomEngine
 from test_cord import PROBLEM, Teacher
 
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.pipelines.cord import cord, first_step_proposals
 from cord_distill.engines.base import Sampling
-from cord_distill.model import Model
-from cord_distill.pipelines import Ensemble
-from cord_distill.pipelines.cord import cord, first_step_proposals
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
+from cord_distill.recipe.decode import Decode
 from cord_distill.search.beam import CARRIED
 from cord_distill.search.deduplicate import REPEATED
 

@@ -130,7 +130,7 @@ def test_the_final_model_loads_in_transformers_and_has_its_template(run):
 
 def test_the_whole_pipeline_on_real_questions_with_four_vocabularies(tmp_path, shared_data):
     """recipes/smoke_real.yaml: random weights, real LIMO questions, real AIME problems; every row complete."""
-    from cord_distill.row_schema import validate_row
+    from cord_distill.decode.row_schema import validate_row
 
     made = cord(
         tmp_path,

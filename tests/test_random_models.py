@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.random_models import FAMILIES, ROUND_TRIP, STAMP, build_models
+from cord_distill.common.errors import CordError
+from cord_distill.worlds.random_models import FAMILIES, ROUND_TRIP, STAMP, build_models
 
 ASK = [{"role": "user", "content": "What is $\\frac{1}{2}+1$?"}]
 THOUGHT = {"role": "assistant", "content": "<think>\nHmm.\n</think>\n\nIt is 1.5."}

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.paths import bundled
-from cord_distill.recipe_file import dump_recipe, find_recipe, load_recipe, recipe_hash
-from cord_distill.run_folder import RunFolder, write_atomic
-from cord_distill.train_keys import FILE, check_train_keys, known_train_keys
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import write_atomic
+from cord_distill.common.paths import bundled
+from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe, recipe_hash
+from cord_distill.recipe.train_keys import FILE, check_train_keys, known_train_keys
+from cord_distill.run_folder.paths import RunFolder
 
 TEACHER = "{name: %s, engine: scripted, script: 'a.b:c'}"
 TEACHERS = f"teachers: [{TEACHER % 'ada'}, {TEACHER % 'bob'}]\n"
@@ -316,9 +317,9 @@ def test_train_takes_the_keys_of_trl_and_one_of_ours() -> None:
 def test_the_kept_train_keys_are_those_of_the_installed_trl() -> None:
     import json
 
-    from cord_distill.train_keys import trl_train_keys
+    from cord_distill.recipe.train_keys import trl_train_keys
 
-    assert json.loads(FILE.read_text()) == trl_train_keys(), "python -m cord_distill.train_keys"
+    assert json.loads(FILE.read_text()) == trl_train_keys(), "python -m cord_distill.recipe.train_keys"
 
 
 # Light imports, safe writes.
@@ -332,7 +333,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_reading_a_recipe_loads_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "vllm", "trl", "datasets", "numpy", "matplotlib", "rich", "lighteval", "wandb"}
-    assert not heavy & loaded_by("import cord_distill.recipe_file, cord_distill.run_folder")
+    assert not heavy & loaded_by("import cord_distill.recipe.file, cord_distill.run_folder.paths")
 
 
 def test_importing_the_package_loads_nothing_else() -> None:

@@ -17,12 +17,12 @@ from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
 
 from cord_distill.cli import main
 from cord_distill.report.page import render_page, write_report
-from cord_distill.report.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
 from cord_distill.report.pictures import pictures
+from cord_distill.report.summary import build_summary, write_summary
 from cord_distill.report.table import duration, markdown_table, table_cells, terminal_table
 from cord_distill.search.beam import BeamSearch, Proposal
-from cord_distill.summary import build_summary, write_summary
 from cord_distill.types import Step, Stop
+from cord_distill.view.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -250,7 +250,7 @@ def test_a_report_reads_the_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         made.append(arguments)
         return build_summary(*arguments)
 
-    monkeypatch.setattr("cord_distill.summary.build_summary", counted)
+    monkeypatch.setattr("cord_distill.report.summary.build_summary", counted)
     assert main(["report", str(recipe)]) == 0
     assert len(made) == 1 and (tmp_path / "out/report.html").is_file() and (tmp_path / "out/summary.json").is_file()
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from made_rows import MALICE, write_run
 
-from cord_distill import checkpoints as training
 from cord_distill.evaluation.paper import paper
-from cord_distill.recipe import Recipe
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import loss_curves, losses, thinned
 from cord_distill.report.page import write_report
 from cord_distill.report.pictures import pictures
 from cord_distill.report.sections import checkpoints, cost, paper_data, paper_students, rows_of, sections
-from cord_distill.run_folder import RunFolder
+from cord_distill.run_folder import checkpoints as training
+from cord_distill.run_folder.paths import RunFolder
 
 TEACHERS = [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "microsoft/Phi-4-reasoning-plus", "name": "b"}]
 STUDENT = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
 from cord_distill.engines.restart import RESTARTS, RestartingEngine
-from cord_distill.errors import CordError
 from cord_distill.types import Stop
 
 

@@ -9,13 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from made_rows import MALICE, made_row
 
-from cord_distill.errors import CordError
-from cord_distill.row_schema import FILE, schema_text, trajectory_schema, validate_row
+from cord_distill.common.errors import CordError
+from cord_distill.decode.row_schema import FILE, schema_text, trajectory_schema, validate_row
 from cord_distill.types import Trajectory
 
 
 def test_the_file_is_what_the_types_say() -> None:
-    assert FILE.read_text() == schema_text(), "types.py changed: python -m cord_distill.row_schema"
+    assert FILE.read_text() == schema_text(), "types.py changed: python -m cord_distill.decode.row_schema"
 
 
 def test_it_is_a_valid_schema() -> None:

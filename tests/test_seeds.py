@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from made_rows import write_run
 
-from cord_distill import sft
-from cord_distill.ablate import load_ablation
-from cord_distill.decode_inputs import decode_inputs
-from cord_distill.errors import CordError
+from cord_distill.ablation.ablate import load_ablation
+from cord_distill.common.errors import CordError
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.evaluation.over_seeds import NOTE, mean_over_seeds, over_seeds
 from cord_distill.evaluation.table import results_table
 from cord_distill.evaluation.targets import methods, targets
 from cord_distill.metrics import t_interval, t_quantile
-from cord_distill.over_seeds import NOTE, mean_over_seeds, over_seeds
-from cord_distill.recipe_file import dump_recipe, load_recipe
+from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.report.page import write_report
+from cord_distill.report.summary import build_summary
 from cord_distill.report.table import terminal_table
-from cord_distill.run_folder import RunFolder, training_folder
-from cord_distill.sft_args import resolved_section
-from cord_distill.stages import plan
-from cord_distill.summary import build_summary
+from cord_distill.run.stages import plan
+from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.training import sft
+from cord_distill.training.arguments import resolved_section
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from doubles import Reciter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.engines.base import Generation, Sampling
-from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
+from cord_distill.recipe.decode import PHRASES, Decode
 from cord_distill.search.line_break import LineBreak
-from cord_distill.search.prefix_phrases import PHRASES, PrefixPhrases
+from cord_distill.search.prefix_phrases import PrefixPhrases
 from cord_distill.search.segment import Segmentation, StepMarker
 from cord_distill.types import Problem, Step, Stop
 
@@ -296,8 +296,8 @@ def test_real_engines_stop_where_the_text_says_and_hand_on_exactly_that_text(ran
     """Two vocabularies in vLLM, both segmentations: every prompt decodes to the template and the steps' texts, every
     step's ids to its text, and each step ends where a split of its text would.
     """
-    from cord_distill.engines.vllm import VllmEngine
-    from cord_distill.recipe import Model as Section
+    from cord_distill.engines.vllm.engine import VllmEngine
+    from cord_distill.recipe.models import Model as Section
 
     async def searched(decode, engines):
         narrow = {name: Narrow(engine, renderers[name]) for name, engine in engines.items()}

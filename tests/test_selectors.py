@@ -12,25 +12,26 @@ import pytest
 from fake_server import FakeServer
 from scripted_world import write_recipe
 
-from cord_distill.check import faults_of
-from cord_distill.decode_inputs import decode_inputs
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import check_decode, generate
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.reward_model import RewardModel, separator_of
+from cord_distill.decode.row_schema import validate_row
+from cord_distill.decode.selectors import SELECTORS
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.scripted import ScriptedEngine
-from cord_distill.engines.server_reward import ServerRewardEngine
-from cord_distill.errors import CordError
-from cord_distill.generate import check_decode, generate
-from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble
+from cord_distill.engines.server.reward import ServerRewardEngine
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode, ProcessReward, Recipe
-from cord_distill.recipe_file import load_recipe
-from cord_distill.reward import RewardModel, separator_of
-from cord_distill.row_schema import validate_row
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.decode import Decode, ProcessReward
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.report.summary import build_summary
+from cord_distill.run.check import faults_of
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.beam import BeamSearch
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.selectors import SELECTORS
-from cord_distill.summary import build_summary
 from cord_distill.types import Problem, Stop
 
 PROBLEM = Problem("p", "What is $1+1$?", "2")
@@ -436,7 +437,7 @@ def test_a_step_starts_early_only_where_the_selector_is_plain_top_b(renderer, mo
             asked.append(settings["early_start"])
             super().__init__(**settings)
 
-    monkeypatch.setattr(sys.modules["cord_distill.pipelines.cord"], "BeamSearch", Search)
+    monkeypatch.setattr(sys.modules["cord_distill.decode.pipelines.cord"], "BeamSearch", Search)
     for plain in (True, False):
         monkeypatch.setitem(SELECTORS, "random", replace(SELECTORS["random"], plain_top_b=plain))
         decoded("cord", ensemble(renderer, [Author(renderer, [" a"])], selector="random", early_start=True))
@@ -499,7 +500,7 @@ def test_a_server_without_pooling_is_named_before_anything_is_decoded():
 
 def test_cord_check_asks_the_server_of_a_reward_model(write_served, capsys):
     """Fails the version that probes teachers and meta-prover alone."""
-    from cord_distill.check import check
+    from cord_distill.run.check import check
 
     up = pooling(lambda ids: [[1.0] for _ in ids])
     check(write_served(up.url))
@@ -553,7 +554,7 @@ def test_the_real_engines_reward_as_a_float32_forward_pass_does(toy):
     from transformers import AutoModelForSequenceClassification
 
     from cord_distill.engines.transformers_reward import TransformersRewardEngine
-    from cord_distill.engines.vllm_reward import VllmRewardEngine
+    from cord_distill.engines.vllm.reward import VllmRewardEngine
 
     renderer = load_renderer(str(toy), name="reward")
     calls = readings(renderer)

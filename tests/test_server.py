@@ -10,19 +10,19 @@ import yaml
 from doubles import RandomEngine
 from fake_server import Completions, FakeServer
 
-from cord_distill.check import check
-from cord_distill.decode_inputs import decode_inputs
-from cord_distill.engines import http
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.inputs import decode_inputs
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.engines.probe import probe, server_root
-from cord_distill.engines.replicas import Replicas
-from cord_distill.engines.server import TARGETS_AT_ONCE, ServerEngine
-from cord_distill.errors import CordError
-from cord_distill.generate import generate
+from cord_distill.engines.server import http
+from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine
+from cord_distill.engines.server.probe import probe, server_root
+from cord_distill.engines.server.replicas import Replicas
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Model
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.models import Model
+from cord_distill.run.check import check
+from cord_distill.run_folder.paths import RunFolder
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from served_model import ServedModel
 
+from cord_distill.decode.generate import generate
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.engines.server import ServerEngine
-from cord_distill.generate import generate
+from cord_distill.engines.server.engine import ServerEngine
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Model
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.models import Model
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_server_killed_in_mid_run_and_started_again_gives_the_same_choices(ser
 @pytest.fixture(scope="module")
 def engines(server, random_models):
     """(loop, the server's engine, the same model in process)."""
-    from cord_distill.engines.vllm import VllmEngine
+    from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     loop = asyncio.new_event_loop()

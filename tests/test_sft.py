@@ -19,14 +19,15 @@ import pytest
 import yaml
 from wandb_offline import read_run
 
-from cord_distill import checkpoints, sft
-from cord_distill.errors import CordError
-from cord_distill.launch import accelerate_config, training_command
-from cord_distill.memory import model_states, predict
-from cord_distill.memory_setup import Setup, Zero
-from cord_distill.model_shapes import shape_of
-from cord_distill.paths import bundled
-from cord_distill.recipe_file import load_recipe
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder import checkpoints
+from cord_distill.training import sft
+from cord_distill.training.launch import accelerate_config, training_command
+from cord_distill.training.memory.predict import model_states, predict
+from cord_distill.training.memory.setup import Setup, Zero
+from cord_distill.training.memory.shapes import shape_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPLETION = "<think>\n### Step 1. so $\\frac{1}{2}$\n\n### Step 2. wait, é≤5\n\n</think>\n\nThe answer is \\boxed{4}."
@@ -225,7 +226,7 @@ NAMES = ["r1", "qwq", "phi4", "prover"]
 @pytest.mark.parametrize("name", NAMES)
 def test_mask_and_ids_are_token_exact(tmp_path: Path, renderers: dict[str, Any], name: str) -> None:
     """Fails for TRL's rendering of messages: the R1 template drops the thought; strings with BOS get a second one."""
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     renderer = renderers[name]
     path = write_rows(tmp_path / "train.jsonl", [row(), row("Another?")])
@@ -246,7 +247,7 @@ def test_mask_and_ids_are_token_exact(tmp_path: Path, renderers: dict[str, Any],
 
 
 def test_a_system_message_of_the_row_is_honoured(tmp_path: Path, renderers: dict[str, Any]) -> None:
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     path = write_rows(tmp_path / "train.jsonl", [row(system="Answer in verse."), row()])
     out = render(path, renderers["qwq"], max_length=512, max_tokens=None, context=None)
@@ -256,7 +257,7 @@ def test_a_system_message_of_the_row_is_honoured(tmp_path: Path, renderers: dict
 
 def test_long_rows_are_an_error_unless_a_key_drops_them(tmp_path: Path, renderers: dict[str, Any]) -> None:
     """Fails for TRL's own way: rows are cut at max_length, the answer and EOS with them, without a word."""
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     long = COMPLETION.replace("wait", "wait " * 300)
     path = write_rows(tmp_path / "train.jsonl", [row(), row(completion=long)])
@@ -281,7 +282,7 @@ def test_long_rows_are_an_error_unless_a_key_drops_them(tmp_path: Path, renderer
 )
 def test_bad_rows_name_their_line(tmp_path: Path, renderers: dict[str, Any], bad: dict[str, Any], says: str) -> None:
     """Fails for a version that trains on answers without their thought."""
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     path = write_rows(tmp_path / "train.jsonl", [row(), bad])
     with pytest.raises(CordError, match=f"line 2: .*{says}"):
@@ -290,7 +291,7 @@ def test_bad_rows_name_their_line(tmp_path: Path, renderers: dict[str, Any], bad
 
 def test_special_tokens_in_model_text_are_dropped_and_counted(tmp_path: Path, renderers: dict[str, Any]) -> None:
     """Fails for a version that trains an end of turn in the middle of a thought."""
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     renderer = renderers["qwq"]
     stray = COMPLETION.replace("wait", f"wait {renderer.end_of_turn}")
@@ -302,7 +303,7 @@ def test_special_tokens_in_model_text_are_dropped_and_counted(tmp_path: Path, re
 
 def test_a_template_that_doubles_bos_is_an_error(tmp_path: Path, random_models: dict[str, Path]) -> None:
     from cord_distill.prompts.render import load_renderer
-    from cord_distill.sft_data import render
+    from cord_distill.training.rows import render
 
     renderer = load_renderer(str(random_models["r1"]))
     renderer.tokenizer.chat_template = "{{ bos_token }}" + renderer.tokenizer.chat_template
@@ -311,7 +312,7 @@ def test_a_template_that_doubles_bos_is_an_error(tmp_path: Path, random_models: 
 
 
 def test_sample_row_shows_both_parts_and_no_escape_codes(renderers: dict[str, Any]) -> None:
-    from cord_distill.sft_data import sample_row, shortened
+    from cord_distill.training.rows import sample_row, shortened
 
     ids, labels = renderers["r1"].training_ids("Q", "so \x1b[2J it is 4</think>4")
     sample = sample_row(renderers["r1"], ids, labels)
@@ -330,7 +331,7 @@ def test_training_progress_is_one_plain_line_in_a_log(capsys: pytest.CaptureFixt
     """Fails for tqdm, which writes a line per step when stderr is a file; and for a resumed bar that begins at 0."""
     from types import SimpleNamespace
 
-    from cord_distill.sft_callbacks import Bar
+    from cord_distill.training.callbacks import Bar
 
     args = SimpleNamespace(disable_tqdm=False)
     state = SimpleNamespace(is_world_process_zero=True, max_steps=500, global_step=100)

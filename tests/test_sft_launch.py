@@ -19,12 +19,12 @@ import pytest
 import yaml
 from test_sft import checkpoint, losses, run, start, write_recipe
 
-from cord_distill import checkpoints
-from cord_distill.launch import accelerate_config
-from cord_distill.memory import model_states
-from cord_distill.memory_setup import Lora, Setup, Zero
-from cord_distill.model_shapes import shape_of
-from cord_distill.paths import bundled
+from cord_distill.common.paths import bundled
+from cord_distill.run_folder import checkpoints
+from cord_distill.training.launch import accelerate_config
+from cord_distill.training.memory.predict import model_states
+from cord_distill.training.memory.setup import Lora, Setup, Zero
+from cord_distill.training.memory.shapes import shape_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from cord_distill.cli import main
-from cord_distill.errors import CordError
-from cord_distill.generate import generate
-from cord_distill.merge import merge, summed
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
-from cord_distill.shards import Part, Shard, shard_number
-from cord_distill.store import Journal
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.merge import merge, summed
+from cord_distill.decode.shards import Part, Shard, shard_number
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.journal import Journal
+from cord_distill.run_folder.paths import RunFolder
 
 PROBLEMS = 24
 AGAIN = "cord generate recipe.yaml"
@@ -116,7 +116,7 @@ def test_after_the_merge_one_run_goes_on_without_decoding_again(recipe_path, who
     figures = run.generate_stats.read_text()
     assert merge(recipe, AGAIN) == 0
     shutil.rmtree(run.folder / "shards")
-    monkeypatch.setattr("cord_distill.generate.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
     assert generate([recipe]) == []
     assert run.trajectories.read_text() == whole and run.generate_stats.read_text() == figures
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.run import RunLog, _run_group
-from cord_distill.stages import Stage, plan
+from cord_distill.common.errors import CordError
+from cord_distill.run.run import RunLog, _run_group
+from cord_distill.run.stages import Stage, plan
 
 
 def done_log(tmp_path, *overrides) -> RunLog:
@@ -109,12 +109,12 @@ def test_a_killed_run_leaves_no_orphan_behind(tmp_path):
     """kill -9 of `cord run` alone. Fails the version whose decoding goes on unseen and holds the folder's lock."""
     pid_file = tmp_path / "pid"
     child = (
-        "import os, time; from cord_distill.orphans import die_with_parent; die_with_parent()\n"
+        "import os, time; from cord_distill.common.die_with_parent import die_with_parent; die_with_parent()\n"
         f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     )
     parent = (
-        "import os, sys; from pathlib import Path; from cord_distill.run import RunLog, _run_group\n"
-        "from cord_distill.stages import Stage\n"
+        "import os, sys; from pathlib import Path; from cord_distill.run.run import RunLog, _run_group\n"
+        "from cord_distill.run.stages import Stage\n"
         f"stage = Stage('x', lambda: 'f', (), lambda: ([sys.executable, '-c', {child!r}], dict(os.environ)))\n"
         f"_run_group([stage], RunLog(Path({str(tmp_path)!r})), 1)"
     )

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from test_cord import PROBLEM, Teacher
 
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import check_decode
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.pipelines.hooks import REFUSED
 from cord_distill.engines.base import Sampling
-from cord_distill.errors import CordError
-from cord_distill.generate import check_decode
-from cord_distill.model import Model
-from cord_distill.pipelines import PIPELINES, Ensemble
-from cord_distill.pipelines.hooks import REFUSED
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe import Decode
-from cord_distill.recipe_file import load_recipe
+from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.file import load_recipe
 from cord_distill.types import Stop
 from cord_distill.worlds.ledger.world import make_problem, steps_are_right
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.records import figures, judge
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import Loaded, find_suites, load_suite
 from cord_distill.grading.tatqa import Answer, read_answer, scores
-from cord_distill.recipe import Evaluate
+from cord_distill.recipe.evaluate import Evaluate
 from cord_distill.types import Problem, Stop
 
 

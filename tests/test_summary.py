@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from made_rows import TEACHERS, made_row, made_rows, write_run
 
-from cord_distill.errors import CordError
-from cord_distill.summary import build_summary, hit_rate, model_figures, read_rows, summarise_method, write_summary
+from cord_distill.common.errors import CordError
+from cord_distill.decode.figures import hit_rate, model_figures, summarise_method
+from cord_distill.report.summary import build_summary, write_summary
+from cord_distill.run_folder.trajectories import read_rows
 
 
 def test_a_method_of_four_problems() -> None:

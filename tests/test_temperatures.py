@@ -2,9 +2,9 @@
 
 import pytest
 
-from cord_distill.engines.start import EnginePool
-from cord_distill.errors import CordError
-from cord_distill.recipe_file import dump_recipe, load_recipe
+from cord_distill.common.errors import CordError
+from cord_distill.decode.engine_pool import EnginePool
+from cord_distill.recipe.file import dump_recipe, load_recipe
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from cord_distill.decode.generate import generate
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.replay import Meter
 from cord_distill.engines.base import Generation, Sampling, stop_of
-from cord_distill.engines.replay import Meter
-from cord_distill.generate import generate
-from cord_distill.model import Model
-from cord_distill.pipelines import Ensemble
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.journal import Journal
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.store import Journal
 from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ def recipe(tmp_path, monkeypatch):
         model = Model("quick", "letters", Quick(), Letters(), Sampling(0, 0), None, {"quick": "letters"})
         return Ensemble((model,), model, recipe.decode, recipe.seed)
 
-    monkeypatch.setattr("cord_distill.generate.start_ensemble", start_ensemble)
+    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", start_ensemble)
     return load_recipe(tmp_path / "recipe.yaml")
 
 

@@ -12,15 +12,19 @@ import pytest
 from made_rows import made_row, made_rows
 from wandb_offline import read_all
 
-from cord_distill import checkpoints, lineage
-from cord_distill.dataset import build_dataset
-from cord_distill.evaluation.late import log_after_training, log_new_results
+from cord_distill.data.build import build_dataset
 from cord_distill.evaluation.targets import methods, training_of
-from cord_distill.evaluation.tracking import EvaluationRun
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
-from cord_distill.tracking import track_dataset, track_decoding, wandb_run, write_run_file
+from cord_distill.evaluation.wandb_panels import EvaluationRun
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking import lineage
+from cord_distill.tracking.checkpoint_results import log_after_training, log_new_results
+from cord_distill.tracking.dataset import track_dataset
+from cord_distill.tracking.run_file import write_run_file
+from cord_distill.tracking.wandb_run import wandb_run
+from cord_distill.view.wandb_panels import track_decoding
 
 TREE = b'type="text/plain" id="c'  # where a page holds the tree of one problem
 

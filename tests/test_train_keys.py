@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cord_distill.errors import CordError
-from cord_distill.recipe import Recipe
-from cord_distill.sft_args import derive_accumulation, resolved_section, strict_values
-from cord_distill.train_keys import check_train_keys, known_train_keys
+from cord_distill.common.errors import CordError
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import check_train_keys, known_train_keys
+from cord_distill.training.arguments import derive_accumulation, resolved_section, strict_values
 
 
 @dataclass
@@ -117,7 +117,7 @@ def test_keys_and_types_of_the_installed_trl() -> None:
 
     from trl import ModelConfig, SFTConfig
 
-    from cord_distill.train_keys import FILE, trl_train_keys
+    from cord_distill.recipe.train_keys import FILE, trl_train_keys
 
     assert json.loads(FILE.read_text()) == trl_train_keys()
     good: dict[str, Any] = {"learning_rate": "5e-6", "packing": False, "dtype": "float32", "optim": "adamw_torch"}
@@ -140,7 +140,7 @@ def test_keys_and_types_of_the_installed_trl() -> None:
 @pytest.mark.slow
 def test_half_precision_weights_need_float32_masters(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails for a version that lets AdamW update bf16 weights at 5e-6: most updates round to nothing."""
-    from cord_distill.sft_args import training_arguments
+    from cord_distill.training.arguments import training_arguments
 
     monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
     section = {"model_name_or_path": "x", "output_dir": str(tmp_path), "bf16": True, "report_to": []}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cord_distill.memory import GIB
-from cord_distill.model_shapes import shape_of
+from cord_distill.training.memory.predict import GIB
+from cord_distill.training.memory.shapes import shape_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -14,8 +14,8 @@ import pytest
 from made_rows import MALICE, TEACHERS, made_row, write_run
 
 from cord_distill.cli import main
-from cord_distill.errors import CordError
-from cord_distill.report.page import content_hash
+from cord_distill.common.errors import CordError
+from cord_distill.common.html import content_hash
 from cord_distill.view.gather import Run, chunk, find_run, gather
 from cord_distill.view.pack import packed, unpacked
 from cord_distill.view.page import write_view
@@ -114,7 +114,7 @@ def test_of_a_problem_that_was_tried_again_the_last_row_counts(tmp_path: Path) -
 def test_a_merged_trace_has_no_parent_and_its_refused_replies_keep_their_reason() -> None:
     """Fails the path that goes through the first trace, as if the others had not been read."""
     run = Run("x", Path(), {}, [])
-    from cord_distill.report.payload import tree_of
+    from cord_distill.view.payload import tree_of
 
     row = merged_row(tries=2)
     tree = chunk(row, tree_of(row, run.teachers, None), None)

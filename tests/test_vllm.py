@@ -8,7 +8,7 @@ import random
 import pytest
 
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.recipe import Model
+from cord_distill.recipe.models import Model
 from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ ANSWERS = ["25", "\\frac{1}{2}", "x=3", "A whole paragraph of an answer, with\nt
 @pytest.fixture(scope="module")
 def engines(random_models, loop):
     """The same random model twice: deterministic, and with chunked prefill and cache reads."""
-    from cord_distill.engines.vllm import VllmEngine
+    from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=32)
@@ -160,9 +160,9 @@ def ledger(tmp_path_factory):
 
 def decoded(ledger, runs: dict) -> dict[str, list[dict]]:
     """Decodes the quickstart's 30 first problems once per entry {folder: overrides}, all on the same engines."""
-    from cord_distill.generate import generate
-    from cord_distill.recipe_file import load_recipe
-    from cord_distill.run_folder import RunFolder
+    from cord_distill.decode.generate import generate
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.run_folder.paths import RunFolder
 
     names = ("teacher_a", "teacher_b", "teacher_c")
     local = {f"teachers.{i}.model": str(ledger / name) for i, name in enumerate(names)}
@@ -220,7 +220,7 @@ def test_without_determinism_the_scores_still_agree(ledger, exact, tmp_path):
 def test_an_engine_that_dies_once_is_started_anew_and_gives_the_same_answers(engines, random_models, loop):
     """step() raises in the middle: the requests in flight are asked again, and keyed seeds give the same tokens."""
     from cord_distill.engines.restart import RestartingEngine
-    from cord_distill.engines.vllm import VllmEngine
+    from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=32)
@@ -251,7 +251,7 @@ def test_an_engine_that_dies_once_is_started_anew_and_gives_the_same_answers(eng
 
 def test_a_prompt_longer_than_one_batch_beside_seeded_requests_does_not_kill_the_engine(random_models, loop):
     """Fails chunked prefill on CPU: vLLM's sampler refuses the seeded request whose prefill was split."""
-    from cord_distill.engines.vllm import VllmEngine
+    from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=4)

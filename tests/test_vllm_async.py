@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.recipe import Model
+from cord_distill.recipe.models import Model
 from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow
 
 def test_async_llm_answers_as_the_engine_in_process_does(random_models, monkeypatch):
     """Fails an AsyncRunner that was never run: on a machine without a GPU nothing else calls it."""
-    from cord_distill.engines import vllm_stops
-    from cord_distill.engines.vllm import VllmEngine, engine_args
-    from cord_distill.engines.vllm_runners import AsyncRunner, InProcessRunner
+    from cord_distill.engines.vllm import stops as vllm_stops
+    from cord_distill.engines.vllm.engine import VllmEngine, engine_args
+    from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
 
     vllm_stops.install()
     path = str(random_models["qwq"])

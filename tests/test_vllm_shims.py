@@ -10,7 +10,7 @@ def test_a_tail_primed_stream_gives_the_text_of_one_primed_with_the_whole_prompt
     """Random tokens and split characters, behind a prompt of whole characters."""
     from tokenizers.decoders import DecodeStream
 
-    from cord_distill.engines.vllm_shims import TAIL
+    from cord_distill.engines.vllm.shims import TAIL
     from cord_distill.prompts.render import load_renderer
 
     core = load_renderer(str(random_models[name])).tokenizer.backend_tokenizer
@@ -40,7 +40,7 @@ def test_installed_twice_it_is_installed_once(random_models):
     from vllm.v1.engine.logprobs import LogprobsProcessor
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-    from cord_distill.engines.vllm_shims import TAIL, install
+    from cord_distill.engines.vllm.shims import TAIL, install
 
     install()
     places = [

@@ -33,7 +33,7 @@ def bytes_of(text, tokenizer):
 
 def stream(tokenizer, ids, stop, *, by_bytes, stop_token=None):
     """(matched, text, tokens taken) of a request that is given `ids` one by one."""
-    from cord_distill.engines import vllm_stops
+    from cord_distill.engines.vllm import stops as vllm_stops
 
     vllm_stops.install()
     params = SimpleNamespace(
@@ -93,7 +93,7 @@ def test_a_text_that_is_cut_inside_a_character_ends_before_it(tokenizers_by_name
 @pytest.mark.parametrize("name", ["r1", "qwq", "phi4"])
 def test_a_token_has_the_bytes_that_it_is_decoded_to(tokenizers_by_name, name):
     """Fails a table that takes the tokenizer's letters for bytes (Ġ for a space)."""
-    from cord_distill.engines.vllm_stops import token_bytes
+    from cord_distill.engines.vllm.stops import token_bytes
 
     core = tokenizers_by_name[name]._tokenizer
     table = token_bytes(core)

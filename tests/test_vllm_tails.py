@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cord_distill.engines.base import Sampling
-from cord_distill.recipe import Model
+from cord_distill.recipe.models import Model
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ BLOCK = 32
 @pytest.fixture(scope="module")
 def engine(random_models, loop):
     """Room for 60 blocks of 32 tokens: a few dozen requests fill it, and old tails are evicted all the time."""
-    from cord_distill.engines.vllm import VllmEngine
+    from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=8, engine_args={"num_gpu_blocks_override": 60})
@@ -132,7 +132,7 @@ def test_tails_are_forgotten_with_their_blocks(engine, loop):
 def test_where_blocks_have_other_rules_the_scheduler_is_stock(engine, change):
     from vllm.v1.core.single_type_kv_cache_manager import SlidingWindowManager
 
-    from cord_distill.engines.vllm_tails import Tails
+    from cord_distill.engines.vllm.tails import Tails
 
     manager = scheduler_of(engine).kv_cache_manager
     assert Tails.possible_in(manager)

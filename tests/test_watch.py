@@ -23,18 +23,18 @@ import pytest
 import yaml
 from wandb_offline import OfflineRun, read_all
 
-from cord_distill import checkpoints
 from cord_distill.cli import main
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.command import use_devices
 from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
-from cord_distill.launch import training_command
-from cord_distill.leases import lease
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run import RunLog, _run_group
-from cord_distill.run_folder import RunFolder
-from cord_distill.stages import Stage, watch_command
+from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.run import RunLog, _run_group
+from cord_distill.run.stages import Stage, watch_command
+from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.leases import lease
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.training.launch import training_command
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPLETION = "<think>\n### Step 1. so 4\n\n</think>\n\nThe answer is \\boxed{4}."
@@ -98,7 +98,7 @@ def test_the_watcher_and_the_training_share_the_gpus(monkeypatch: pytest.MonkeyP
     use_devices(recipe)
     assert "left aside" in capsys.readouterr().out and "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setattr("cord_distill.evaluation.command.has_gpu", lambda: True)
-    monkeypatch.setattr("cord_distill.launch.gpu_count", lambda: 3)
+    monkeypatch.setattr("cord_distill.training.launch.gpu_count", lambda: 3)
     monkeypatch.setenv("HF_HOME", "/nonexistent")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     argv, env = training_command("x.yaml", recipe)
@@ -107,7 +107,7 @@ def test_the_watcher_and_the_training_share_the_gpus(monkeypatch: pytest.MonkeyP
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
     with pytest.raises(CordError, match="shows only 1"):
         use_devices(recipe)
-    monkeypatch.setattr("cord_distill.stages.gpu_count", lambda: 3)
+    monkeypatch.setattr("cord_distill.run.stages.gpu_count", lambda: 3)
     with pytest.raises(CordError, match=r"on the same GPUs: give evaluate\.devices"):
         watch_command("quickstart", ["evaluate.checkpoints=true", "evaluate.when=with_training"])
 

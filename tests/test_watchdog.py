@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cord_distill.engines.watchdog import EXIT_CODE, Watchdog
-from cord_distill.recipe_file import load_recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.file import load_recipe
+from cord_distill.run_folder.paths import RunFolder
 
 
 def test_work_within_its_limit_is_left_alone():

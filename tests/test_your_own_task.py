@@ -78,7 +78,7 @@ def test_the_benchmark_of_the_page_holds_other_problems_and_lighteval_sees_it(fo
     import weekday
 
     from cord_distill.evaluation.suites import find_suites, load_suite
-    from cord_distill.recipe_file import load_recipe
+    from cord_distill.recipe.file import load_recipe
 
     evaluate = load_recipe(folder / "weekday.yaml").evaluate
     loaded = load_suite(find_suites(evaluate)["weekday"], evaluate)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cord_distill.engines.base import Engine, EngineError, Sampling
-from cord_distill.engines.http import HttpClient
+from cord_distill.engines.server.http import HttpClient
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe import ChatModel
+from cord_distill.recipe.models import ChatModel
 from cord_distill.types import Stop
 
 

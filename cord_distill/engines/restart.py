@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
-from cord_distill.errors import CordError
 
 RESTARTS = 3
 FIRST_WAIT = 2.0

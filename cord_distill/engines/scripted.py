@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from cord_distill.common.plugins import load_plugin
 from cord_distill.engines.base import Generation, Sampling, stop_of
-from cord_distill.plugins import load_plugin
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe import Model
+from cord_distill.recipe.models import Model
 from cord_distill.types import Stop
 
 

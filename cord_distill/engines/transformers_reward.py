@@ -6,9 +6,9 @@ import asyncio
 import functools
 from typing import Any
 
+from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineError
-from cord_distill.errors import CordError
-from cord_distill.recipe import ProcessReward
+from cord_distill.recipe.decode import ProcessReward
 from cord_distill.search.select import step_reward
 
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cord_distill.common.errors import CordError
+from cord_distill.common.progress import Progress, progress
 from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
-from cord_distill.errors import CordError
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.targets import Target
-from cord_distill.progress import Progress, progress
 from cord_distill.prompts.render import Renderer
 from cord_distill.search.seeds import keyed_seed
 
@@ -116,19 +116,3 @@ class Answers:
         self.store.add(Sample(*about, text=out.text, stop=out.stop, num_tokens=len(out.ids), key=wanted.key))
         self.made += 1
         display.advance()
-
-
-async def start_engine(target: Target, path: str, renderer: Renderer, max_model_len: int) -> Engine:
-    """The engine that `target.model` names. Raises CordError for one that cannot evaluate."""
-    model = target.model
-    if model.engine == "scripted":
-        from cord_distill.engines.scripted import ScriptedEngine
-        from cord_distill.plugins import load_plugin
-
-        script = load_plugin(str(model.script), f"{target.label}.script")
-        return ScriptedEngine(script(renderer), renderer, **model.engine_args)
-    if model.engine != "vllm":
-        raise CordError(f"{target.label}: engine {model.engine!r} cannot evaluate yet; use engine: vllm")
-    from cord_distill.engines.vllm import VllmEngine
-
-    return await VllmEngine.start(model, path, max_model_len=max_model_len)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill import metrics
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.comparison import PROBLEMS
-from cord_distill.recipe import Evaluate, Published
+from cord_distill.recipe.evaluate import Evaluate, Published
 
 
 def calibrate(evaluate: Evaluate, eval_folder: Path) -> list[dict[str, Any]]:

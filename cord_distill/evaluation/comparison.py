@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill import metrics
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.protocol import differences
 
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.errors import CordError
+from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.engines.base import EngineError
 from cord_distill.engines.chat import Chat, EngineChat, chat_sampling, served_chat
-from cord_distill.errors import CordError
-from cord_distill.evaluation.answering import start_engine
+from cord_distill.engines.start_engine import start_engine
 from cord_distill.evaluation.engine_version import engine_version
-from cord_distill.evaluation.judge import Ask, Keep
-from cord_distill.evaluation.targets import Target, local_folder
-from cord_distill.evaluation.weights import weights_hash
-from cord_distill.recipe import Judge
-from cord_distill.tasks import gather_or_cancel
+from cord_distill.evaluation.targets import Target
+from cord_distill.grading.judge import Ask, Keep
+from cord_distill.model_files.locate import local_folder
+from cord_distill.model_files.weights import weights_hash
+from cord_distill.recipe.evaluate import Judge
 
 # Seconds for one reply, and that a server may be away or busy.
 TIMEOUT = 1800.0

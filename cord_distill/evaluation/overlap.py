@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.types import Problem
 
 SHOWN = 5

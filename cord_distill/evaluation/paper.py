@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cord_distill.paths import bundled
+from cord_distill.common.paths import bundled
 
 
 @cache

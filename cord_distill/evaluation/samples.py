@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.types import Stop
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
+from cord_distill.common.paths import bundled
+from cord_distill.common.plugins import load_plugin
 from cord_distill.grading import GRADER_VERSION, Grader, load_grader
-from cord_distill.jsonl import read_jsonl, refuse_duplicates
-from cord_distill.paths import bundled
-from cord_distill.plugins import load_plugin
-from cord_distill.recipe import Evaluate
+from cord_distill.recipe.evaluate import Evaluate
 from cord_distill.types import Problem
 
 MODULE_PREFIX = "cord_eval_"
@@ -192,19 +192,6 @@ def samples_per_problem(suite: str, samples: int | dict[str, int]) -> int:
     if suite not in samples:
         raise CordError(f"evaluate.samples: no number for suite {suite!r}; add {suite}: 16, or give one number for all")
     return samples[suite]
-
-
-def tasks_table(suites: Mapping[str, Suite]) -> Callable[[str], Any]:
-    """A module-level `__getattr__` that makes `TASKS_TABLE` (and with it loads lighteval) only when it is asked for."""
-
-    def attribute(name: str) -> Any:
-        if name == "TASKS_TABLE":
-            from cord_distill.evaluation.tasks import hub_table
-
-            return hub_table(suites)
-        raise AttributeError(name)
-
-    return attribute
 
 
 def _module(source: str) -> ModuleType:

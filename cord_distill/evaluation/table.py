@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cord_distill import over_seeds
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
+from cord_distill.evaluation import over_seeds
 from cord_distill.evaluation.comparison import RESULTS, compare, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
 from cord_distill.evaluation.protocol import differences

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cord_distill.built import model_path
-from cord_distill.checkpoints import fingerprint_of, step_of
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
+from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
-from cord_distill.recipe import Model, Recipe
-from cord_distill.run_folder import RunFolder, training_folder
+from cord_distill.recipe.models import Model
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
+from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,6 @@ def checkpoint_target(recipe: Recipe, run: RunFolder, checkpoint: Path) -> Targe
     return replace(target, step=step_of(checkpoint), training=fingerprint_of(checkpoint.parent))
 
 
-def checkpoint_label(run: RunFolder, name: str) -> str:
-    """`checkpoint-N`, after the run's label where a recipe has several runs: `cord-seed-1-checkpoint-N`."""
-    return f"{run.label}-{name}" if run.has_variants or run.seed is not None else name
-
-
 def training_of(recipe: Recipe, run: RunFolder) -> Path:
     """Where the training of one of a recipe's students writes its checkpoints."""
     variant = run.method if run.has_variants else None
@@ -137,20 +133,3 @@ def _with(model: Model, recipe: Recipe) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         raise CordError(f"evaluate.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def local_folder(path: str, revision: str | None) -> Path:
-    """The folder that holds a model: `path` itself, or the hub's snapshot of it (fetched when it is not there)."""
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CordError(
-            f"{path}: neither a folder nor a model that the hub gives ({reason}); check the name and the network"
-        ) from None

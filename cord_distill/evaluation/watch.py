@@ -15,16 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cord_distill.checkpoints import complete_checkpoints, is_complete, is_over
-from cord_distill.errors import CordError
-from cord_distill.evaluate import Asked, evaluate_job, write_table
+from cord_distill.common.errors import CordError
+from cord_distill.evaluation.evaluate import Asked, evaluate_job, write_table
 from cord_distill.evaluation.jobs import is_done
-from cord_distill.evaluation.late import log_after_training
 from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
-from cord_distill.export import write_model
-from cord_distill.leases import lease
-from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.checkpoints import complete_checkpoints, is_complete, is_over
+from cord_distill.run_folder.leases import lease
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking.checkpoint_results import log_after_training
+from cord_distill.training.export import write_model
 
 LOOK_EVERY_SECONDS = 5.0
 # Beside the checkpoints: a model that engines load, as long as it is evaluated.

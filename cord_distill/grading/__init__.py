@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
+from cord_distill.common.plugins import load_plugin
 from cord_distill.grading.extract import after_thought, answer_of
 from cord_distill.grading.latex import spelled, squeezed, written
 from cord_distill.grading.pairs import grade_file
 from cord_distill.grading.worker import shared_worker
-from cord_distill.plugins import load_plugin
 from cord_distill.types import Problem
 
 __all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader", "ungraded"]

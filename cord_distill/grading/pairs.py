@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import write_atomic
+from cord_distill.common.jsonl import read_jsonl
 from cord_distill.grading.compare import Rules
 from cord_distill.grading.extract import loose_answer
 from cord_distill.grading.worker import shared_worker
-from cord_distill.jsonl import read_jsonl
-from cord_distill.run_folder import write_atomic
 
 PARAMS = {"strict": "strict", "allow_set_relation_comp": "set_for_relation", "precision": "decimals"}
 

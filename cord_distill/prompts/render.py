@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
-    from cord_distill.recipe import Model as ModelSection
+    from cord_distill.recipe.models import Model as ModelSection
 
 PROBE = "cord-distill probe"
 # What bytes that are no whole character are decoded to.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cord_distill.checkpoints import complete_checkpoints
-from cord_distill.recipe import Recipe
-from cord_distill.run_folder import RunFolder, training_folder
-from cord_distill.summary import read_json
+from cord_distill.common.jsonl import read_json
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.checkpoints import complete_checkpoints
+from cord_distill.run_folder.paths import RunFolder, training_folder
 
 MOST_POINTS = 300
 # (update, loss), in order.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +9,18 @@ from string import Template
 from typing import Any
 
 from cord_distill import __version__
-from cord_distill.recipe import Recipe
-from cord_distill.recipe_file import dump_recipe, load_recipe
+from cord_distill.common.files import write_atomic
+from cord_distill.common.html import asset, content_hash
+from cord_distill.recipe.file import dump_recipe, load_recipe
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import Curve, loss_curves
-from cord_distill.report.payload import embedded_json, pick_problems, tree_of
 from cord_distill.report.pictures import pictures, teacher_order
 from cord_distill.report.sections import Section, sections
+from cord_distill.report.summary import method_recipes, write_summary
 from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells, table_notes
-from cord_distill.run_folder import RunFolder, method_name, write_atomic
-from cord_distill.summary import method_recipes, read_rows, write_summary
+from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.trajectories import read_rows
+from cord_distill.view.payload import embedded_json, pick_problems, tree_of
 
 HERE = Path(__file__).parent
 NOTES = (
@@ -103,16 +104,6 @@ def render_page(
         payload=embedded_json(trees),
         script=script,
     )
-
-
-def content_hash(text: str) -> str:
-    """Of a script or style in the page, as its Content-Security-Policy names it (without quotes)."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def asset(name: str, folder: Path = HERE) -> str:
-    """A file of a page, of the report's own by default: its frame, its style, its scripts."""
-    return (folder / name).read_text(encoding="utf-8")
 
 
 def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Section] = ()) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cord_distill.evaluation.late import checkpoint_results
+from cord_distill.common.jsonl import read_json
 from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import lines
-from cord_distill.recipe import Recipe
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.table import NONE, duration, percent, percent_with_interval
-from cord_distill.run_folder import RunFolder, method_name, training_folder
-from cord_distill.summary import read_json
+from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
+from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 
 @dataclass(frozen=True, slots=True)

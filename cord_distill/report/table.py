@@ -8,7 +8,7 @@ import sys
 import textwrap
 from typing import Any
 
-from cord_distill.over_seeds import NOTE, seeds_said
+from cord_distill.evaluation.over_seeds import NOTE, seeds_said
 
 HEADS = ("", "right answers %", "all steps right %", "S", "tokens/problem", "{avg} %", "step accuracy %")
 NONE = "–"

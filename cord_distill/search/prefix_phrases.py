@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cord_distill.recipe.decode import PHRASES
 from cord_distill.search.segment import Segmentation
-
-# The paper's three lists: verification, multi-method validation, error correction.
-PHRASES = (
-    "let me check", "let me verify", "double-check", "going back to", "wait",
-    "alternatively", "another way", "let's try a different approach", "using another method", "we can also verify",
-    "this is wrong", "the mistake was", "that's impossible", "this contradicts", "the error is",
-)  # fmt: skip
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 WIDE_ENDS = ("。", "！", "？")  # no blank follows them

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cord_distill.errors import CordError
-from cord_distill.report.payload import cut, tree_of
-from cord_distill.run_folder import RunFolder, method_name
-from cord_distill.summary import method_recipes, read_rows, row_facts
+from cord_distill.common.errors import CordError
+from cord_distill.report.summary import method_recipes
+from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.trajectories import read_rows, row_facts
 from cord_distill.view.pack import packed
+from cord_distill.view.payload import cut, tree_of
 
 ROWS = "trajectories.jsonl"
 # Runs with more bytes of rows than WHOLE_BELOW keep CUT_TEXT characters of a candidate that is not on the chosen trace.

@@ -9,10 +9,10 @@ from string import Template
 from typing import Any
 
 from cord_distill import __version__
-from cord_distill.errors import CordError
-from cord_distill.progress import progress
-from cord_distill.report.page import asset, content_hash
-from cord_distill.run_folder import replacing
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import replacing
+from cord_distill.common.html import asset, content_hash
+from cord_distill.common.progress import progress
 from cord_distill.view.gather import CUT_TEXT, find_run, gather
 from cord_distill.view.pack import packed
 

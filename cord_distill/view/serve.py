@@ -6,7 +6,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 
 HOST = "127.0.0.1"
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.worlds.ledger.corpus import PROFILES
 from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
 from cord_distill.worlds.ledger.progress import Progress

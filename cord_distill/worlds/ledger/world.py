@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cord_distill.errors import CordError
+from cord_distill.common.errors import CordError
 from cord_distill.types import THINK_CLOSE, Problem
 
 OPERATIONS = {"+": (2, 3, 5, 8), "-": (1, 4, 6, 7), "*": (3, 7, 9), "~": (5, 8, 9)}

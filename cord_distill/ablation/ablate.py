@@ -1,0 +1,213 @@
+"""`cord ablate`: a list of variants over several seeds, on shared models and engines; then the ablation tables.
+
+Every (seed, variant) is a run folder of its own, `<run>/seed<seed>/<variant>/`, with its own journal: what is finished
+is skipped, and a killed run goes on. Tables are made from whatever is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cord_distill.ablation.figures import MEASURES, Key, Result, at_equal_tokens, difference, figures, results_of
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import write_atomic
+from cord_distill.common.jsonl import read_json
+from cord_distill.decode.figures import DIGITS
+from cord_distill.recipe.file import find_recipe, load_recipe
+from cord_distill.recipe.recipe import Ablate, Recipe
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.trajectories import read_rows
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """settings: the recipe's `ablate` section. runs: variant -> seed -> its recipe. root: the folder of all of it."""
+
+    name: str
+    settings: Ablate
+    runs: dict[str, dict[int, Recipe]]
+    changes: dict[str, dict[str, Any]]
+    root: Path
+
+
+def ablate(
+    source: str, overrides: Sequence[str] = (), only: Sequence[str] = (), students: bool = False, run: bool = True
+) -> dict[str, Any]:
+    """Runs what is not done, of `only` or of all variants; writes ablations.json and .md; returns what the first holds.
+
+    students: train and evaluate a student on each of them too. run: False makes the tables from what is there.
+    Raises CordError: no list of variants, a name that is not in it, whatever decoding or training raises. The tables
+    are written even then.
+    """
+    path = list_of_variants(source)
+    ablation = load_ablation(path, overrides)
+    settings, runs = ablation.settings, ablation.runs
+    wanted = _known(only, runs, "--variant") or list(runs)
+    try:
+        if run:
+            from cord_distill.decode.generate import generate
+
+            generate([runs[name][seed] for seed in settings.seeds for name in wanted])
+        if students:
+            from cord_distill.run.run import run as run_stages
+
+            for seed in settings.seeds:
+                for name in wanted:
+                    own = [*_at(ablation.root, settings, seed), f"variant={name}", "evaluate.teachers=false"]
+                    run_stages(str(path), [*overrides, *own])
+    finally:
+        made = build_ablations(ablation)
+        write(made, ablation.root)
+    return made
+
+
+def list_of_variants(source: str | Path) -> Path:
+    """The recipe that lists the variants: the given one if it has an `ablate:` section, else the one of the same file
+    name in `ablations/` beside it."""
+    path = find_recipe(source)
+    if load_recipe(path).ablate is not None:
+        return path
+    beside = path.parent / "ablations" / path.name
+    if not beside.is_file():
+        raise CordError(
+            f"{path.name} lists no variants to compare: give it an `ablate:` section and `variants:`, or write "
+            f"{beside} with `extends: ../{path.name}`"
+        )
+    return beside
+
+
+def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
+    """Raises CordError when a table or list of the recipe names a variant that there is not."""
+    whole = load_recipe(path, overrides)
+    settings = whole.ablate
+    if settings is None:
+        raise CordError(f"{path.name}: the section `ablate:` is missing; say at least which variant is the baseline")
+    if settings.seed_key == "seed" and isinstance(whole.seed, list):
+        raise CordError(
+            "seed: a list makes several trainings of one decoding, so that ablate.seeds would decode the same again: "
+            f"write one number into the recipe, e.g. seed: {whole.seed[0]}"
+        )
+    root = RunFolder.of(whole).root
+    given = {seed: [*overrides, *_at(root, settings, seed)] for seed in settings.seeds}
+    runs = {
+        name: {seed: load_recipe(path, at_seed, variant=name) for seed, at_seed in given.items()}
+        for name in whole.variants
+    }
+    _known([settings.baseline], runs, "ablate.baseline")
+    for title, names in settings.tables.items():
+        _known(names, runs, f"ablate.tables.{title}")
+    for key in ("plain_search", "at_equal_tokens", "paper"):
+        _known(getattr(settings, key), runs, f"ablate.{key}")
+    return Ablation(whole.name, settings, runs, whole.variants, root)
+
+
+def build_ablations(ablation: Ablation) -> dict[str, Any]:
+    """Figures per variant, over its seeds and per seed; differences to the baseline; comparisons at equal tokens.
+
+    A variant counts for the seeds that it has finished: `missing` lists the others. Differences are taken over the
+    problems that both have.
+    """
+    settings, runs = ablation.settings, ablation.runs
+    results = {name: _results(by_seed) for name, by_seed in runs.items()}
+    found = {name: pooled for name, pooled in results.items() if pooled}
+    baseline = found.get(settings.baseline, {})
+    plain = {name: found[name] for name in settings.plain_search if name in found}
+    done = {
+        name: [s for s, recipe in at.items() if RunFolder.of(recipe).trajectories.is_file()]
+        for name, at in runs.items()
+    }
+    return {
+        "name": ablation.name,
+        "baseline": settings.baseline,
+        "seed_key": settings.seed_key,
+        "seeds": settings.seeds,
+        "variants": {
+            name: {
+                "changes": ablation.changes[name],
+                **figures(pooled),
+                "seconds": _seconds(runs[name]),
+                "student": _student(runs[name]),
+                "difference": {m: difference(pooled, baseline, m) for m in MEASURES if name != settings.baseline},
+            }
+            for name, pooled in found.items()
+        },
+        "tables": settings.tables,
+        "plain_search": list(plain),
+        "at_equal_tokens": {
+            name: {m: at_equal_tokens(found[name], others, m, len(settings.seeds)) for m in MEASURES}
+            for name in settings.at_equal_tokens
+            if name in found
+            for others in [{other: pooled for other, pooled in plain.items() if other != name}]
+        },
+        "missing": {name: left for name in runs if (left := [s for s in settings.seeds if s not in done[name]])},
+        "left_out": settings.left_out,
+        "paper": {name: list(values) for name, values in settings.paper.items()},
+    }
+
+
+def write(made: dict[str, Any], root: Path) -> None:
+    from cord_distill.ablation.tables import markdown
+
+    write_atomic(root / "ablations.json", json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(root / "ablations.md", markdown(made))
+
+
+def _at(root: Path, settings: Ablate, seed: int) -> list[str]:
+    return [f"output_dir={root / f'seed{seed}'}", f"{settings.seed_key}={seed}"]
+
+
+def _results(by_seed: dict[int, Recipe]) -> dict[Key, Result]:
+    pooled: dict[Key, Result] = {}
+    for seed, recipe in by_seed.items():
+        path = RunFolder.of(recipe).trajectories
+        if path.is_file():
+            checked = bool(recipe.problems and recipe.problems.process_check)
+            pooled |= results_of(read_rows(path), seed, checked)
+    return pooled
+
+
+def _seconds(by_seed: dict[int, Recipe]) -> float | None:
+    """Wall-clock seconds per problem, without the start of engines; null where a run was stopped on its way."""
+    seconds = problems = 0.0
+    for recipe in by_seed.values():
+        stats = read_json(RunFolder.of(recipe).generate_stats)
+        if not stats:
+            continue
+        if stats.get("resumed") or stats["decoded_now"] != stats["problems"]:
+            return None
+        seconds += stats["seconds"] - stats.get("start_seconds", 0.0)
+        problems += stats["problems"]
+    return round(seconds / problems, 4) if problems else None
+
+
+def _student(by_seed: dict[int, Recipe]) -> dict[str, Any] | None:
+    """avg@k of the students on the first suite: pooled over the seeds' students, and each one's own."""
+    found = {}
+    for seed, recipe in by_seed.items():
+        run = RunFolder.of(recipe)
+        suites = read_json(run.eval / run.method / "results.json").get("suites") or {}
+        if suites:
+            found[seed] = suites[next(s for s in [*recipe.evaluate.suites, *suites] if s in suites)]
+    if not found:
+        return None
+    shares = {str(seed): suite["avg_at_k"] for seed, suite in found.items()}
+    return {
+        "k": next(iter(found.values()))["k"],
+        "avg_at_k": round(sum(shares.values()) / len(shares), DIGITS),
+        "avg_at_k_by_seed": shares,
+    }
+
+
+def _known(names: Iterable[str], variants: Iterable[str], key: str) -> list[str]:
+    known = list(variants)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+            raise CordError(f"{key}: no variant is called {name!r}; {hint}")
+    return list(dict.fromkeys(names))

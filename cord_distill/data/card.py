@@ -1,0 +1,146 @@
+"""The README.md beside a data set: what it is, where its rows come from, what was dropped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from cord_distill import __version__
+from cord_distill.recipe.file import dump_recipe
+from cord_distill.recipe.recipe import Recipe
+
+
+def card_text(recipe: Recipe, stats: dict[str, Any]) -> str:
+    """Markdown. Figures are those of stats.json; nothing is claimed that was not counted."""
+    name = recipe.name + (f", {recipe.variant}" if recipe.variant else "")
+    dropped = "".join(f"- {reason}: {count}\n" for reason, count in stats["dropped"].items()) or "- none\n"
+    against = ", ".join(f"`{Path(p).name}`" for p in recipe.data.decontaminate) or "nothing: no file was given"
+    near = stats["near_duplicates"]
+    score = f", mean score S {stats['mean_score']:.3f}" if stats["mean_score"] is not None else ""
+    made = f" ({recipe.decode.pipeline})" if recipe.teachers or not recipe.data.sources else ""
+    return f"""---
+{card_header(recipe, stats)}
+---
+# {name}
+
+{stats["kept"]} reasoning traces written by language models{made}, put together with cord-distill
+{__version__}. No person has checked them. {stats["graded"]} were graded, {stats["correct"]} of these as right{score}.
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("PATH_OR_HUB_ID", split="train")
+```
+
+{_problems(recipe)}{_sources(recipe, stats)}{_teachers(recipe, stats)}Dropped, of {stats["rows"]} rows:
+{dropped}
+Decontaminated against {against}. Near duplicates: {f"dropped from similarity {near} on" if near else "not looked for"}.
+Step markers are {"kept" if stats["keep_markers"] else "stripped"}.
+
+Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the
+answer), `id`, `pipeline` (or the source), `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step);
+of own trajectories also `recipe_hash` and `seed`.
+
+## Limits
+{_limits(recipe, stats)}
+## Recipe
+The recipe, with the hash of train.jsonl (sha256 {stats["sha256"]}):
+
+```yaml
+{without_folders(dump_recipe(recipe))}```
+"""
+
+
+def card_header(recipe: Recipe, stats: dict[str, Any]) -> str:
+    """The YAML that the hub reads: licence, size, tags, where the rows are."""
+    from huggingface_hub import DatasetCardData
+
+    sources = {source.licence for source in recipe.data.sources}
+    shared = sources.pop() if len(sources) == 1 and not recipe.teachers else ""
+    own = ["cord", recipe.decode.pipeline] if recipe.teachers else []
+    data = DatasetCardData(
+        pretty_name=recipe.name,
+        license=recipe.data.licence or shared or "other",
+        task_categories=["text-generation"],
+        size_categories=[size_category(stats["kept"])],
+        tags=list(dict.fromkeys(["reasoning", "chain-of-thought", "distillation", "synthetic", "cord-distill", *own])),
+        configs=[{"config_name": "default", "data_files": "train.jsonl"}],
+    )
+    return data.to_yaml()
+
+
+def size_category(rows: int) -> str:
+    """The hub's name of a size: n<1K, 1K<n<10K, ..."""
+    if rows < 1000:
+        return "n<1K"
+    names = ["1K", "10K", "100K", "1M", "10M", "100M"]
+    for low, high, bound in zip(names, names[1:], (10**4, 10**5, 10**6, 10**7, 10**8), strict=False):
+        if rows < bound:
+            return f"{low}<n<{high}"
+    return "n>100M"
+
+
+def _problems(recipe: Recipe) -> str:
+    source = recipe.problems
+    if source is None or not recipe.teachers:
+        return ""
+    local = source.builder or Path(str(source.path)).name
+    told = f"`{source.dataset}`, split {source.split}" if source.dataset else f"`{local}`"
+    return f"Questions and known answers: {told}. Graded by `{source.grader}`.\n\n"
+
+
+def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
+    """What a reader has to know before training on it; each line only where it holds."""
+    wrong = stats["graded"] - stats["correct"]
+    lines = [
+        "Written by language models: it holds their mistakes, their style, and what they were trained on.",
+        f"{wrong} of the graded rows end in a wrong answer." if wrong else "",
+        f"{stats['kept'] - stats['graded']} rows were not graded." if stats["kept"] > stats["graded"] else "",
+        "A right answer says little about the steps before it"
+        + (": traces were chosen by how well they predict the known answer." if recipe.teachers else "."),
+        "Questions were not compared with any benchmark." if not recipe.data.decontaminate else "",
+        ""
+        if recipe.data.licence
+        else "No licence was chosen: the terms of the questions and of every model that wrote here apply.",
+    ]
+    return "".join(f"- {line}\n" for line in lines if line)
+
+
+def without_folders(text: str) -> str:
+    """Absolute paths become names: a card may be published, where files lie on this machine is nobody's business."""
+    return re.sub(r"(?<![\w./:])/(?:[^\s'\"/]+/)+", "", text)
+
+
+def _teachers(recipe: Recipe, stats: dict[str, Any]) -> str:
+    if not stats["steps"]:
+        return ""
+    share = "".join(f"| {t} | {100 * s:.1f} % |\n" for t, s in stats["teacher_share"].items())
+    models = "".join(f"- {t.label}: `{t.model or t.engine}`\n" for t in recipe.teachers)
+    tokens = stats["tokens"]
+    return f"""Teachers:
+{models}
+| teacher | share of steps |
+|---|---|
+{share}
+Tokens, counted by the meta-prover: {tokens["reasoning"]} reasoning, {tokens["answer"]} answer;
+{tokens["mean_per_row"]:.0f} per row, the longest row {tokens["longest_row"]}.
+
+"""
+
+
+def _sources(recipe: Recipe, stats: dict[str, Any]) -> str:
+    """Where the rows of others come from; "" for a data set of own trajectories alone."""
+    if not recipe.data.sources:
+        return ""
+    known = {source.label: source for source in recipe.data.sources}
+    lines = []
+    for name, counts in stats["sources"].items():
+        source = known.get(name)
+        told = (source.origin or source.dataset or f"`{Path(str(source.path)).name}`") if source else "this recipe"
+        licence = (source.licence or "not said") if source else ""
+        weight = f"{source.weight:g}" if source else "1"
+        figures = [str(counts.get(key, 0)) for key in ("read", "kept", "written")]
+        lines.append(f"| {name} | {told} | {licence} | {weight} | {' | '.join(figures)} |\n")
+    head = "| source | from | licence | weight | read | kept | written |\n|---|---|---|---|---|---|---|\n"
+    return f"{head}{''.join(lines)}\n"

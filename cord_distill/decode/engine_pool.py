@@ -1,0 +1,169 @@
+"""Starting engines for a recipe: one engine per distinct model and settings, shared by all that decode with it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.plugins import load_plugin
+from cord_distill.decode.model import Model
+from cord_distill.decode.replay import Meter
+from cord_distill.decode.selectors.check import JUDGE, judge_section
+from cord_distill.engines.base import Sampling
+from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampling, served_chat
+from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.restart import RestartingEngine
+from cord_distill.engines.server.probe import check_scores
+from cord_distill.model_files.locate import model_path
+from cord_distill.prompts.render import Renderer, renderer_of
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.models import ChatModel as ChatSection
+from cord_distill.recipe.models import MetaProver
+from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Problem
+
+ROUND_TRIPS_CHECKED = 50
+# What may differ between two models of one recipe that still share an engine.
+PER_REQUEST = {"name", "temperature", "top_p", "top_k", "min_p", "system_prompt", "chat_template", "same_as"}
+
+
+@dataclass
+class EnginePool:
+    """Engines by their settings, and what each model did (`meters`, by the model's name)."""
+
+    engines: dict[str, Any] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+
+    async def model(self, recipe: Recipe, section: ModelSection, key: str, problems: list[Problem]) -> Model:
+        """The started model of one recipe section. key: its dotted name, for errors. problems: what it must hold.
+
+        Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
+        """
+        path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
+        renderer = renderer_of(section, path or _tokenizer_of(section, key))
+        length = longest_context(renderer, recipe, problems)
+        engine = await self._engine(section, path, renderer, key, recipe, length)
+        longest = engine.max_model_len
+        if longest is not None and longest < length:
+            where = "--max-model-len of its server" if section.engine == "server" else f"{key}.max_model_len"
+            raise CordError(
+                f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower "
+                f"decode.budgets, or raise {where} if the model allows it"
+            )
+        if key == "meta_prover" and section.engine == "server":
+            check_scores(engine.endpoints, key)
+        self.meters.setdefault(section.label, Meter())
+        sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
+        vocabulary = f"{path}@{section.revision}"
+        return Model(section.label, vocabulary, engine, renderer, sampling, longest)
+
+    async def chat(self, recipe: Recipe, section: ChatSection, key: str, length: int) -> ChatModel:
+        """The started chat model of one recipe section. length: tokens of prompt and answer that it should hold."""
+        path = ""
+        if section.engine == "server":
+            settings = recipe_hash(section.model_dump())
+            if settings not in self.engines:
+                decode = recipe.decode
+                self.engines[settings] = served_chat(section, timeout=decode.request_timeout, wait=decode.server_wait)
+            engine: Chat = self.engines[settings]
+        elif section.engine == "scripted":
+            engine = ScriptedChat(load_plugin(str(section.script), f"{key}.script"))
+        else:
+            path = model_path(recipe, section.model, f"{key}.model")
+            renderer = renderer_of(section, path)
+            plain = ModelSection(**section.model_dump(include=set(ModelSection.model_fields)))
+            engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
+        self.meters.setdefault(section.label, Meter())
+        identity = f"{path or section.model or section.script}@{section.revision}@{section.system_prompt}"
+        return ChatModel(section.label, identity, engine, chat_sampling(section))
+
+    async def _engine(
+        self, section: ModelSection, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
+    ) -> Any:
+        settings = section.model_dump(exclude=PER_REQUEST)
+        identity = recipe_hash({**settings, "path": path})
+        if identity not in self.engines:
+            if section.engine == "scripted":
+                from cord_distill.engines.scripted import ScriptedEngine
+
+                self.engines[identity] = ScriptedEngine.of(section, key, renderer)
+            elif section.engine == "vllm":
+                from cord_distill.engines.vllm.engine import VllmEngine
+
+                # Some room, so that a second recipe with slightly longer questions can share the engine.
+                cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
+                start = functools.partial(
+                    VllmEngine.start,
+                    section,
+                    path,
+                    deterministic=recipe.decode.deterministic,
+                    max_model_len=cap,
+                    step_timeout=recipe.decode.request_timeout,
+                )
+                self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
+            elif section.engine == "server":
+                from cord_distill.engines.server.engine import ServerEngine
+
+                self.engines[identity] = await ServerEngine.start(
+                    section, key, renderer, timeout=recipe.decode.request_timeout, wait=recipe.decode.server_wait
+                )
+            else:
+                raise CordError(f"{key}.engine: {section.engine!r} cannot decode; use vllm, server or scripted")
+        return self.engines[identity]
+
+    async def close(self) -> None:
+        for engine in self.engines.values():
+            await engine.close()
+        self.engines.clear()
+
+
+def meta_prover_section(recipe: Recipe) -> ModelSection | None:
+    """The meta-prover's own section, or the teacher's that it shares."""
+    prover = recipe.meta_prover
+    if prover is None:
+        return None
+    if isinstance(prover, MetaProver) and prover.same_as:
+        return next(teacher for teacher in recipe.teachers if teacher.label == prover.same_as)
+    return prover
+
+
+def decoding_sections(recipe: Recipe) -> dict[str, ModelSection]:
+    """The models that decode or score, by their dotted names: teachers, meta-prover, a judge of its own."""
+    sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
+    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
+    return sections | {key: section for key, section in alone.items() if section is not None}
+
+
+def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem]) -> int:
+    """Tokens of the longest prompt, plus the budgets, plus the known answer behind its suffix."""
+    budgets = recipe.decode.budgets
+    suffix = recipe.decode.answer_suffix
+    longest = 0
+    for number, problem in enumerate(problems):
+        prompt = renderer.prompt_text(problem.question)
+        answer = suffix.replace("{A}", problem.answer)
+        ids = renderer.encode(prompt)
+        longest = max(longest, len(ids) + len(renderer.encode(answer)))
+        if number < ROUND_TRIPS_CHECKED:
+            renderer.check_round_trip(prompt + recipe.decode.step_marker.replace("{t}", "1") + answer)
+    closing = budgets.answer_tokens
+    if recipe.decode.selector == "binary_judgment":
+        judgment = recipe.decode.binary_judgment
+        closing = max(closing, len(renderer.encode(judgment.conclusion)) + judgment.max_tokens)
+    return longest + budgets.reasoning_tokens + closing
+
+
+def model_positions(path: str, section: ModelSection) -> int:
+    """Longest context that the model's config allows."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path, revision=section.revision, trust_remote_code=section.trust_remote_code)
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _tokenizer_of(section: ModelSection, key: str) -> str:
+    raise CordError(f"{key}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")

@@ -1,0 +1,90 @@
+"""TODO docstring of cord_distill.decode.figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cord_distill.metrics import wilson_interval
+from cord_distill.run_folder.trajectories import row_facts
+
+DIGITS = 6
+DECILES = 10
+TOKEN_MEANS = {"tokens_per_problem": "generated_total", "scored_tokens_per_problem": "scored_total"}
+
+
+def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The quality of one method's data, from rows of `trajectories.jsonl` (of an id given twice, the last counts).
+
+    num_problems counts all, failed those that ended in an error; every share is over the others that were graded
+    (or checked). lucky: share of the right answers whose trace has a wrong step. tokens_per_problem: mean over all
+    proposals, the discarded ones too. hit_rate: which teacher wrote the trace, see `hit_rate`.
+    """
+    facts = {row["id"]: row_facts(row) for row in trajectories}
+    done = [f for f in facts.values() if not f["failed"]]
+    graded = [f["correct"] for f in done if f["correct"] is not None]
+    steps = [right for f in done for right in f["steps_right"]]
+    both = [not f["all_right"] for f in done if f["correct"] and f["all_right"] is not None]
+    return {
+        "num_problems": len(facts),
+        "failed": len(facts) - len(done),
+        "answer_accuracy": rounded_mean(graded),
+        "answer_accuracy_ci": _interval(graded),
+        "all_steps_right": rounded_mean(f["all_right"] for f in done),
+        "step_accuracy": rounded_mean(steps),
+        "lucky": rounded_mean(both),
+        "score": rounded_mean(f["score"] for f in done),
+        "steps_per_trace": rounded_mean(len(f["teachers"]) for f in done),
+        "trace_tokens": rounded_mean(f["trace_tokens"] for f in done),
+        **{name: rounded_mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
+        "hit_rate": hit_rate([f["teachers"] for f in done if f["teachers"]]),
+    }
+
+
+def model_figures(meter: dict[str, Any]) -> dict[str, Any]:
+    """What one teacher or meta-prover did, from its meter: tokens and seconds of the process that ran last.
+
+    cache_hit_rate: share of the proposals' prompt tokens read from the prefix cache. discarded: share of the requests
+    that were given up before their answer came.
+    """
+    requests, prompts = meter.get("requests", 0), meter.get("prompt_tokens", 0)
+    return {
+        "requests": requests,
+        "generated_tokens": meter.get("generated_tokens", 0),
+        "scored_tokens": meter.get("scored_tokens", 0),
+        "request_seconds": round(meter.get("request_seconds", 0.0), 3),
+        "cache_hit_rate": round(meter.get("cached_tokens", 0) / prompts, DIGITS) if prompts else None,
+        "discarded": round(meter.get("discarded", 0) / requests, DIGITS) if requests else None,
+    }
+
+
+def hit_rate(traces: list[list[str]]) -> dict[str, Any]:
+    """Which teacher wrote the selected steps: `overall` (share of all steps) and `deciles` (ten dicts, 0-10% first).
+
+    traces: the teacher of each step, per trace. Step i of n covers the part (i/n, (i+1)/n) of its trace, and counts in
+    every decile by the part that lies in it: so each trace weighs the same, and a short one leaves no hole.
+    """
+    names = sorted({teacher for trace in traces for teacher in trace})
+    total = sum(map(len, traces))
+    weight = [dict.fromkeys(names, 0.0) for _ in range(DECILES)]
+    for trace in traces:
+        n = len(trace)
+        for i, teacher in enumerate(trace):
+            # In units of 1/(n * DECILES) all borders are whole numbers.
+            low, high = i * DECILES, (i + 1) * DECILES
+            for d in range(low // n, (high - 1) // n + 1):
+                weight[d][teacher] += (min(high, (d + 1) * n) - max(low, d * n)) / n
+    return {
+        "overall": {x: round(sum(t.count(x) for t in traces) / total, DIGITS) for x in names},
+        "deciles": [{x: round(w[x] / len(traces), DIGITS) for x in names} for w in weight] if traces else [],
+    }
+
+
+def rounded_mean(values: Iterable[float | bool | None]) -> float | None:
+    """Mean of the values that are known; None without any."""
+    kept = [float(v) for v in values if v is not None]
+    return round(sum(kept) / len(kept), DIGITS) if kept else None
+
+
+def _interval(graded: list[bool]) -> list[float] | None:
+    return [round(x, DIGITS) for x in wilson_interval(sum(graded), len(graded))] if graded else None

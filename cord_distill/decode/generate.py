@@ -1,0 +1,228 @@
+"""`cord generate`: many searches at once, one task per problem, no barrier between them, one journal, one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import set_aside, write_atomic
+from cord_distill.common.progress import Progress, progress
+from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
+from cord_distill.decode.admission import Admission, problems_in_flight
+from cord_distill.decode.engine_pool import EnginePool
+from cord_distill.decode.hard_problems import load_problems
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.pipelines.check import check_baselines
+from cord_distill.decode.pipelines.hooks import check_hooks
+from cord_distill.decode.progress_note import DecodeNote, keep_showing
+from cord_distill.decode.replay import ReplayEngine
+from cord_distill.decode.rows import row_maker, write_rows
+from cord_distill.decode.selectors.check import check_selector
+from cord_distill.decode.shards import WHOLE, Part
+from cord_distill.decode.start import start_ensemble
+from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.chat import EngineChat, ServedChat
+from cord_distill.engines.restart import RestartingEngine
+from cord_distill.engines.server.engine import ServerEngine
+from cord_distill.engines.server.reward import ServerRewardEngine
+from cord_distill.model_files.build import build_models
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.journal import Journal, written_fingerprint
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.types import Problem
+
+# So many problems failing one after the other means that an engine is gone, not that a problem is odd.
+FAILURES_IN_A_ROW = 8
+
+
+def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Part = WHOLE) -> list[Recipe]:
+    """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
+
+    overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
+    problems; what was decoded before stays.
+
+    Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
+    `trajectories.jsonl` is written in problem order, with every row that the journal holds.
+    Raises CordError before any engine starts when problems, paths or settings are wrong.
+    """
+    work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
+    for recipe, problems in work:
+        check_decode(recipe, problems)
+        part.chosen(problems)
+        build_models(recipe)
+        if overwrite:
+            set_changed_aside(recipe, part.folder(recipe))
+    return asyncio.run(_generate_all(work, part))
+
+
+def set_changed_aside(recipe: Recipe, run: RunFolder) -> None:
+    """Moves the journal in `run` and what was made of it away when another recipe made it."""
+    written = written_fingerprint(run.journal) if run.journal.exists() else None
+    if written in (None, recipe_hash(decode_inputs(recipe))):
+        return
+    for path in (run.journal, run.trajectories, run.generate_stats):
+        if path.exists():
+            set_aside(path, written)
+
+
+def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
+    """What can be known without a model. Raises CordError."""
+    if not recipe.teachers:
+        raise CordError("teachers: the recipe names none; give at least one model")
+    check_selector(recipe)
+    check_baselines(recipe)
+    check_hooks(recipe.decode)
+
+
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Part) -> list[Recipe]:
+    pool = EnginePool()
+    try:
+        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool)]
+    finally:
+        await pool.close()
+
+
+async def _generate_one(recipe: Recipe, problems: list[Problem], part: Part, pool: EnginePool) -> bool:
+    run = part.folder(recipe)
+    chosen = part.chosen(problems)
+    inputs = decode_inputs(recipe)
+    fingerprint = recipe_hash(inputs)
+    resumed = run.journal.exists()
+    journal = Journal(run.journal, fingerprint=fingerprint, inputs=inputs)
+    pool.meters.clear()
+    begun = time.monotonic()
+    starting = 0.0
+    admission: dict[str, Any] = {}
+    try:
+        todo = [problem for problem in chosen if not journal.is_finished(problem.id)]
+        if todo:
+            ensemble = await start_ensemble(recipe, todo, pool)
+            starting = time.monotonic() - begun
+            with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
+                admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
+        write_rows(journal, problems, run.trajectories)
+    finally:
+        journal.close()
+    if todo or not run.generate_stats.exists():
+        stats = {
+            "seconds": round(time.monotonic() - begun, 3),
+            "start_seconds": round(starting, 3),
+            "resumed": resumed,
+            "models": {name: asdict(meter) for name, meter in pool.meters.items()},
+            "problems": len(chosen),
+            "decoded_now": len(todo),
+            "admission": admission,
+        }
+        write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
+    return bool(todo)
+
+
+async def _decode_all(
+    recipe: Recipe,
+    todo: list[Problem],
+    ensemble: Ensemble,
+    journal: Journal,
+    pool: EnginePool,
+    display: Progress,
+    fingerprint: str,
+) -> dict[str, Any]:
+    pipeline = PIPELINES[recipe.decode.pipeline]
+    admission = Admission.of(recipe, ensemble)
+    finish = row_maker(recipe, fingerprint)
+
+    async def attempt(problem: Problem) -> dict[str, Any]:
+        async with admission.inside(problem.id):
+            here = journaled(ensemble, problem, journal, pool, recipe, admission)
+            return finish(problem, await pipeline(problem, here))
+
+    await finish_all(todo, attempt, finish, problems_in_flight(recipe), journal, pool, display, ensemble.live)
+    return admission.figures()
+
+
+async def finish_all(
+    todo: list[Problem],
+    attempt: Callable[[Problem], Awaitable[dict[str, Any]]],
+    failed: Callable[[Problem, EngineError], dict[str, Any]],
+    in_flight: int,
+    journal: Journal,
+    pool: EnginePool,
+    display: Progress,
+    live: dict[str, int] | None = None,
+) -> None:
+    """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
+
+    attempt gives a problem's row; when an engine cannot answer, `failed` does. Raises CordError when an engine is gone
+    or too many fail one after the other: what is finished stays.
+    """
+    live = {} if live is None else live
+    note = DecodeNote(pool.meters, live)
+    waiting = iter(todo)
+    failures = 0
+    dead: EngineDead | None = None
+
+    async def next_problems() -> None:
+        nonlocal failures, dead
+        for problem in waiting:
+            if dead:
+                return
+            try:
+                row = await attempt(problem)
+                failures = 0
+            except EngineError as error:
+                # An engine that could not be restarted: no new problems, while those that can do without it go on.
+                dead = error if isinstance(error, EngineDead) else dead
+                failures += 1
+                row = failed(problem, error)
+            journal.finish(problem.id, row)
+            live.pop(problem.id, None)
+            display.advance(note=note.text(time.monotonic()))
+            if failures >= FAILURES_IN_A_ROW and not dead:
+                raise CordError(
+                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished "
+                    "is safe; mend the cause and run the same command again"
+                )
+
+    async with tasks_cancelled_on_exit() as beside:
+        beside.add(asyncio.create_task(keep_showing(display, note)))
+        await gather_or_cancel([next_problems() for _ in range(in_flight)])
+    if dead:
+        raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
+
+
+def journaled(
+    ensemble: Ensemble,
+    problem: Problem,
+    journal: Journal,
+    pool: EnginePool,
+    recipe: Recipe,
+    admission: Admission | None = None,
+) -> Ensemble:
+    def replay(name: str, engine: Any, identity: str) -> ReplayEngine:
+        own = engine.for_problem(problem.id) if isinstance(engine, ServerEngine | ServerRewardEngine) else engine
+        # These watch the time themselves, since they must tell a slow request from an engine that hangs.
+        watchful = isinstance(own, RestartingEngine | ServerEngine | ServerRewardEngine | ServedChat | EngineChat)
+        timeout = None if watchful else recipe.decode.request_timeout
+        return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission)
+
+    def bound(model: Model) -> Model:
+        return model.for_problem(replay(model.name, model.engine, model.vocabulary))
+
+    prover, judge, reward = ensemble.meta_prover, ensemble.judge, ensemble.reward_model
+    prover_here = bound(prover) if prover else None
+    chat = ensemble.integrator
+    return replace(
+        ensemble,
+        teachers=tuple(bound(model) for model in ensemble.teachers),
+        meta_prover=prover_here,
+        judge=prover_here if judge is prover else bound(judge) if judge else None,
+        reward_model=reward and reward.for_problem(replay(reward.name, reward.engine, reward.identity)),
+        integrator=chat and chat.for_problem(replay(chat.name, chat.engine, chat.identity)),
+    )

@@ -1,0 +1,110 @@
+"""Which problems are hard: the rule, and what `cord problems` found by it (`filter_problems.py` makes the tries).
+
+The rule is that of the paper's PubMedQA-456: several tries of a small model, all of them wrong, with long reasoning.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_json, read_jsonl
+from cord_distill.decode.problems import load_candidates
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.problems import HardFor
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.types import Problem, Stop
+
+# What decides the text of a try. Devices and memory do not, nor does the rule, which reads what is written.
+MODEL_KEYS = {
+    *("model", "revision", "engine", "script", "engine_args", "dtype", "kv_cache_dtype", "system_prompt"),
+    *("chat_template", "temperature", "top_p", "top_k", "min_p", "tries", "reasoning_tokens", "answer_tokens", "seed"),
+}
+SOURCE_KEYS = {"builder", "args", "path", "dataset", "subset", "split", "question", "answer", "id", "context"}
+RULE_KEYS = {"min_reasoning_tokens", "reasoning_length"}
+LENGTHS: dict[str, Callable[[Sequence[int]], float]] = {"mean": statistics.fmean, "min": min, "max": max}
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One answer of the small model. text: all after `<think>\\n`. reasoning_tokens: its own, up to `</think>`.
+
+    stop: how it ended; LENGTH = one of its budgets was spent.
+    """
+
+    text: str
+    reasoning_tokens: int
+    stop: Stop
+
+
+def why_not_hard(tries: Sequence[Try], right: Sequence[bool], hard_for: HardFor) -> str | None:
+    """`solved`: a try is right. `short`: the reasoning is no longer than asked. None: the problem is kept."""
+    if any(right):
+        return "solved"
+    length = LENGTHS[hard_for.reasoning_length]([one.reasoning_tokens for one in tries])
+    return "short" if length <= hard_for.min_reasoning_tokens else None
+
+
+def try_inputs(recipe: Recipe) -> dict[str, Any]:
+    """The recipe values that decide the tries."""
+    problems, hard_for = recipe.problems, required(recipe)
+    assert problems is not None
+    models = recipe.models.model_dump(mode="json", exclude={"cache_dir"}) if recipe.models else None
+    asked = hard_for.model_dump(mode="json", include=MODEL_KEYS)
+    return {
+        **{f"problems.{key}": value for key, value in problems.model_dump(mode="json", include=SOURCE_KEYS).items()},
+        **{f"problems.hard_for.{key}": value for key, value in asked.items()},
+        **({"models": models} if hard_for.model.startswith("built:") else {}),
+    }
+
+
+def filter_fingerprint(recipe: Recipe) -> str:
+    """Of all that decides which problems are kept, `problems.limit` and the content of files left out."""
+    assert recipe.problems is not None
+    judge = recipe.evaluate.judge if recipe.problems.grader == "judge" else None
+    rule = {
+        **required(recipe).model_dump(mode="json", include=RULE_KEYS),
+        "grader": recipe.problems.grader,
+        "judge": judge and judge.model_dump(mode="json"),
+    }
+    return recipe_hash({**try_inputs(recipe), "rule": rule})
+
+
+def required(recipe: Recipe) -> HardFor:
+    if recipe.problems is None or recipe.problems.hard_for is None:
+        raise CordError("problems.hard_for: the recipe has none; give the small model, e.g. problems.hard_for.model=ID")
+    return recipe.problems.hard_for
+
+
+def hard_ids(recipe: Recipe) -> set[str]:
+    """Ids that `cord problems` kept. Raises CordError: not run yet, run under other settings or on fewer problems."""
+    run = RunFolder.of(recipe)
+    stats = read_json(run.problem_filter / "stats.json")
+    make = "find them: cord problems RECIPE"
+    if not stats or not run.hard_problems.is_file():
+        raise CordError(f"problems.hard_for: {run.hard_problems} is not there yet; {make}")
+    if stats.get("fingerprint") != filter_fingerprint(recipe):
+        raise CordError(f"problems.hard_for: {run.hard_problems} was made under other settings; {make}")
+    tried, wanted = stats.get("limit"), recipe.problems and recipe.problems.limit
+    if tried is not None and (wanted is None or wanted > tried):
+        raise CordError(f"problems.hard_for: only the first {tried} problems were tried; {make}")
+    rows = [row for _, row in read_jsonl(run.hard_problems, key="problems.hard_for", columns="id, question and answer")]
+    if not rows:
+        raise CordError("problems.hard_for: no problem was hard enough; lower min_reasoning_tokens, or add problems")
+    return {str(row["id"]) for row in rows}
+
+
+def load_problems(recipe: Recipe) -> list[Problem]:
+    """The problems that are decoded: all candidates, or with `problems.hard_for` those that `cord problems` kept.
+
+    Raises CordError as `load_candidates`, and where the hard ones were not found yet, or found under other settings.
+    """
+    candidates = load_candidates(recipe)
+    if recipe.problems is None or recipe.problems.hard_for is None:
+        return candidates
+    hard = hard_ids(recipe)
+    return [problem for problem in candidates if problem.id in hard]

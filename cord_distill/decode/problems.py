@@ -1,0 +1,125 @@
+"""Reading problems: a local JSONL file, a hub data set, or a plug-in; checked row by row before anything heavy
+starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
+from cord_distill.common.plugins import load_plugin
+from cord_distill.recipe.problems import Problems
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Problem
+
+UNIQUE = "make ids unique, or set problems.id to another column"
+
+
+def load_candidates(recipe: Recipe) -> list[Problem]:
+    """All problems of the recipe's source, in their order, ids unique, the first `limit` of them.
+
+    Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
+    number, an id that occurs twice.
+    """
+    source = recipe.problems
+    if source is None:
+        raise CordError(
+            "problems: the recipe has no such section; give problems.path, problems.dataset or problems.builder"
+        )
+    if source.builder:
+        problems = list(load_plugin(source.builder, "problems.builder")(**source.args))
+        problems = problems[: source.limit]
+        refuse_duplicates((problem.id for problem in problems), source.builder, "problem id", UNIQUE)
+        return problems
+    if source.path:
+        columns = f"the columns {source.question} and {source.answer}"
+        rows, name = read_jsonl(Path(source.path), key="problems.path", columns=columns), source.path
+    elif source.dataset:
+        rows, name = _hub_rows(source), source.dataset
+    else:
+        raise CordError("problems: no source; give one of problems.path, problems.dataset, problems.builder")
+    problems = []
+    for where, row in rows:
+        if source.limit and len(problems) >= source.limit:
+            break
+        problems.append(_problem(row, source, where, len(problems)))
+    if not problems:
+        raise CordError(f"{name}: holds no problems")
+    refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
+    return problems
+
+
+def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(source.dataset, source.subset, split=source.split)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CordError(
+            f"problems.dataset: {source.dataset!r} could not be loaded ({reason}); check the name and the network, "
+            f"or download it and "
+            "give problems.path=FILE.jsonl"
+        ) from None
+    for number, row in enumerate(dataset):
+        yield f"{source.dataset}, row {number}", row
+
+
+def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> Problem:
+    def column(key: str, name: str) -> Any:
+        try:
+            return column_of(row, name)
+        except KeyError:
+            names = column_names(row)
+            near = get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+            raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
+
+    question, answer = column("question", source.question), column("answer", source.answer)
+    if not isinstance(question, str) or not question.strip():
+        raise CordError(
+            f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
+        )
+    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+        raise CordError(
+            f"{where}: problems.answer ({source.answer!r}) is {answer!r}; the known answer must be a text or a number"
+        )
+    if source.context:
+        context = column("context", source.context)
+        if not isinstance(context, str) or not context.strip():
+            raise CordError(
+                f"{where}: problems.context ({source.context!r}) is empty or no text; drop or mend the row, or name "
+                "a column of texts (a field of it: column.field)"
+            )
+        question = f"{context}\n\n{question}"
+    named = source.id or ("id" if "id" in row else None)
+    problem_id = str(column("id", named)) if named else f"{index:05d}"
+    meta = row.get("meta")
+    return Problem(problem_id, question, str(answer), meta if isinstance(meta, dict) else {})
+
+
+def column_of(row: dict[str, Any], name: str) -> Any:
+    """A row's value; `a.b` is the field b of the column a. A list of texts is one text, joined by blank lines.
+
+    Raises KeyError where there is no such column or field.
+    """
+    value: Any = row
+    for part in [name] if name in row else name.split("."):
+        if not isinstance(value, dict):
+            raise KeyError(name)
+        value = value[part]
+    if isinstance(value, list) and value and all(isinstance(piece, str) for piece in value):
+        return "\n\n".join(value)
+    return value
+
+
+def column_names(row: dict[str, Any]) -> list[str]:
+    """What can be named: the columns, and the fields of those that have some."""
+    return [
+        name
+        for column, value in row.items()
+        for name in ([f"{column}.{field}" for field in value] if isinstance(value, dict) else [str(column)])
+    ]

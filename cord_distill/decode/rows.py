@@ -1,0 +1,73 @@
+"""From what came of a problem to its row in trajectories.jsonl: graded, its steps verified where that can be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.files import replacing
+from cord_distill.common.plugins import load_plugin
+from cord_distill.decode.pipelines import Outcome
+from cord_distill.decode.row_schema import validate_row
+from cord_distill.engines.base import EngineError
+from cord_distill.grading import load_grader, ungraded
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.journal import Journal
+from cord_distill.types import Problem, Stop, Trajectory
+
+
+def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
+    """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
+    assert recipe.problems is not None
+    grade = ungraded if recipe.problems.grader == "judge" else load_grader(recipe.problems.grader)
+    verifier = recipe.problems.process_check
+    check = load_plugin(verifier, "problems.process_check") if verifier else None
+
+    def row(problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "id": problem.id,
+            "problem": problem,
+            "pipeline": recipe.decode.pipeline,
+            "recipe_hash": fingerprint,
+            "seed": recipe.decode_seed,
+        }
+        if isinstance(outcome, EngineError):
+            empty = {"reasoning": 0, "answer": 0, "generated_total": 0, "scored_total": 0}
+            trajectory = Trajectory(
+                **base, steps=(), final_answer_text="", prediction=None, correct=None, score=None, stop=Stop.ABORT,
+                num_tokens=empty, error=f"{type(outcome).__name__}: {outcome}",
+            )  # fmt: skip
+            return trajectory.to_row()
+        text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
+        prediction, correct = grade(text, problem)
+        trajectory = Trajectory(
+            **base,
+            steps=outcome.steps,
+            final_answer_text=outcome.final_answer_text,
+            prediction=prediction,
+            correct=correct,
+            score=outcome.score,
+            stop=outcome.stop,
+            num_tokens={
+                "reasoning": sum(step.num_tokens for step in outcome.steps),
+                "answer": outcome.answer_tokens,
+                "generated_total": outcome.generated,
+                "scored_total": outcome.scored,
+            },
+            candidates=outcome.candidates,
+            checks=check(problem, [step.text for step in outcome.steps]) if check else {},
+        )
+        made = json.loads(json.dumps(trajectory.to_row()))
+        validate_row(made)
+        return made
+
+    return row
+
+
+def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
+    """All rows in problem order."""
+    with replacing(path) as file:
+        for row in journal.rows([problem.id for problem in problems]):
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

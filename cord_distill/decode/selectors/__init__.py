@@ -1,0 +1,19 @@
+"""The ways of choosing among candidates, by their recipe name (`decode.selector`), one file each.
+
+A rating is asked for by `Ensemble.rate`: of each candidate step by CoRD, of whole traces by Curation.
+"""
+
+from __future__ import annotations
+
+from cord_distill.decode.selectors import binary_judgment, chance, longest, predictive_perplexity, process_reward
+from cord_distill.decode.selectors.base import Rating, Selector
+
+SELECTORS: dict[str, Selector] = {
+    "predictive_perplexity": Selector(predictive_perplexity.rate),
+    "process_reward": Selector(process_reward.rate),
+    "binary_judgment": Selector(binary_judgment.rate),
+    "random": Selector(chance.rate),
+    "longest": Selector(longest.rate, of_prefixes=False),
+}
+
+__all__ = ["SELECTORS", "Rating", "Selector"]

@@ -1,0 +1,59 @@
+"""What `decode.selector` needs of a recipe, known before any model is started."""
+
+from __future__ import annotations
+
+from cord_distill.common.errors import CordError
+from cord_distill.decode.selectors import SELECTORS
+from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.recipe.recipe import Recipe
+
+NOTHING_TO_SELECT = ("single", "integration")
+JUDGE = "decode.binary_judgment.judge"
+
+
+def check_selector(recipe: Recipe) -> None:
+    """Raises CordError: a combination that makes no sense, or a model that is missing."""
+    decode = recipe.decode
+    if decode.pipeline in NOTHING_TO_SELECT:
+        if decode.selector != "predictive_perplexity":
+            raise CordError(
+                f"decode.selector: {decode.selector}: pipeline {decode.pipeline} has nothing to select; take the key "
+                "away, or set decode.pipeline: cord or curation"
+            )
+        return
+    if decode.pipeline == "cord" and not SELECTORS[decode.selector].of_prefixes:
+        raise CordError(
+            f"decode.selector: {decode.selector} orders complete traces, not steps: set decode.pipeline: curation"
+        )
+    if decode.selector == "process_reward" and decode.process_reward is None:
+        raise CordError(
+            "decode.process_reward: selector process_reward asks a reward model, and the recipe names none; give its "
+            "model, e.g. Qwen/Qwen2.5-Math-PRM-7B"
+        )
+    if decode.selector == "process_reward" and decode.process_reward is not None:
+        label = decode.process_reward.label
+        if label in [teacher.label for teacher in recipe.teachers]:
+            raise CordError(f"decode.process_reward: a teacher is called {label!r} too; give the reward model a `name`")
+    if decode.selector == "binary_judgment" and judge_section(recipe) is None and recipe.meta_prover is None:
+        raise CordError(f"{JUDGE}: binary judgment needs one; give its model, or a meta_prover, which is the default")
+    if decode.selector == "predictive_perplexity" and recipe.meta_prover is None:
+        raise CordError(
+            f"meta_prover: pipeline {decode.pipeline} needs one to score candidates by predictive perplexity; give its "
+            "model, or same_as: a teacher"
+        )
+
+
+def judge_section(recipe: Recipe) -> ModelSection | None:
+    """The judge's own section, or the teacher's that it shares; None: the meta-prover, or no judge is asked.
+
+    Raises CordError when `same_as` names no teacher.
+    """
+    judge = recipe.decode.binary_judgment.judge
+    if recipe.decode.selector != "binary_judgment":
+        return None
+    if judge is None or not judge.same_as:
+        return judge
+    labels = [teacher.label for teacher in recipe.teachers]
+    if judge.same_as not in labels:
+        raise CordError(f"{JUDGE}.same_as {judge.same_as!r} names no teacher; there are: {', '.join(labels)}")
+    return recipe.teachers[labels.index(judge.same_as)]

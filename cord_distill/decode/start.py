@@ -1,0 +1,129 @@
+"""Starting the reward model of a recipe (`decode.process_reward`), if its selector asks one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.decode.engine_pool import PER_REQUEST, EnginePool, decoding_sections, model_positions
+from cord_distill.decode.model import Model
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.replay import Meter
+from cord_distill.decode.reward_model import RewardModel, separator_of
+from cord_distill.decode.selectors.check import JUDGE
+from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.restart import RestartingEngine
+from cord_distill.grading import load_grader
+from cord_distill.model_files.locate import model_path
+from cord_distill.prompts.render import Renderer, renderer_of
+from cord_distill.recipe.decode import ProcessReward
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Problem
+
+# What an integrator is told, without the question and the traces, and with some room (prompts/integration.txt).
+PROMPT_TOKENS = 1024
+
+KEY = "decode.process_reward"
+# How a trace is read and what is made of its rewards is not the engine's.
+NOT_THE_ENGINES = PER_REQUEST | {"step_separator", "aggregation"}
+# The budget is counted in the meta-prover's tokens; this vocabulary may need more, and separators come on top.
+ROOM = 1.25
+
+
+async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> RewardModel | None:
+    """The started reward model, None where the selector asks none.
+
+    Raises CordError: no such model, or one that cannot hold the longest question and one step.
+    """
+    section = recipe.decode.process_reward
+    if recipe.decode.selector != "process_reward" or section is None:
+        return None
+    if not section.model:
+        raise CordError(f"{KEY}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
+    path = model_path(recipe, section.model, f"{KEY}.model")
+    renderer = renderer_of(section, path)
+    budgets = recipe.decode.budgets
+    prompt = max((len(renderer.encode(renderer.turn_text(problem.question))) for problem in problems), default=0)
+    whole = math.ceil((prompt + budgets.reasoning_tokens) * ROOM / 64) * 64
+    engine = await _engine(recipe, section, path, renderer, whole, pool)
+    longest: int | None = engine.max_model_len
+    needed = prompt + budgets.max_step_tokens
+    if longest is not None and longest < needed:
+        raise CordError(
+            f"{KEY}: {section.label} holds {longest} tokens, but the longest question and one step need {needed}: "
+            f"lower decode.budgets.max_step_tokens, or raise {KEY}.max_model_len if the model allows it"
+        )
+    pool.meters.setdefault(section.label, Meter())
+    separator = separator_of(renderer, section.step_separator)
+    return RewardModel(section.label, f"{path}@{section.revision}", engine, renderer, separator, longest)
+
+
+async def _engine(
+    recipe: Recipe, section: ProcessReward, path: str, renderer: Renderer, length: int, pool: EnginePool
+) -> Any:
+    identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
+    if identity in pool.engines:
+        return pool.engines[identity]
+    timeout = recipe.decode.request_timeout
+    if section.engine == "scripted":
+        from cord_distill.engines.scripted import ScriptedEngine
+
+        engine: Any = ScriptedEngine.of(section, KEY, renderer)
+    elif section.engine == "server":
+        from cord_distill.engines.server.reward import ServerRewardEngine
+
+        engine = await ServerRewardEngine.start(section, KEY, timeout=timeout, wait=recipe.decode.server_wait)
+    elif section.engine == "transformers":
+        from cord_distill.engines.transformers_reward import TransformersRewardEngine
+
+        engine = await TransformersRewardEngine.start(section, path, max_model_len=length)
+    else:
+        from cord_distill.engines.vllm.reward import VllmRewardEngine
+
+        start = functools.partial(
+            VllmRewardEngine.start,
+            section,
+            path,
+            deterministic=recipe.decode.deterministic,
+            max_model_len=min(length, model_positions(path, section)),
+        )
+        engine = await RestartingEngine.begin(start, timeout=timeout)
+    pool.engines[identity] = engine
+    return engine
+
+
+async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:
+    sections = decoding_sections(recipe)
+    started = {key: await pool.model(recipe, section, key, problems) for key, section in sections.items()}
+    # Steps are written by teachers: of two models of one name, the teacher's vocabulary counts.
+    vocabularies = {model.name: model.vocabulary for model in reversed(started.values())}
+    models = {key: replace(model, vocabularies=vocabularies) for key, model in started.items()}
+    prover = models.get("meta_prover")
+    teachers = tuple(models[f"teachers.{i}"] for i in range(len(recipe.teachers)))
+    return Ensemble(
+        teachers,
+        prover,
+        recipe.decode,
+        recipe.decode_seed,
+        reward_model=await start_reward_model(recipe, problems, pool),
+        judge=models.get(JUDGE, prover) if recipe.decode.selector == "binary_judgment" else None,
+        grade=load_grader(recipe.problems.grader) if recipe.problems else None,
+        integrator=await start_integrator(recipe, teachers, problems, pool),
+    )
+
+
+async def start_integrator(
+    recipe: Recipe, teachers: tuple[Model, ...], problems: list[Problem], pool: EnginePool
+) -> ChatModel | None:
+    """None for other pipelines. Its context is to hold the teachers' traces at full length and the merged one."""
+    section = recipe.decode.integration
+    if section is None or recipe.decode.pipeline != "integration":
+        return None
+    budgets = recipe.decode.budgets
+    traces = len(teachers) * section.traces_per_teacher * (budgets.reasoning_tokens + budgets.answer_tokens)
+    longest = max(len(teachers[0].renderer.encode(problem.question)) for problem in problems)
+    return await pool.chat(recipe, section, "decode.integration", PROMPT_TOKENS + longest + traces + section.max_tokens)

@@ -1,0 +1,3 @@
+"""Starting the model that merges traces (`decode.integration`)."""
+
+from __future__ import annotations

@@ -1,0 +1,149 @@
+"""A model behind a server that continues token ids (`vllm serve`): the Engine seam over HTTP.
+
+Tokens, stop strings and scores are those of vLLM in process (vllm.py); http.py says what happens when a server is busy
+or away, probe.py what it must be able to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
+from cord_distill.engines.server.http import HttpClient
+from cord_distill.engines.server.probe import Endpoint, Scores, probe, scoring
+from cord_distill.prompts.render import Renderer
+from cord_distill.recipe.models import Model
+
+# Answer tokens in one request: each brings a prompt of its own, and all share what the server has cached.
+TARGETS_AT_ONCE = 32
+# For one request of the probe: a server that has just come up may be slow at first.
+PROBE_SECONDS = 120.0
+SAMPLE = "So \\(x^{2}=\\boxed{7}\\), wait.\n\n### Step 2."
+
+
+class ServerEngine:
+    """One model at one or several URLs. home: keeps the requests of one problem on one of them, where its prefix is
+    cached; another one answers only while that one is down."""
+
+    def __init__(self, client: HttpClient, endpoints: list[Endpoint], home: str = "") -> None:
+        lengths = [endpoint.max_model_len for endpoint in endpoints if endpoint.max_model_len]
+        self.client = client
+        self.endpoints = endpoints
+        self.home = home
+        self.served = endpoints[0].served
+        ways = {endpoint.scores for endpoint in endpoints}
+        # What all of them know; a server that knows the cheaper way knows the other one too.
+        self.scores: Scores | None = ways.pop() if len(ways) == 1 else None if None in ways else "prompt_logprobs"
+        self.max_model_len: int | None = min(lengths, default=None)
+        self.kv_tokens: int | None = None
+
+    @classmethod
+    async def start(cls, section: Model, key: str, renderer: Renderer, *, timeout: float, wait: float) -> ServerEngine:
+        """Probes every URL of `section`. key: its dotted name, for errors. timeout: seconds for one request. wait:
+        seconds that the servers may be away, now and later.
+
+        Raises CordError: not there, unfit, serving under two names, or with another tokenizer than `model`'s.
+        """
+        endpoints = await probe(section, key, wait=wait, timeout=min(timeout, PROBE_SECONDS))
+        if len({endpoint.served for endpoint in endpoints}) > 1:
+            names = "; ".join(f"{endpoint.url}: {endpoint.served}" for endpoint in endpoints)
+            raise CordError(f"{key}.url: replicas serve one model under one name, but: {names}")
+        urls = [endpoint.url for endpoint in endpoints]
+        engine = cls(HttpClient(urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait), endpoints)
+        try:
+            for endpoint in endpoints:
+                await _same_tokenizer(endpoint, section, key, renderer)
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    def for_problem(self, problem_id: str) -> ServerEngine:
+        """The same engine, whose requests stay on one replica."""
+        return ServerEngine(self.client, self.endpoints, problem_id)
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        page = await self.client.post("/v1/completions", self.body(ids, sampling), self.home)
+        return self._read(page, read_generation)
+
+    def body(self, ids: list[int], sampling: Sampling) -> dict[str, Any]:
+        """A sampling request; all that a server might fill in from the model's generation_config is said."""
+        # In process vLLM ends at the longest context by itself; its server refuses what could grow beyond.
+        room = self.max_model_len - len(ids) if self.max_model_len else sampling.max_tokens
+        return {
+            "model": self.served,
+            "prompt": ids,
+            "max_tokens": max(1, min(sampling.max_tokens, room)),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+            "stop_token_ids": list(sampling.stop_ids),
+            "logit_bias": {str(token): -100.0 for token in sampling.banned_ids} or None,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            "return_token_ids": True,
+        }
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        if self.scores is None:
+            raise EngineError(f"{self.endpoints[0].url}: gives no log-probs of given tokens")
+        found: list[float] = []
+        size = TARGETS_AT_ONCE if self.scores == "logprob_token_ids" else len(target_ids)
+        for start in range(0, len(target_ids), size or 1):
+            body, read = scoring(self.scores, self.served, ids + target_ids[:start], target_ids[start : start + size])
+            found += self._read(await self.client.post("/v1/completions", body, self.home), read)
+        return found
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    def _read(self, page: Any, read: Callable[[Any], Any]) -> Any:
+        try:
+            return read(page)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            urls = ", ".join(endpoint.url for endpoint in self.endpoints)
+            raise EngineError(
+                f"{urls}: an answer that cannot be read ({type(error).__name__}: {error}): {str(page)[:200]}"
+            ) from error
+
+
+def read_generation(page: Any) -> Generation:
+    """vLLM's completion as a Generation. Raises EngineError when the request was not brought to its end."""
+    choice = page["choices"][0]
+    if choice["finish_reason"] not in ("stop", "length"):
+        raise EngineError(f"the request ended as {choice['finish_reason']!r}")
+    matched = choice["stop_reason"] if isinstance(choice["stop_reason"], str) else None
+    details = (page.get("usage") or {}).get("prompt_tokens_details") or {}
+    return Generation(
+        ids=tuple(int(token) for token in choice["token_ids"]),
+        text=choice["text"],
+        stop=stop_of(matched, ended_by_eos=choice["finish_reason"] == "stop"),
+        matched=matched,
+        cached=details.get("cached_tokens") or 0,
+    )
+
+
+async def _same_tokenizer(endpoint: Endpoint, section: Model, key: str, renderer: Renderer) -> None:
+    """Raises CordError when the server reads a text as other ids than the tokenizer of `model`."""
+    text = renderer.prompt_text("What is $2 + 2$?") + SAMPLE
+    client = HttpClient(endpoint.url, api_key_env=section.api_key_env, wait=0.0, timeout=PROBE_SECONDS)
+    try:
+        body = {"model": endpoint.served, "prompt": text, "add_special_tokens": False}
+        found = (await client.post("/tokenize", body))["tokens"]
+    except (EngineError, LookupError, TypeError):
+        return  # a server need not have this route
+    finally:
+        await client.close()
+    if found != renderer.encode(text):
+        raise CordError(
+            f"{key}: {endpoint.url} serves {endpoint.served!r} with another tokenizer than that of model: "
+            f"{section.model}; name the model that it serves, or another url"
+        )

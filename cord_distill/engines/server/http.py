@@ -1,0 +1,203 @@
+"""JSON over HTTP, to one server or to several replicas of it: time-outs, retries, back-off.
+
+For whatever speaks to a server: engines (server.py), reward models, chat models. It knows no model and no prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.server.replicas import Replica, Replicas
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+CONNECT_SECONDS = 10.0
+# Servers drop idle connections (uvicorn after 5 s); a request on a dropped one would look like a dead server.
+KEEP_ALIVE = 3.0
+BUSY = (408, 425, 429, 500)
+GONE = (502, 503, 504)
+
+
+@dataclass
+class _Trouble(Exception):
+    """An attempt that is worth another one. gone: there was no server; pause: seconds that the server asked for; stale:
+    it may have been the end of an idle connection and no more."""
+
+    reason: str
+    gone: bool
+    pause: float | None = None
+    stale: bool = False
+
+
+class HttpClient:
+    """Asks one of `urls` and gives its JSON; made and used inside one event loop.
+
+    urls: what every path is put behind. api_key_env: the environment variable that holds the key (`Authorization:
+    Bearer`); None, or an unset one: no key is sent. timeout: seconds for one attempt. wait: seconds that a server may
+    be away, or refuse as busy, before a request is given up; 0 = no second attempt. limit: connections at once, 0 = any
+    number.
+
+    A request is tried again when it got no answer, or 408, 425, 429 or 5xx, after the server's Retry-After or a pause
+    that doubles, with jitter from a generator of its own. Raises EngineError: refused (any other 4xx, with the server's
+    words), no JSON, too slow while others were answered, or busy for `wait` seconds. Raises EngineDead: none of the
+    urls was there for `wait` seconds. Raises CordError: a url that is none.
+    """
+
+    def __init__(
+        self, urls: str | list[str], *, api_key_env: str | None = None, timeout: float = 3600.0, wait: float = 600.0,
+        limit: int = 0,
+    ) -> None:  # fmt: skip
+        given = [urls] if isinstance(urls, str) else list(urls)
+        for url in given:
+            if not url.startswith(("http://", "https://")):
+                raise CordError(f"url: {url!r} is no address of a server; write it like http://127.0.0.1:8000")
+        self.replicas = Replicas([url.rstrip("/") for url in given], CONNECT_SECONDS)
+        self.timeout = timeout
+        self.wait = wait
+        self.limit = limit
+        self.api_key_env = api_key_env
+        self._dice = random.Random()
+        self._sessions: dict[bool, Any] = {}
+
+    async def post(self, path: str, body: Any, home: str = "") -> Any:
+        """The JSON that POST url+path gives. home: requests of one `home` go to one replica as long as it is up."""
+        return await self._ask("POST", path, body, home)
+
+    async def get(self, path: str) -> Any:
+        return await self._ask("GET", path, None, "")
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+    async def _ask(self, method: str, path: str, body: Any, home: str) -> Any:
+        order = self.replicas.order(home)
+        tries = 0
+        stale = False
+        first_trouble: float | None = None
+        while True:
+            replica = self.replicas.choose(order)
+            try:
+                return await self._once(replica, method, path, body, fresh=stale)
+            except _Trouble as trouble:
+                if trouble.stale and not stale:
+                    stale = True
+                    continue
+                now = time.monotonic()
+                first_trouble = first_trouble or now
+                if trouble.gone:
+                    self.replicas.down(replica, trouble.reason)
+                gone_since = self.replicas.gone_since()
+                left = (gone_since or first_trouble) + self.wait - now
+                if left <= 0:
+                    self._give_up(replica, trouble, gone_since is not None)
+                if not trouble.gone or gone_since is not None:
+                    await asyncio.sleep(min(left, self._pause(tries) if trouble.pause is None else trouble.pause))
+                    tries += 1
+
+    async def _once(self, replica: Replica, method: str, path: str, body: Any, fresh: bool) -> Any:
+        import aiohttp
+
+        begun = time.monotonic()
+        where = replica.url + path
+        try:
+            async with self._opened(fresh).request(method, where, json=body) as response:
+                status, headers, text = response.status, response.headers, await response.text(errors="replace")
+        except aiohttp.ClientSSLError as error:
+            raise EngineDead(f"{where}: {error}") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+            raise _Trouble(f"no connection: {_short(error)}", gone=True) from error
+        except aiohttp.ClientConnectionError as error:
+            raise _Trouble(_short(error), gone=True, stale=True) from error
+        except aiohttp.ClientPayloadError as error:
+            raise _Trouble(f"the answer broke off: {_short(error)}", gone=True) from error
+        except TimeoutError as error:
+            said = f"no answer within {self.timeout:g} s (decode.request_timeout)"
+            if replica.answered > begun:
+                raise EngineError(f"{where}: {said}") from error
+            raise _Trouble(said, gone=True) from error
+        except aiohttp.ClientError as error:
+            raise EngineError(f"{where}: {_short(error)}") from error
+        if status not in GONE:
+            self.replicas.up(replica)
+        if status in BUSY or status >= 500:
+            reason = f"HTTP {status}: {_message(text)}"
+            raise _Trouble(reason, status in GONE, _retry_after(headers.get("Retry-After")))
+        if status >= 400:
+            raise EngineError(f"{where}: HTTP {status}: {_message(text)}{self._about_the_key(status)}")
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise EngineError(f"{where}: HTTP {status}, but no JSON: {text[:200]!r}") from None
+
+    def _opened(self, fresh: bool) -> Any:
+        """fresh: every request gets a new connection, as a server may have dropped all the idle ones at once."""
+        if fresh not in self._sessions:
+            import aiohttp
+
+            key = os.environ.get(self.api_key_env) if self.api_key_env else None
+            kept = {"force_close": True} if fresh else {"keepalive_timeout": KEEP_ALIVE}
+            self._sessions[fresh] = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, CONNECT_SECONDS)),
+                connector=aiohttp.TCPConnector(limit=self.limit, **kept),
+            )
+        return self._sessions[fresh]
+
+    def _give_up(self, replica: Replica, trouble: _Trouble, gone: bool) -> None:
+        urls = ", ".join(replica.url for replica in self.replicas) if gone else replica.url
+        waited = f" for {self.wait:g} s (decode.server_wait)" if self.wait else ""
+        raise (EngineDead if gone else EngineError)(f"{urls}: {trouble.reason}{waited}")
+
+    def _pause(self, tries: int) -> float:
+        return self._dice.uniform(0.5, 1) * min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16))
+
+    def _about_the_key(self, status: int) -> str:
+        if status not in (401, 403):
+            return ""
+        if self.api_key_env is None:
+            return " (api_key_env names the environment variable that holds the key)"
+        return f" (the key was read from ${self.api_key_env})" if os.environ.get(self.api_key_env) else (
+            f" (${self.api_key_env} is not set; it should hold the key)"
+        )  # fmt: skip
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, which holds a number or a date."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _message(text: str) -> str:
+    """What an error page says, in one line: OpenAI's and FastAPI's JSON, else its beginning."""
+    try:
+        page = json.loads(text)
+        said = page.get("error", page) if isinstance(page, dict) else page
+        if isinstance(said, dict):
+            said = said.get("message") or said.get("detail") or said
+        text = said if isinstance(said, str) else json.dumps(said)
+    except ValueError:
+        pass
+    return " ".join(text.split())[:500] or "no reason given"
+
+
+def _short(error: Exception) -> str:
+    said = str(getattr(error, "os_error", error))
+    return " ".join(said.split())[:300] or type(error).__name__

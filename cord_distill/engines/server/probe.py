@@ -1,0 +1,166 @@
+"""What the server at a URL can do, asked with a few tiny requests: `cord check` says it, `cord generate` needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cord_distill.common.errors import CordError
+from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.server.http import HttpClient
+from cord_distill.recipe.models import Model
+
+# The cheaper first: it reads the server's prefix cache, the other computes the whole prompt again.
+Scores = Literal["logprob_token_ids", "prompt_logprobs"]
+# Ids that every vocabulary has.
+PROBE_IDS = [10, 11, 12]
+TARGET_IDS = [13, 14]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that continues token ids. served: the name that it knows the model by. max_model_len: in tokens, None =
+    it does not say. scores: how it gives log-probs of given tokens, None = not at all."""
+
+    url: str
+    served: str
+    max_model_len: int | None
+    scores: Scores | None
+
+    def __str__(self) -> str:
+        scoring = {
+            "logprob_token_ids": "gives log-probs of given tokens",
+            "prompt_logprobs": "gives log-probs of given tokens (each time for the whole prompt)",
+            None: "gives no log-probs of given tokens (a teacher, never the meta-prover)",
+        }[self.scores]
+        length = f", holds {self.max_model_len} tokens" if self.max_model_len else ""
+        return f"{self.url} serves {self.served!r}, continues token ids, {scoring}{length}"
+
+
+def server_root(url: str) -> str:
+    """The part of `url` that every route of a server stands behind: without `/v1` and what may follow it."""
+    return url.rstrip("/").removesuffix("/completions").removesuffix("/chat").removesuffix("/v1")
+
+
+async def probe(section: Model, key: str, *, wait: float, timeout: float) -> list[Endpoint]:
+    """One Endpoint per `url` of a recipe section. key: its dotted name, for errors. wait: seconds for one to come up.
+
+    Raises CordError: not there, no such model, does not continue token ids; each with what to do.
+    """
+    return [await _probe_one(url, section, key, wait, timeout) for url in section.urls]
+
+
+def check_scores(endpoints: list[Endpoint], key: str) -> None:
+    """Raises CordError when one of them cannot be the meta-prover."""
+    for endpoint in endpoints:
+        if endpoint.scores is None:
+            raise CordError(
+                f"{key}: {endpoint.url} gives no log-probs of given tokens (neither logprob_token_ids nor "
+                "prompt_logprobs), so it can be a teacher and not the meta-prover: serve the model with vllm serve, or "
+                "run the meta-prover in process (engine: vllm)"
+            )
+
+
+async def _probe_one(url: str, section: Model, key: str, wait: float, timeout: float) -> Endpoint:
+    root = server_root(url)
+    client = HttpClient(root, api_key_env=section.api_key_env, wait=wait, timeout=timeout)
+    try:
+        served, length = await model_name(client, section, key, root)
+        await _continues_ids(client, served, key, root)
+        return Endpoint(root, served, length, await _scores(client, served))
+    except EngineDead as error:
+        raise CordError(f"{key}.url: {error}. Is it up? Start it with: {start_command(section, root)}") from error
+    finally:
+        await client.close()
+
+
+async def model_name(client: HttpClient, section: Model, key: str, root: str) -> tuple[str, int | None]:
+    """(the name to send, the longest context) by the server's own list of models."""
+    try:
+        cards = {str(card["id"]): card for card in (await client.get("/v1/models"))["data"]}
+    except EngineDead:
+        raise
+    except EngineError as error:
+        raise CordError(f"{key}.url: {error}; an OpenAI-compatible server lists its models there") from error
+    except (KeyError, TypeError) as error:
+        raise CordError(
+            f"{key}.url: {root}/v1/models gave no list of models; is it an OpenAI-compatible server?"
+        ) from (error)
+    asked = section.served_model_name or section.model
+    name = asked if asked in cards or section.served_model_name or len(cards) != 1 else next(iter(cards))
+    if name not in cards:
+        names = ", ".join(sorted(cards)) or "none"
+        raise CordError(f"{key}.served_model_name: {root} does not serve {name!r}; it serves: {names}")
+    length = cards[name].get("max_model_len")
+    return name, int(length) if length else None
+
+
+async def _continues_ids(client: HttpClient, served: str, key: str, root: str) -> None:
+    body = {"model": served, "prompt": PROBE_IDS, "max_tokens": 1, "temperature": 0, "return_token_ids": True}
+    fix = (
+        "A teacher and a meta-prover need a server that continues token ids (vllm serve); a plain chat API can be "
+        "the integrator or the judge"
+    )
+    try:
+        choice = (await client.post("/v1/completions", body))["choices"][0]
+        given, made = choice.get("prompt_token_ids"), choice.get("token_ids")
+    except EngineDead:
+        raise
+    except EngineError as error:
+        raise CordError(f"{key}.url: {error}. {fix}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise CordError(f"{key}.url: {root}/v1/completions gave no completion. {fix}") from error
+    if given != PROBE_IDS or not made:
+        raise CordError(f"{key}.url: {root} does not give back the token ids that it reads and writes. {fix}")
+
+
+async def _scores(client: HttpClient, served: str) -> Scores | None:
+    """The cheapest way that gives a number for each target. A server ignores or refuses what it does not know."""
+    ways: tuple[Scores, ...] = ("logprob_token_ids", "prompt_logprobs")
+    for way in ways:
+        body, read = scoring(way, served, PROBE_IDS, TARGET_IDS)
+        try:
+            found = read(await client.post("/v1/completions", body))
+        except EngineDead:
+            raise
+        except (EngineError, LookupError, TypeError, ValueError):
+            continue
+        # Above 0 they are logits: the server was started with --logprobs-mode raw_logits.
+        if len(found) == len(TARGET_IDS) and all(value <= 1e-6 for value in found):
+            return way
+    return None
+
+
+def scoring(way: Scores, served: str, ids: list[int], target_ids: list[int]) -> tuple[dict[str, Any], Any]:
+    """(body of a request to /v1/completions, function that reads the log-probs of `target_ids` off its answer).
+
+    Temperature 1 and no cut: then raw and processed log-probs are the same, whatever --logprobs-mode says.
+    """
+    body = {"model": served, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+    if way == "logprob_token_ids":
+        wanted = list(dict.fromkeys(target_ids))
+        body |= {
+            "prompt": [ids + target_ids[:i] for i in range(len(target_ids))],
+            "logprobs": len(wanted),
+            "logprob_token_ids": wanted,
+            "return_tokens_as_token_ids": True,
+        }
+        return body, lambda page: [
+            float(choice["logprobs"]["top_logprobs"][0][f"token_id:{token}"])
+            for choice, token in zip(_in_order(page), target_ids, strict=True)
+        ]
+    body |= {"prompt": ids + target_ids, "prompt_logprobs": 0}
+    return body, lambda page: [
+        float(row[str(token)]["logprob"])
+        for row, token in zip(_in_order(page)[0]["prompt_logprobs"][len(ids) :], target_ids, strict=True)
+    ]
+
+
+def _in_order(page: Any) -> list[Any]:
+    return sorted(page["choices"], key=lambda choice: choice["index"])
+
+
+def start_command(section: Model, root: str) -> str:
+    """A command line that serves the section's model at this address."""
+    port = root.rpartition(":")[2] if root.count(":") > 1 else "8000"
+    return f"vllm serve {section.model} --port {port} --generation-config vllm --enable-prompt-tokens-details"

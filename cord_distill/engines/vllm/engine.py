@@ -1,0 +1,211 @@
+"""vLLM behind the Engine seam: ids in, ids out. `vllm_runners.py` says how a request runs (in process or AsyncLLM)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.quiet import has_gpu, prepare_environment, slots
+from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
+from cord_distill.engines.vllm import shims as vllm_shims
+from cord_distill.engines.vllm.shims import BY_BYTES, ROWS
+from cord_distill.recipe.models import Model
+
+CPU_KV_GIB = 0.5
+
+
+class VllmEngine:
+    """One model on vLLM.
+
+    deterministic: no prefix-cache reads, no split prefill, so that an answer depends on the request alone (CPU, one
+    thread, in process). Otherwise stop strings are looked for by bytes (vllm_stops.py), scores read the prefix cache,
+    and choose the cheapest exact way that this vLLM runner has.
+    """
+
+    def __init__(self, runner: Any, *, deterministic: bool, native_scores: bool, name: str) -> None:
+        self.runner = runner
+        self.deterministic = deterministic
+        self.stops_by_bytes = not deterministic
+        self.native_scores = native_scores
+        self.name = name
+        self.max_model_len: int = runner.max_model_len
+        self.kv_tokens: int = runner.kv_tokens
+
+    @classmethod
+    async def start(
+        cls, model: Model, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None,
+        step_timeout: float | None = None,
+    ) -> VllmEngine:  # fmt: skip
+        """Loads `path` as `model` says. deterministic None = true on CPU. max_model_len: for a recipe that gives none.
+        step_timeout: seconds of one step after which an engine in this process is taken to hang (watchdog.py).
+
+        Raises CordError when vLLM refuses the model or the settings, with its reason.
+        """
+        on_cpu = not has_gpu()
+        prepare_environment()
+        deterministic = on_cpu if deterministic is None else deterministic
+        from cord_distill.engines.vllm import stops as vllm_stops
+        from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
+
+        vllm_shims.install()
+        vllm_stops.install()
+        args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
+        runner_class = InProcessRunner if on_cpu else AsyncRunner
+        try:
+            runner = runner_class(args)
+        except (ValueError, RuntimeError, OSError, TypeError) as error:
+            said = " ".join(str(error).split())[:500]
+            raise CordError(f"{model.label}: vLLM could not load {path!r}: {said}") from error
+        if step_timeout and isinstance(runner, InProcessRunner):
+            runner.watch(step_timeout, model.label)
+        native = runner.config.use_v2_model_runner
+        return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        out = await self.runner.run(ids, self.sampling_params(sampling))
+        best = out.outputs[0]
+        if best.finish_reason not in ("stop", "length"):
+            raise EngineError(f"{self.name}: the request ended as {best.finish_reason!r}")
+        matched = best.stop_reason if isinstance(best.stop_reason, str) else None
+        return Generation(
+            ids=tuple(best.token_ids),
+            text=best.text,
+            stop=stop_of(matched, ended_by_eos=best.finish_reason == "stop"),
+            matched=matched,
+            cached=out.num_cached_tokens or 0,
+        )
+
+    def sampling_params(self, sampling: Sampling) -> Any:
+        """vLLM's own object for a sampling request."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            seed=sampling.seed,
+            stop=list(sampling.stop),
+            stop_token_ids=list(sampling.stop_ids),
+            logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
+            skip_special_tokens=False,
+            spaces_between_special_tokens=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args={BY_BYTES: True} if self.stops_by_bytes else None,
+            skip_clone=True,
+        )
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        if not target_ids:
+            return []
+        if self.native_scores:
+            scored = await self._native(ids, target_ids)
+        else:
+            scored = await self._prompt_logprobs(ids, target_ids)
+        return scored if scored is not None else await self._one_by_one(ids, target_ids)
+
+    async def _native(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
+        """vLLM's fixed-token scoring (model runner V2): only the answer's rows. None: the cache hit ran past them."""
+        out = await self.runner.run(
+            ids + target_ids,
+            self._scoring_params(
+                prompt_logprob_token_ids=[[token] for token in target_ids],
+                prompt_logprob_start=len(ids) - 1,
+                skip_reading_prefix_cache=self.deterministic,
+            ),
+        )
+        rows = out.prompt_token_id_logprobs
+        return None if rows is None else [float(row[0]) for row in rows]
+
+    async def _prompt_logprobs(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
+        """Log-probs of the prompt's own tokens (model runner V1). None: rows out of the cache hold no values."""
+        out = await self.runner.run(
+            ids + target_ids,
+            self._scoring_params(
+                prompt_logprobs=0,
+                flat_logprobs=True,
+                skip_reading_prefix_cache=self.deterministic,
+                extra_args={ROWS: len(target_ids)},
+            ),
+        )
+        if (out.num_cached_tokens or 0) > len(ids) - 1:
+            return None
+        rows = out.prompt_logprobs
+        first = len(rows) - len(target_ids)
+        return [rows[first + i][token].logprob for i, token in enumerate(target_ids)]
+
+    async def _one_by_one(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        """One tiny request per answer token, all at once: always valid, reads the cache."""
+
+        async def one(i: int, token: int) -> float:
+            params = self._scoring_params(logprob_token_ids=[token], logprobs=1)
+            out = await self.runner.run(ids + target_ids[:i], params)
+            return out.outputs[0].logprobs[0][token].logprob
+
+        return list(await asyncio.gather(*(one(i, token) for i, token in enumerate(target_ids))))
+
+    @staticmethod
+    def _scoring_params(**fields: Any) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+            **fields,
+        )
+
+    async def close(self) -> None:
+        await self.runner.close()
+
+
+def engine_args(
+    model: Model, path: str, *, on_cpu: bool, deterministic: bool, max_model_len: int | None
+) -> dict[str, Any]:
+    """vLLM's engine arguments for a recipe's model. `engine_args` of the recipe wins over all of them."""
+    max_num_seqs = slots(model.max_num_seqs, not on_cpu)
+    length = model.max_model_len or max_model_len
+    args: dict[str, Any] = {
+        "model": path,
+        "revision": model.revision,
+        "trust_remote_code": model.trust_remote_code,
+        "load_format": "safetensors",
+        "dtype": "float32" if on_cpu and model.dtype == "auto" else model.dtype,
+        "max_model_len": length,
+        "max_num_seqs": max_num_seqs,
+        "generation_config": "vllm",
+        "seed": 0,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "block_size": 32 if on_cpu else 64,
+        "enable_prefix_caching": not deterministic,
+        "prefix_caching_hash_algo": "xxhash",
+        "tensor_parallel_size": model.tensor_parallel_size,
+        "gpu_memory_utilization": model.gpu_memory_utilization,
+        "kv_cache_dtype": model.kv_cache_dtype,
+    }
+    if model.devices is not None and not on_cpu:
+        args["device_ids"] = model.devices
+    if on_cpu:
+        args["enforce_eager"] = True
+        args["kv_cache_memory_bytes"] = int((model.kv_cache_gib or CPU_KV_GIB) * 2**30)
+    elif model.kv_cache_gib:
+        args["kv_cache_memory_bytes"] = int(model.kv_cache_gib * 2**30)
+    if deterministic or (on_cpu and length):
+        # Nothing may split a prefill: on CPU a seeded request whose prefill was chunked kills vLLM's engine.
+        args["enable_chunked_prefill"] = False
+    if deterministic:
+        args["max_num_batched_tokens"] = model.max_num_batched_tokens or max_num_seqs * (length or 4096)
+    elif on_cpu:
+        args["scheduler_cls"] = "cord_distill.engines.vllm.tails.TailScheduler"
+        # Room for the longest prompt beside every running request, or it would wait for all of them to end.
+        args["max_num_batched_tokens"] = model.max_num_batched_tokens or max(8192, (length or 0) + max_num_seqs)
+    else:
+        args["max_num_batched_tokens"] = model.max_num_batched_tokens or 16384
+    return {**args, **model.engine_args}

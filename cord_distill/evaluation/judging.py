@@ -1,0 +1,51 @@
+"""TODO docstring of cord_distill.evaluation.judging."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cord_distill.common.errors import CordError
+from cord_distill.evaluation.samples import Sample
+from cord_distill.evaluation.suites import Loaded, Suite
+from cord_distill.grading.extract import after_thought
+from cord_distill.grading.judge import Judge
+from cord_distill.recipe.evaluate import Judge as JudgeSection
+from cord_distill.types import Problem, Stop
+
+
+def judge_prompts(loaded: Loaded, samples: dict[str, list[Sample]]) -> list[str]:
+    """What is to be judged of a suite. samples: by problem id. Cut-off and empty answers are wrong without a judge."""
+    assert loaded.suite.judged is not None
+    prompt = loaded.suite.judged.prompt
+    asked = [
+        (problem, after_thought(sample.text).strip())
+        for problem in loaded.problems
+        for sample in samples[problem.id]
+        if sample.stop is not Stop.LENGTH
+    ]
+    return [prompt(problem, answer) for problem, answer in asked if answer]
+
+
+def with_judge(suite: Suite, judge: Judge) -> Suite:
+    """The suite with a grader that looks the verdicts up; `decide` comes first."""
+    assert suite.judged is not None
+    prompt = suite.judged.prompt
+
+    def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
+        answer = after_thought(text).strip()
+        return (answer, judge.verdict(prompt(problem, answer)) is True) if answer else (None, False)
+
+    def measure(text: str, problem: Problem) -> dict[str, float]:
+        answer = after_thought(text).strip()
+        return {"unjudged": float(bool(answer) and judge.verdict(prompt(problem, answer)) is None)}
+
+    return replace(suite, grader=grade, measure=measure)
+
+
+def required(section: JudgeSection | None, suite: str) -> JudgeSection:
+    if section is None:
+        raise CordError(
+            f"suite {suite}: a model judges its answers; give evaluate.judge, e.g. "
+            "evaluate.judge={engine: server, url: http://127.0.0.1:8000/v1, model: Qwen/Qwen3-32B}"
+        )
+    return section

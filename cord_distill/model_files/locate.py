@@ -1,0 +1,53 @@
+"""TODO docstring of cord_distill.model_files.locate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cord_distill.common.errors import CordError
+from cord_distill.model_files.build import DONE, PREFIX, models_folder
+from cord_distill.recipe.recipe import Recipe
+
+
+def model_path(recipe: Recipe, model: str, key: str) -> str:
+    """Local path or hub id of `model`. Raises CordError when a local or built one is not there. key: for the error."""
+    if model.startswith(PREFIX):
+        name = model.removeprefix(PREFIX)
+        if recipe.models is None:
+            raise CordError(f"{key}: {model!r} needs a `models:` section with a builder")
+        folder = models_folder(recipe.models)
+        path = folder / name
+        if not (folder / DONE).exists():
+            raise CordError(f"{key}: {model!r} is not built yet; make it with: cord models RECIPE")
+        if not (path / "config.json").exists():
+            made = sorted(p.name for p in folder.iterdir() if (p / "config.json").exists())
+            raise CordError(f"{key}: the builder made no model {name!r}; it made: {', '.join(made)}")
+        return str(path)
+    if model.startswith(("/", "./", "../", "~")):
+        path = Path(model).expanduser()
+        if not (path / "config.json").exists():
+            raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
+        return str(path)
+    return model
+
+
+def is_on_the_hub(name: str) -> bool:
+    """Whether a recipe's model or data set is a hub id: not built here, no path, no folder that is there."""
+    return bool(name) and not name.startswith((PREFIX, ".", "/", "~")) and not Path(name).is_dir()
+
+
+def local_folder(path: str, revision: str | None) -> Path:
+    """The folder that holds a model: `path` itself, or the hub's snapshot of it (fetched when it is not there)."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CordError(
+            f"{path}: neither a folder nor a model that the hub gives ({reason}); check the name and the network"
+        ) from None

@@ -1,0 +1,33 @@
+"""TODO docstring of cord_distill.recipe.base."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+def _module_function(value: str) -> str:
+    module, _, function = value.partition(":")
+    if not module or not function.isidentifier():
+        raise ValueError(f"{value!r} is not of the form package.module:function")
+    return value
+
+
+def _folder_name(value: str) -> str:
+    if not value or value.startswith(".") or set(value) & set("/\\\0"):
+        raise ValueError(f"{value!r} names a folder: no slashes, no leading dot")
+    return value
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
+PlugIn = Annotated[str, AfterValidator(_module_function)]

@@ -1,0 +1,243 @@
+"""Reading a recipe file: `extends`, `key.sub=value` overrides, paths relative to the file, errors with their line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
+from cord_distill.recipe.recipe import Recipe
+
+Where = dict[tuple[str, ...], tuple[Path, int]]
+
+# Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
+ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"}
+# Lists that take modules or hub ids too: there a file's ending makes a path as well.
+LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
+    """Reads, merges, checks. source: a file, or the name of a bundled recipe (`quickstart`).
+
+    overrides: `key.sub=value` strings (values are YAML; paths in them are relative to the working directory), which win
+    over the file; `variant=NAME` picks one of `variants`, `seed=N` one run of a list of seeds. Raises CordError with
+    file, line, key path and the fix.
+    """
+    path = find_recipe(source)
+    where: Where = {}
+    tree = _read(path, where, ())
+    tree.setdefault("name", path.stem)
+    picked_seed = None
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise CordError(f"override {override!r} is not of the form key.sub=value")
+        value = _yaml_value(text, override)
+        if key == "variant":
+            variant = value
+            continue
+        if key == "seed":
+            picked_seed = value if isinstance(value, int) else None
+            if picked_seed is not None and isinstance(tree.get("seed"), list):
+                continue
+        _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
+    if variant is not None:
+        tree = _with_variant(tree, variant, path, where)
+    if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
+        tree["train_seed"] = picked_seed
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise CordError(explain(error, where, path)) from None
+
+
+def find_recipe(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path.resolve()
+    named = bundled("recipes") / (f"{source}.yaml" if path.suffix != ".yaml" else str(source))
+    if len(path.parts) <= 2 and named.is_file():
+        return named.resolve()
+    names = sorted(p.stem for p in bundled("recipes").glob("*.yaml"))
+    near = get_close_matches(path.stem, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(names)}"
+    raise CordError(f"recipe {str(source)!r}: no such file; {hint}")
+
+
+def recipe_hash(recipe: BaseModel | dict[str, Any]) -> str:
+    """First 16 hex digits of the sha256 of the resolved values, independent of key order."""
+    values = recipe.model_dump(mode="json") if isinstance(recipe, BaseModel) else recipe
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, which `load_recipe` reads back to an equal one."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise CordError(f"{path.name}: `extends` goes round in a circle: {' -> '.join(p.name for p in (*seen, path))}")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CordError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise CordError(f"{path}: a recipe is a mapping of sections; this file holds none")
+    own_where: Where = {}
+    tree = _construct(node, path, (), own_where)
+    base: dict[str, Any] = {}
+    if "extends" in tree:
+        parent = path.parent / str(tree.pop("extends"))
+        if not parent.is_file():
+            raise CordError(f"{path.name}: extends: {parent} is not there; the path is relative to this recipe")
+        base = _read(parent.resolve(), where, (*seen, path))
+    where.update(own_where)
+    return _merge(base, tree)
+
+
+def _construct(node: yaml.Node, path: Path, key: tuple[str, ...], where: Where) -> Any:
+    where.setdefault(key, (path, node.start_mark.line + 1))
+    if isinstance(node, yaml.MappingNode):
+        tree: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            name = str(key_node.value)
+            if name in tree:
+                raise CordError(f"{path.name}, line {key_node.start_mark.line + 1}: {name} is given twice; keep one")
+            where[(*key, name)] = (path, key_node.start_mark.line + 1)
+            tree[name] = _construct(value_node, path, (*key, name), where)
+        return tree
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, path, (*key, str(i)), where) for i, item in enumerate(node.value)]
+    loader = yaml.SafeLoader("")
+    return _anchored(".".join(key), loader.construct_object(node), path.parent)
+
+
+def _anchored(key: str, value: Any, folder: Path) -> Any:
+    """A relative path in `value` becomes absolute, relative to `folder`; everything else stays."""
+    if isinstance(value, dict):
+        return {name: _anchored(f"{key}.{name}", item, folder) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_anchored(f"{key}.{i}", item, folder) for i, item in enumerate(value)]
+    if not isinstance(value, str) or not value:
+        return value
+    always = key in ALWAYS_PATHS or key.startswith("evaluate.data.")
+    always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
+    if always or value.startswith(("./", "../", "~/")):
+        return str((folder / Path(value).expanduser()).resolve())
+    return value
+
+
+def _merge(base: Any, top: Any) -> Any:
+    if isinstance(base, dict) and isinstance(top, dict):
+        return {**base, **{key: _merge(base.get(key), value) for key, value in top.items()}}
+    return top
+
+
+def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> None:
+    here: Any = tree
+    for i, key in enumerate(keys[:-1]):
+        if isinstance(here, list):
+            here = _item(here, key, said)
+            continue
+        if here.get(key) is None:
+            here[key] = {}
+        here = here[key]
+        if not isinstance(here, (dict, list)):
+            raise CordError(
+                f"override {said!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}"
+            )
+    if isinstance(here, list):
+        _item(here, keys[-1], said)
+        here[int(keys[-1])] = value
+    else:
+        here[keys[-1]] = _merge(here.get(keys[-1]), value) if isinstance(value, dict) else value
+
+
+def _item(items: list[Any], key: str, said: str) -> Any:
+    if not key.isdigit() or int(key) >= len(items):
+        raise CordError(f"override {said!r}: {key!r} is no index into a list of {len(items)}")
+    return items[int(key)]
+
+
+def _yaml_value(text: str, said: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise CordError(f"override {said!r}: the value is not readable as YAML; quote it") from None
+
+
+def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where) -> dict[str, Any]:
+    variants = tree.get("variants") or {}
+    if not isinstance(variants, dict) or not isinstance(variants.get(variant) or {}, dict):
+        raise CordError(f"{path.name}: variants: each is a name with a mapping of overrides: {{a: {{seed: 1}}}}")
+    if variant not in variants:
+        raise CordError(f"{path.name}: variant {variant!r} is not among its variants: {', '.join(variants) or 'none'}")
+    tree = json.loads(json.dumps(tree))
+    for key, value in (variants[variant] or {}).items():
+        file, line = where.get(("variants", variant, str(key)), (path, 1))
+        where[tuple(str(key).split("."))] = (file, line)
+        _assign(tree, str(key).split("."), _anchored(str(key), value, file.parent), f"variants.{variant}.{key}")
+    tree["variants"] = {}
+    tree["variant"] = variant
+    return tree
+
+
+def explain(error: ValidationError, where: Where, path: Path) -> str:
+    """One sentence per problem: file, line, key path, what is wrong, what to write instead."""
+    return "\n".join(_sentence(item, where, path) for item in error.errors())
+
+
+def _sentence(item: Any, where: Where, path: Path) -> str:
+    inner = ("function-", "dict[", "list[", "constrained-")
+    loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
+    message = item["msg"].removeprefix("Value error, ")
+    if loc[:1] == ["train"] and message.startswith("["):
+        name, _, rest = message[1:].partition("]")
+        loc, message = ["train", name], name + rest
+    known = tuple(loc)
+    while known and known not in where:
+        known = known[:-1]
+    file, line = where.get(known, (path, 1))
+    if item["type"] == "extra_forbidden":
+        section = _section_fields(loc[:-1])
+        near = get_close_matches(loc[-1], section, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(section))}"
+        message = f"unknown key; {hint}"
+    elif item["type"] not in ("value_error",):
+        message = f"{message} (got {item['input']!r})"
+    return f"{file.name}, line {line}: {'.'.join(loc)}: {message}" if loc else f"{file.name}: {message}"
+
+
+def _section_fields(loc: list[str]) -> list[str]:
+    here: Any = Recipe
+    for part in loc:
+        if part.isdigit():
+            continue
+        field = here.model_fields.get(part)
+        if field is None:
+            return []
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if here is None:
+            return []
+    return list(here.model_fields)

@@ -1,0 +1,168 @@
+"""The typed recipe: one YAML is one experiment. Its sections are the stages, and each stage reads its own.
+
+Importing this module loads pydantic and nothing heavier; validating a recipe touches no network and no model.
+How a file is read (`extends`, overrides, line numbers in errors) is in `recipe_file.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
+
+from cord_distill.recipe.base import FolderName, Positive, Section
+from cord_distill.recipe.data import Data
+from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.evaluate import Evaluate
+from cord_distill.recipe.models import MetaProver, Model, Models
+from cord_distill.recipe.problems import Problems
+from cord_distill.recipe.temperatures import one_teacher_per_temperature
+from cord_distill.recipe.train_keys import check_train_keys
+
+
+def _seed_or_seeds(value: Any) -> int | list[int]:
+    given = value if isinstance(value, list) else [value]
+    numbers = [x for x in given if isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**32]
+    if not given or len(set(numbers)) < len(given):
+        raise ValueError(f"{value!r} is neither a whole number from 0 to {2**32 - 1} nor a list of different ones")
+    return numbers if isinstance(value, list) else numbers[0]
+
+
+class Launch(Section):
+    """How `cord run` starts training.
+
+    accelerate_config: a name in accelerate_configs/ or a path; null = none, as in `accelerate launch train.py RECIPE`.
+    args: extra launcher arguments. parallel_jobs: how many variants train at once.
+    """
+
+    accelerate_config: str | None = None
+    args: list[str] = []
+    parallel_jobs: Positive = 1
+
+
+class Wandb(Section):
+    """Weights & Biases. Offline by default: nothing leaves the machine until `mode: online` says so.
+
+    log_model: put the finished model's weights into an artifact of their own; otherwise models are known by reference.
+    """
+
+    project: str = "cord-distill"
+    entity: str | None = None
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    tags: list[str] = []
+    log_model: bool = False
+
+
+class Track(Section):
+    """Where figures go besides the run folder."""
+
+    wandb: Wandb = Wandb()
+
+
+class Ablate(Section):
+    """What `cord ablate` compares: every entry of `variants`, once per seed, each against `baseline`.
+
+    seed_key: the recipe key that takes the values of `seeds`, e.g. `problems.args.seed` for other problems each time.
+    tables: title -> variants, in order. plain_search: variants that are the plain search at several sizes; those of
+    `at_equal_tokens` are held against the best mixture of the others of them that spends no more generated tokens.
+    left_out: name -> why it means nothing here. paper: variant -> [answer accuracy in percent, S] as published.
+    """
+
+    baseline: FolderName
+    seed_key: str = "seed"
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    tables: dict[str, list[FolderName]] = {}
+    plain_search: list[FolderName] = []
+    at_equal_tokens: list[FolderName] = []
+    left_out: dict[str, str] = {}
+    paper: dict[FolderName, tuple[float, float]] = {}
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Ablate:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} name one twice")
+        return self
+
+
+class Recipe(Section):
+    """The whole recipe, resolved. `variants` maps a name to overrides ({"decode.pipeline": "curation"}): each
+    variant is decoded, trained and evaluated on its own, over shared models and problems.
+
+    name: of the run; where it is left out, the file's. seed: a number, or a list ([0, 1, 2]): the first decodes, and
+    each makes one training run on the same data. train_seed: the run that `seed=N` on the command line picks from a
+    list. output_dir: the run folder; null = `outputs/NAME`. teachers: `temperature: [0.5, 0.6, 0.7]` makes one teacher
+    for each, called NAME-tTEMPERATURE. problems: null where nothing is decoded. train: keys of TRL's SFTConfig and
+    ModelConfig, and `global_batch_size`. variant: the one that `variant=NAME` on the command line picks.
+    """
+
+    name: FolderName
+    seed: Annotated[int | list[int], PlainValidator(_seed_or_seeds)] = 0
+    train_seed: int | None = None
+    output_dir: str | None = None
+    models: Models | None = None
+    teachers: Annotated[list[Model], WrapValidator(one_teacher_per_temperature)] = []
+    meta_prover: MetaProver | None = None
+    problems: Problems | None = None
+    decode: Decode = Decode()
+    data: Data = Data()
+    train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
+    launch: Launch = Launch()
+    evaluate: Evaluate = Evaluate()
+    track: Track = Track()
+    ablate: Ablate | None = None
+    variants: dict[FolderName, dict[str, Any]] = {}
+    variant: FolderName | None = None
+
+    @property
+    def decode_seed(self) -> int:
+        """The seed of decoding and of the data set; the first of a list, so that all its runs train on the same."""
+        return self.seed if isinstance(self.seed, int) else self.seed[0]
+
+    @property
+    def training_seed(self) -> int:
+        return self.decode_seed if self.train_seed is None else self.train_seed
+
+    def seed_runs(self) -> list[Recipe]:
+        """One recipe per training run: per seed of a list from which none is picked, else the recipe itself."""
+        if isinstance(self.seed, int) or self.train_seed is not None:
+            return [self]
+        return [self.model_copy(update={"train_seed": seed}) for seed in self.seed]
+
+    @model_validator(mode="after")
+    def _seeds_agree(self) -> Recipe:
+        seeds = self.seed if isinstance(self.seed, list) else []
+        if self.train_seed is not None and self.train_seed not in seeds:
+            among = ", ".join(map(str, seeds)) or "none: seed is no list"
+            raise ValueError(
+                f"seed {self.train_seed} is not among the recipe's ({among}): pick one of them, or replace the list "
+                f"with seed=[{self.train_seed}]"
+            )
+        if seeds and "seed" in self.train:
+            raise ValueError("train.seed would give every run of the list `seed` the same seed: remove train.seed")
+        return self
+
+    @model_validator(mode="after")
+    def _no_bytes_are_promised_for_servers(self) -> Recipe:
+        decoding = [*self.teachers, *([self.meta_prover] if self.meta_prover else [])]
+        served = next((model.label for model in decoding if model.engine == "server"), None)
+        if self.decode.deterministic and served:
+            raise ValueError(
+                f"decode.deterministic promises the same bytes, and {served} is on a server, which batches and caches "
+                "as it likes: remove the key, or run it in process (engine: vllm)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Recipe:
+        labels = [t.label for t in self.teachers]
+        twice = sorted({x for x in labels if labels.count(x) > 1})
+        if twice:
+            raise ValueError(f"two teachers are called {twice[0]!r}: give each its own `name`")
+        methods = [*self.variants, self.variant or self.decode.pipeline]
+        methods += [f"{name}-seed-{run.train_seed}" for run in self.seed_runs() for name in methods]
+        taken = sorted({"eval", "untrained"} & {*self.variants}) or sorted({"untrained", *methods} & {*labels})
+        if taken:
+            raise ValueError(f"{taken[0]!r} is taken (eval/{taken[0]}): give the variant or teacher another name")
+        if self.meta_prover and self.meta_prover.same_as and self.meta_prover.same_as not in labels:
+            raise ValueError(f"meta_prover.same_as {self.meta_prover.same_as!r} names no teacher; there are: {labels}")
+        return self

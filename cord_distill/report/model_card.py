@@ -1,0 +1,190 @@
+"""The README.md beside a trained student: what it was made of, how it was trained, what it scored, what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cord_distill import __version__
+from cord_distill.common.files import write_atomic
+from cord_distill.common.jsonl import read_json
+from cord_distill.data.card import without_folders
+from cord_distill.model_files.build import PREFIX
+from cord_distill.model_files.locate import is_on_the_hub
+from cord_distill.recipe.file import dump_recipe
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.report.summary import evaluated, method_recipes
+from cord_distill.report.table import markdown_table, percent_with_interval
+from cord_distill.run_folder.checkpoints import DONE_FILE
+from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
+from cord_distill.tracking.checkpoint_results import checkpoint_results
+
+SHOWN = (
+    "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
+    "warmup_steps", "use_peft", "lora_r",
+)  # fmt: skip
+CITATION = """@inproceedings{yun2026cord,
+  title     = {Distilling Long-CoT Reasoning through Collaborative Step-wise Multi-Teacher Decoding},
+  author    = {Yun and Shin and Choi and Bang and Song},
+  booktitle = {Findings of ACL},
+  year      = {2026},
+  note      = {arXiv:2605.02290}
+}
+"""
+
+
+def write_model_card(recipe: Recipe, summary: dict[str, Any] | None = None) -> Path | None:
+    """Writes `final/README.md` of one training; None where there is no finished model.
+
+    recipe: of one variant and one seed. summary: of the run, as summary.json has it, for the evaluation's figures.
+    """
+    folder = RunFolder.of(recipe)
+    if not (folder.final_model / "config.json").is_file():
+        return None
+    done, stats = (read_json(path) for path in (training_folder(recipe) / DONE_FILE, folder.dataset / "stats.json"))
+    write_atomic(folder.final_model / "README.md", model_card(recipe, done, stats, student_figures(recipe, summary)))
+    return folder.final_model / "README.md"
+
+
+def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
+    """Writes `folder/README.md` of a checkpoint that was exported, with its own figures where it was evaluated."""
+    run, trained = RunFolder.of(recipe), training_folder(recipe)
+    results = next((r for r in checkpoint_results(run, trained) if r["step"] == step), {})
+    suites = evaluated(results, recipe.evaluate.suites, student=True)["suites"]
+    done = {**read_json(trained / DONE_FILE), "steps": step}
+    done.pop("mean_loss", None)  # of the whole training
+    text = model_card(recipe, done, read_json(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
+    write_atomic(folder / "README.md", text)
+
+
+def write_model_cards(source: str, overrides: Iterable[str], summary: dict[str, Any]) -> None:
+    """`write_model_card` of every finished student of a recipe, with what its evaluation gave."""
+    for recipe in method_recipes(source, overrides):
+        for one in recipe.seed_runs():
+            write_model_card(one, summary)
+
+
+def student_figures(recipe: Recipe, summary: dict[str, Any] | None) -> dict[str, Any]:
+    """suite -> its figures for the student that `recipe` trains, {} where it was not evaluated."""
+    student = ((summary or {}).get("students") or {}).get(method_name(recipe)) or {}
+    if recipe.train_seed is not None:
+        seeds = student.get("seeds") or {}
+        student = seeds.get(recipe.train_seed) or seeds.get(str(recipe.train_seed)) or {}
+    return student.get("suites") or {}
+
+
+def model_card(
+    recipe: Recipe, done: dict[str, Any], stats: dict[str, Any], suites: dict[str, Any], suffix: str = ""
+) -> str:
+    """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set. suffix:
+    of the model's name."""
+    name = f"{recipe.name}-{RunFolder.of(recipe).label}{suffix}"
+    base = _name(str(recipe.train.get("model_name_or_path", "")))
+    return f"""---
+{_header(recipe, name, suites)}
+---
+# {name}
+
+{base}, fine-tuned on {_data(recipe, stats)} by cord-distill {__version__}. It thinks in `<think>` … `</think>` and then
+answers; the chat template opens the thought, or the prompt does.
+
+```python
+from transformers import pipeline
+
+ask = pipeline("text-generation", model="PATH_OR_HUB_ID")
+ask([{{"role": "user", "content": "What is 12 * 13?"}}], max_new_tokens=4096)
+```
+
+## Evaluation
+{_evaluation(recipe, suites)}
+## Training
+{_training(recipe, done)}
+## Limits
+{_limits(recipe, stats)}
+## Recipe
+```yaml
+{without_folders(dump_recipe(recipe))}```
+
+## Citation
+```bibtex
+{CITATION}```
+"""
+
+
+def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    base = str(recipe.train.get("model_name_or_path", ""))
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=suite,
+            dataset_name=suite,
+            metric_type=f"avg@{figures['k']}",
+            metric_value=round(100 * figures[f"avg_at_{figures['k']}"], 2),
+        )
+        for suite, figures in suites.items()
+        if figures.get(f"avg_at_{figures.get('k')}") is not None
+    ]
+    data = ModelCardData(
+        model_name=name,
+        base_model=base if is_on_the_hub(base) else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license="other",
+        tags=["reasoning", "chain-of-thought", "distillation", "cord-distill", "trl", "sft"],
+        eval_results=results or None,
+    )
+    return data.to_yaml()
+
+
+def _data(recipe: Recipe, stats: dict[str, Any]) -> str:
+    rows = f"{stats['kept']} reasoning traces" if "kept" in stats else "reasoning traces"
+    if not recipe.teachers:
+        return f"{rows} of other people ({', '.join(source.label for source in recipe.data.sources)})"
+    return (
+        f"{rows} written by {', '.join(_name(t.model) or t.label for t in recipe.teachers)} ({recipe.decode.pipeline})"
+    )
+
+
+def _evaluation(recipe: Recipe, suites: dict[str, Any]) -> str:
+    if not suites:
+        return "Not evaluated.\n"
+    rows = []
+    for suite, figures in suites.items():
+        key = f"avg_at_{figures.get('k')}"
+        shown = percent_with_interval(figures.get(key), figures.get(f"{key}_ci"))
+        rows.append([suite, shown, str(figures.get("k")), str(figures.get("num_problems"))])
+    asked = recipe.evaluate
+    how = f"T={asked.temperature:g}, top_p={asked.top_p:g}, at most {asked.max_new_tokens} new"
+    table = markdown_table(["suite", "avg@k, % with 95% interval", "k", "problems"], rows)
+    return f"{table}\n\n{how} tokens; graded by cord-distill, not comparable with figures of another protocol.\n"
+
+
+def _training(recipe: Recipe, done: dict[str, Any]) -> str:
+    rows = [[key, str(recipe.train[key])] for key in SHOWN if recipe.train.get(key) is not None]
+    rows += [["seed", str(recipe.training_seed)]]
+    rows += [[said, str(done[key])] for key, said in (("steps", "updates"), ("world_size", "processes")) if key in done]
+    rows += [["ZeRO stage", str(done["zero_stage"])]] if done.get("zero_stage") else []
+    rows += [["mean loss", f"{done['mean_loss']:.4f}"]] if done.get("mean_loss") is not None else []
+    return (
+        f"Supervised fine-tuning (TRL); the loss is on thought and answer.\n\n{markdown_table(['value', ''], rows)}\n"
+    )
+
+
+def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
+    wrong = stats["graded"] - stats["correct"] if "graded" in stats else 0
+    lines = [
+        "It imitates the traces of other models, with their mistakes; nobody has checked these by hand.",
+        f"{wrong} of the {stats['graded']} graded traces end in a wrong answer." if wrong else "",
+        "It was trained on one kind of question; what it does elsewhere was not measured.",
+        "The training questions were not compared with any benchmark." if not recipe.data.decontaminate else "",
+        "No licence was chosen here: those of the base model, the teachers and the questions apply.",
+    ]
+    return "".join(f"- {line}\n" for line in lines if line)
+
+
+def _name(model: str) -> str:
+    """A hub id as it is; of a folder of this machine only its name."""
+    return model if is_on_the_hub(model) else model.removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,195 @@
+"""The stages of a recipe, in order, and what each one reads (run.py runs them).
+
+A stage's fingerprint is the hash of the recipe sections that it reads and of its input files. A stage whose
+fingerprint changed is run again; what it had made is set aside under `stale/`, never deleted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.quiet import quiet_environment
+from cord_distill.data.build import build_dataset
+from cord_distill.decode.hard_problems import filter_fingerprint
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.model_files.build import DONE, models_folder
+from cord_distill.model_files.locate import model_path
+from cord_distill.model_files.weights import SUFFIXES
+from cord_distill.recipe.experiment import method_variants, picks
+from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.checkpoints import file_hash
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking.dataset import track_dataset
+from cord_distill.training.launch import gpu_count, training_command
+
+NEW = "not done yet"
+# argv and environment of a child process.
+Command = tuple[list[str], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """key: `train/cord`, say. fingerprint: taken when asked for, since it reads earlier stages' files.
+
+    outputs: what proves that it is done. command: gives argv and environment of a child process; call: runs here
+    instead and gives a line to show, or None. group: stages of one group may run side by side.
+    """
+
+    key: str
+    fingerprint: Callable[[], str]
+    outputs: tuple[Path, ...]
+    command: Callable[[], tuple[list[str], dict[str, str]]] | None = None
+    call: Callable[[], Any] | None = None
+    group: str = ""
+
+
+def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
+    """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files."""
+    recipe = load_recipe(source, overrides)
+    path = str(find_recipe(source))
+    stages: list[Stage] = []
+    variants = method_variants(recipe, source, overrides)
+    if recipe.models is not None:
+        folder = models_folder(recipe.models)
+        stages.append(
+            Stage("models", lambda: str(folder), (folder / DONE,), _cord("models", path, overrides), group="models")
+        )
+    if recipe.problems and recipe.problems.hard_for:
+        stages.append(_problems_stage(path, overrides, recipe))
+    if recipe.teachers:
+        stages.append(_generate_stage(path, overrides, variants))
+    if recipe.teachers or recipe.data.sources:
+        stages += [_data_stage(variant) for variant in variants]
+    if recipe.train:
+        stages += [_train_stage(path, overrides, one) for variant in variants for one in variant.seed_runs()]
+    if recipe.evaluate.suites:
+        stages.append(_evaluate_stage(path, overrides, recipe, variants))
+    return stages
+
+
+def _problems_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
+    problems, run = recipe.problems, RunFolder.of(recipe)
+    assert problems is not None
+
+    def fingerprint() -> str:
+        source = content(Path(problems.path)) if problems.path else ""
+        return recipe_hash({"filter": filter_fingerprint(recipe), "limit": problems.limit, "source": source})
+
+    command = _cord("problems", path, ["--overwrite", *overrides])
+    return Stage("problems", fingerprint, (run.hard_problems,), command, group="problems")
+
+
+def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) -> Stage:
+    def fingerprint() -> str:
+        inputs = [{**decode_inputs(recipe), "limit": recipe.problems and recipe.problems.limit} for recipe in recipes]
+        sources = [content(Path(r.problems.path)) for r in recipes if r.problems and r.problems.path]
+        sources += [content(RunFolder.of(r).hard_problems) for r in recipes if r.problems and r.problems.hard_for]
+        return recipe_hash({"inputs": inputs, "sources": sources})
+
+    outputs = tuple(RunFolder.of(recipe).trajectories for recipe in recipes)
+    return Stage(
+        "generate", fingerprint, outputs, _cord("generate", path, ["--overwrite", *overrides]), group="generate"
+    )
+
+
+def _data_stage(recipe: Recipe) -> Stage:
+    run = RunFolder.of(recipe)
+
+    def fingerprint() -> str:
+        sources = [content(Path(source.path)) for source in recipe.data.sources if source.path]
+        read = {"data": recipe.data.model_dump(mode="json"), "trajectories": content(run.trajectories)}
+        return recipe_hash({**read, "sources": sources, "seed": recipe.decode_seed})
+
+    def call() -> str:
+        stats = build_dataset(recipe, run.trajectories, run.dataset)
+        track_dataset(recipe, stats)
+        return kept_and_dropped(stats)
+
+    return Stage(f"data/{run.method}", fingerprint, (run.dataset / "train.jsonl",), call=call, group="data")
+
+
+def kept_and_dropped(stats: dict[str, Any]) -> str:
+    """One line about a data set: how many rows were kept, and what the others were dropped for."""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in stats["dropped"].items())
+    return f"{stats['kept']} rows kept" + (f", dropped: {dropped}" if dropped else "")
+
+
+def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
+    run = RunFolder.of(recipe)
+
+    def fingerprint() -> str:
+        models = recipe.models.model_dump(mode="json") if recipe.models else None
+        read = {
+            "train": recipe.train,
+            "seed": recipe.training_seed,
+            "max_tokens": recipe.data.filters.max_tokens,
+            "models": models,
+            "data": content(run.dataset / "train.jsonl"),
+        }
+        return recipe_hash(read)
+
+    def command() -> tuple[list[str], dict[str, str]]:
+        return training_command(path, recipe, [*overrides, *picks(recipe)])
+
+    return Stage(f"train/{run.label}", fingerprint, (run.final_model / "config.json",), command, group="train")
+
+
+def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variants: list[Recipe]) -> Stage:
+    run = RunFolder.of(recipe)
+
+    def fingerprint() -> str:
+        finals = [RunFolder.of(one).final_model for variant in variants for one in variant.seed_runs()]
+        weights = [file_stamp(file) for final in finals for file in sorted(final.glob("*.safetensors"))]
+        for i, model in enumerate(recipe.evaluate.models):
+            weights += _model_stamps(recipe, model.model, f"evaluate.models.{i}.model")
+        read = {
+            "evaluate": recipe.evaluate.model_dump(mode="json"),
+            "teachers": [t.model_dump(mode="json") for t in recipe.teachers] if recipe.evaluate.teachers else [],
+            "weights": weights,
+            "data": [content(Path(file)) for file in recipe.evaluate.data.values()],
+        }
+        return recipe_hash(read)
+
+    return Stage("evaluate", fingerprint, (run.eval,), _cord("evaluate", path, overrides), group="evaluate")
+
+
+def _model_stamps(recipe: Recipe, model: str, key: str) -> list[list[Any]]:
+    """Stamps of a local model's files. None of one that is not there yet (the evaluation says so), or on the hub."""
+    try:
+        folder = Path(model_path(recipe, model, key))
+    except CordError:
+        return []
+    files = [path for path in folder.glob("*") if path.suffix in SUFFIXES] if folder.is_dir() else []
+    return [file_stamp(path) for path in sorted(files)]
+
+
+def watch_command(source: str, overrides: Sequence[str]) -> Command:
+    """`cord evaluate --watch`, which `cord run` starts beside the training. Raises CordError without a free GPU."""
+    if gpu_count() and not load_recipe(source, overrides).evaluate.devices:
+        raise CordError(
+            "evaluate.when: with_training would put training and evaluation on the same GPUs: give evaluate.devices, "
+            "e.g. [7], or evaluate.when=after"
+        )
+    return _cord("evaluate", str(find_recipe(source)), ["--watch", *overrides])()
+
+
+def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tuple[list[str], dict[str, str]]]:
+    argv = [sys.executable, "-m", "cord_distill.cli", command, path, *arguments]
+    return lambda: (argv, quiet_environment())
+
+
+def content(path: Path) -> str:
+    """sha256 of a file, or "" where there is none yet."""
+    return file_hash(path) if path.is_file() else ""
+
+
+def file_stamp(path: Path) -> list[Any]:
+    """Another one after every change of the file, also one that keeps its size and sets its old time."""
+    stat = path.stat()
+    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

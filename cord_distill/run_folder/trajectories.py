@@ -1,0 +1,41 @@
+"""TODO docstring of cord_distill.run_folder.trajectories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file, one at a time. A torn last line (a killed run) is left out, any other a CordError."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict) or "id" not in row:
+                    raise ValueError("no row with an id")
+            except ValueError as error:
+                if not line.endswith("\n"):
+                    return
+                raise CordError(f"{path}, line {number}: not a trajectory row: {error}") from None
+            yield row
+
+
+def row_facts(row: dict[str, Any]) -> dict[str, Any]:
+    """What one row says of its problem; null or empty where the row says nothing."""
+    checks, tokens = row.get("checks") or {}, row.get("num_tokens") or {}
+    trace = [tokens[key] for key in ("reasoning", "answer") if key in tokens]
+    return {
+        "failed": row.get("error") is not None,
+        "correct": row.get("correct"),
+        "score": row.get("score"),
+        "all_right": checks.get("all_right"),
+        "steps_right": checks.get("steps_right") or [],
+        "teachers": [step["teacher"] for step in row.get("steps") or []],
+        "num_tokens": tokens,
+        "trace_tokens": sum(trace) if trace else None,
+    }

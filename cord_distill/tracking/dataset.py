@@ -1,0 +1,35 @@
+"""TODO docstring of cord_distill.tracking.dataset."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from cord_distill.common.jsonl import read_jsonl
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking import lineage
+from cord_distill.tracking.wandb_run import SAMPLES, table, wandb_run
+
+
+def track_dataset(recipe: Recipe, stats: dict[str, Any]) -> None:
+    """The step from trajectories to training rows: what was kept and dropped, and the first rows."""
+    run = RunFolder.of(recipe)
+    config = {"data": recipe.data.model_dump(mode="json")}
+    with wandb_run(recipe, f"data {run.method}", "data", config) as tracked:
+        if tracked is None:
+            return
+        import wandb
+
+        made, dataset = lineage.trajectories(recipe), lineage.dataset(recipe)
+        if made is not None:
+            lineage.consumes(tracked, made)
+        values = {"data/kept": stats["kept"], **{f"data/dropped/{x}": n for x, n in stats["dropped"].items()}}
+        tracked.log(values)
+        tracked.summary.update(values)
+        rows = [row for _, row in islice(read_jsonl(run.dataset / "train.jsonl", key="", columns=""), SAMPLES)]
+        shown = [(r.get("id"), r["prompt"][-1]["content"], r["completion"][-1]["content"]) for r in rows]
+        tracked.log({"rows": table(("id", "prompt", "completion"), shown)})
+        lineage.produces(tracked, dataset)
+    # `cord run` goes on in this process: its children are not to share this one's W&B service.
+    wandb.teardown()

@@ -1,0 +1,96 @@
+"""What was made from what, as W&B artifacts: trajectories → data set → model → evaluation.
+
+Everything is known by reference: names, digests and where it lies; no weights and no rows are copied or sent. A
+consumer builds the same artifact as its producer did (the same name and digest), and W&B takes the two for one version,
+so that the chain holds offline too. `track.wandb.log_model: true` alone puts weights into an artifact of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.checkpoints import DONE_FILE, fingerprint_of
+from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
+
+
+def trajectories(recipe: Recipe) -> Any:
+    """Artifact of a method's trajectories, or None where none were decoded."""
+    run = RunFolder.of(recipe)
+    return _file(recipe, run, "trajectories", run.trajectories) if run.trajectories.is_file() else None
+
+
+def dataset(recipe: Recipe) -> Any:
+    """Artifact of a method's training rows; metadata: the counts of its stats.json, where it has one."""
+    run = RunFolder.of(recipe)
+    counted = run.dataset / STATS_FILE
+    stats = json.loads(counted.read_text(encoding="utf-8")) if counted.is_file() else {}
+    kept = {key: stats[key] for key in ("kept", "dropped") if key in stats}
+    return _file(recipe, run, "dataset", run.dataset / TRAIN_FILE, **kept)
+
+
+def model(recipe: Recipe, run: RunFolder, folder: Path, step: int | None = None) -> Any:
+    """Artifact of the student that `run` trained in `folder`, after `step` updates (None: the finished one).
+
+    Its one file says which: the fingerprint of the training's inputs, its W&B run, the step. None without a training.
+    """
+    import wandb
+
+    from cord_distill.tracking.run_file import read_run_file
+
+    training = fingerprint_of(folder)
+    if training is None:
+        return None
+    finished = folder / DONE_FILE
+    if step is None and finished.is_file():
+        step = json.loads(finished.read_text(encoding="utf-8"))["steps"]
+    tracked = read_run_file(folder) or {}
+    made = wandb.Artifact(_name(recipe, run.label, "model"), "model", metadata={"step": step, "folder": str(folder)})
+    with made.new_file("model.json") as file:
+        file.write(json.dumps({"training": training, "run": tracked.get("id"), "step": step}, sort_keys=True))
+    return made
+
+
+def weights(recipe: Recipe, run: RunFolder) -> Any:
+    """Artifact that holds the finished model itself, for `track.wandb.log_model`."""
+    import wandb
+
+    made = wandb.Artifact(_name(recipe, run.label, "weights"), "weights")
+    made.add_dir(str(run.final_model))
+    return made
+
+
+def results(recipe: Recipe, path: Path, label: str) -> Any:
+    """Artifact of one checkpoint's results.json."""
+    import wandb
+
+    made = wandb.Artifact(_name(recipe, label, "evaluation"), "evaluation")
+    made.add_reference(path.absolute().as_uri(), name=path.name)
+    return made
+
+
+def produces(tracked: Any, artifact: Any, *aliases: str) -> None:
+    tracked.log_artifact(artifact, aliases=["latest", *aliases])
+
+
+def consumes(tracked: Any, artifact: Any) -> None:
+    """Marks `artifact` as an input of the run. Offline, W&B's public call refuses; what it would record is the same."""
+    if tracked.settings._offline:
+        tracked._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+    else:
+        tracked.use_artifact(artifact)
+
+
+def _file(recipe: Recipe, run: RunFolder, kind: str, path: Path, **metadata: Any) -> Any:
+    import wandb
+
+    made = wandb.Artifact(_name(recipe, run.method, kind), kind, metadata=metadata)
+    made.add_reference(path.absolute().as_uri(), name=path.name)
+    return made
+
+
+def _name(recipe: Recipe, *parts: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", "-".join([recipe.name, *parts]))[:128]

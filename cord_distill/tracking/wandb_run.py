@@ -1,0 +1,74 @@
+"""Weights & Biases for decoding, data and evaluation: offline unless the recipe says else. Training has the trainer's
+callback, and sft_callbacks.py beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.paths import RunFolder
+
+DATA_DIR = "WANDB_DATA_DIR"
+
+SAMPLES = 4
+
+
+@contextmanager
+def wandb_run(
+    recipe: Recipe, what: str, job_type: str, config: dict[str, Any], known: dict[str, Any] | None = None
+) -> Iterator[Any]:
+    """A W&B run in the recipe's group, or None under `mode: disabled`, which does not load wandb.
+
+    known: a run to take up again (a training's `wandb.json`), in place of a new one.
+    """
+    settings = recipe.track.wandb
+    if settings.mode == "disabled":
+        yield None
+        return
+    import wandb
+
+    root = RunFolder.of(recipe).wandb
+    root.mkdir(parents=True, exist_ok=True)
+    run = wandb.init(
+        project=known["project"] if known else settings.project,
+        entity=known["entity"] if known else settings.entity,
+        mode=settings.mode,
+        dir=str(root),
+        id=known["id"] if known else None,
+        resume="allow" if known else None,
+        name=known["name"] if known else f"{recipe.name} {what}",
+        job_type=job_type,
+        group=recipe.name,
+        tags=list(settings.tags) or None,
+        config=config,
+        settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+    )
+    with artifacts_kept_in(root):
+        try:
+            yield run
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=[[x if x is None else str(x) for x in row] for row in rows])
+
+
+@contextmanager
+def artifacts_kept_in(root: Path) -> Iterator[None]:
+    """The few bytes that artifacts are made of lie beside the runs, where `wandb sync` finds them later."""
+    before = os.environ.get(DATA_DIR)
+    os.environ.setdefault(DATA_DIR, str(root / "wandb"))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DATA_DIR]

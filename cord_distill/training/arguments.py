@@ -1,0 +1,204 @@
+"""The `train:` section, checked and completed: batch arithmetic, our defaults, strict types.
+
+Only `strict_values` and `training_arguments` load TRL; what can be wrong before that is found before that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from cord_distill.common.errors import CordError
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import OURS
+from cord_distill.run_folder.paths import RunFolder, training_folder
+
+# Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
+# save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
+# disable_tqdm: theirs hides the bar when the log level is `error`. ddp_find_unused_parameters: there are none to find.
+DEFAULTS: dict[str, Any] = {
+    "max_length": 20480,
+    "per_device_train_batch_size": 1,
+    "logging_steps": 1,
+    "save_strategy": "epoch",
+    "save_total_limit": 2,
+    "disable_tqdm": False,
+    "ddp_find_unused_parameters": False,
+}
+# Keys of these names would put a secret or a surprise into a record.
+REFUSED = {
+    "hub_token": "keys come from the environment (HF_TOKEN), never from a recipe",
+    "push_to_hub": "nothing is uploaded by training; upload the finished folder yourself",
+    "dataset_kwargs": "cord-distill renders the rows itself, token by token",
+    "eos_token": "the end of turn is read off the student's chat template",
+    "pad_token": "padding never reaches the loss; leave it to the tokenizer",
+    "assistant_only_loss": "the loss is on the completion, always",
+    "completion_only_loss": "the loss is on the completion, always",
+    "model_init_kwargs": "give dtype, attn_implementation, model_revision as keys of train",
+    "truncation_mode": "rows are never cut",
+    "load_in_8bit": "quantized training was never run here",
+    "load_in_4bit": "quantized training was never run here",
+}
+
+
+def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1, per_device: int = 1) -> int:
+    """Gradient accumulation steps such that one update sees exactly `global_batch` rows.
+
+    global_batch = per_device * accumulation * world_size / sp_size: ranks of one sequence-parallel group share a row.
+    Raises CordError where no whole number does it.
+    """
+    if world_size % sp_size:
+        raise CordError(
+            f"{world_size} processes cannot form sequence-parallel groups of {sp_size}: start a multiple of it"
+        )
+    ranks = world_size // sp_size
+    if global_batch % (per_device * ranks):
+        sizes = [n for n in range(1, global_batch + 1) if global_batch % n == 0]
+        fits = [n for n in sizes if (global_batch // n) % per_device == 0]
+        raise CordError(
+            f"train.global_batch_size {global_batch} is not a multiple of train.per_device_train_batch_size "
+            f"{per_device} x {ranks} data-parallel ranks = {per_device * ranks}: "
+            + (f"start {' or '.join(str(n) for n in fits[-3:])} ranks, " if fits else "")
+            + "lower train.per_device_train_batch_size, or change train.global_batch_size"
+        )
+    return global_batch // (per_device * ranks)
+
+
+def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """`train:` with our defaults and the derived accumulation, without our own keys and without loading TRL.
+
+    env: the launcher's (WORLD_SIZE, PARALLELISM_CONFIG_SP_SIZE, ACCELERATE_USE_DEEPSPEED). Raises CordError.
+    """
+    section = {**DEFAULTS, "seed": recipe.training_seed, **recipe.train}
+    for key, why in REFUSED.items():
+        if section.get(key):
+            raise CordError(f"train.{key}: {why}; remove the key")
+    if not section.get("model_name_or_path"):
+        raise CordError("train.model_name_or_path is missing: name the student (a hub id or a local path)")
+    if section["max_length"] is None:
+        raise CordError("train.max_length: null means no limit; give the number of tokens that fit, e.g. 20480")
+    batch = section.pop("global_batch_size", None)
+    if batch is not None:
+        section["gradient_accumulation_steps"] = _accumulation(batch, section, env)
+    section["output_dir"] = str(training_folder(recipe))
+    mode = recipe.track.wandb.mode
+    section.setdefault("report_to", [] if mode == "disabled" else ["wandb"])
+    section.setdefault("run_name", f"{recipe.name} {RunFolder.of(recipe).label}")
+    if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):
+        section.pop("deepspeed", None)
+    elif section.get("deepspeed") and not Path(str(section["deepspeed"])).is_file():
+        raise CordError(f"train.deepspeed: {section['deepspeed']} is not there; the path is relative to the recipe")
+    return section
+
+
+def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str]) -> int:
+    per_device = section["per_device_train_batch_size"]
+    for key, value in (("global_batch_size", batch), ("per_device_train_batch_size", per_device)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise CordError(f"train.{key}: {value!r} is not a whole number of rows, 1 or more")
+    steps = derive_accumulation(
+        batch,
+        world_size=int(env.get("WORLD_SIZE", 1)),
+        sp_size=int(env.get("PARALLELISM_CONFIG_SP_SIZE", 1)),
+        per_device=per_device,
+    )
+    given = section.get("gradient_accumulation_steps", steps)
+    if given != steps:
+        raise CordError(
+            f"train.gradient_accumulation_steps {given} and train.global_batch_size {batch} disagree (it would be "
+            f"{steps} here): keep global_batch_size and remove the other"
+        )
+    return steps
+
+
+def strict_values(section: dict[str, Any], *configs: type) -> list[dict[str, Any]]:
+    """Splits `section` over the dataclasses `configs` and checks every value against its annotation and choices.
+
+    TRL's own parser checks strings only: `packing: 3` or `max_length: [1, 2]` pass it. Numbers written as `5e-6` (a
+    string in YAML) become numbers. Raises CordError naming the key.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    parts: list[dict[str, Any]] = [{} for _ in configs]
+    known = [({f.name: f for f in fields(c) if f.init}, get_type_hints(c)) for c in configs]
+    for key, value in section.items():
+        if key in OURS:
+            continue
+        home = next((i for i, (names, _) in enumerate(known) if key in names), None)
+        if home is None:
+            near = get_close_matches(key, [name for names, _ in known for name in names], n=1)
+            raise CordError(
+                f"train.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        names, hints = known[home]
+        if value is not None:
+            if value is False and key.endswith("_strategy"):
+                value = "no"  # YAML reads an unquoted `no` as false
+            try:
+                adapter = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
+            except Exception:  # an annotation that pydantic cannot express: TRL's own check has to do
+                adapter = None
+            if adapter is not None:
+                try:
+                    value = adapter.validate_python(value)
+                except ValidationError as error:
+                    wrong = error.errors()[0]["msg"]
+                    raise CordError(f"train.{key}: {value!r} does not fit {_plain(hints[key])}: {wrong}") from None
+        choices = names[key].metadata.get("choices")
+        if choices and value is not None and value not in choices:
+            raise CordError(f"train.{key}: {value!r} is not one of {', '.join(map(str, choices))}")
+        parts[home][key] = value
+    return parts
+
+
+def _plain(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
+
+
+def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
+    """(SFTConfig, ModelConfig) of a resolved section. Sets up the process group. Raises CordError.
+
+    Precision: bfloat16 where a GPU has it, float32 on CPU. The weights themselves are loaded in bfloat16 only where
+    DeepSpeed keeps float32 masters of them or where they are frozen under LoRA: at lr 5e-6 an AdamW update of a
+    bfloat16 weight rounds to nothing.
+    """
+    import torch
+    from trl import ModelConfig, SFTConfig
+
+    section = {key: value for key, value in section.items() if key != "resume_from_checkpoint"}
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        section.setdefault("use_cpu", True)
+    if not section.get("fp16"):
+        section.setdefault("bf16", cuda and torch.cuda.is_bf16_supported())
+    sft, model = strict_values(section, SFTConfig, ModelConfig)
+    masters = _float32_masters(sft)
+    half = bool(sft.get("bf16")) and (masters or bool(model.get("use_peft")))
+    model.setdefault("dtype", "bfloat16" if half else "float32")
+    if model["dtype"] != "float32" and not (masters or model.get("use_peft")):
+        raise CordError(
+            f"train.dtype {model['dtype']}: full fine-tuning would update half-precision weights without float32 "
+            "masters, and small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train "
+            "under DeepSpeed with bf16"
+        )
+    try:
+        sft_config, model_config = SFTConfig(**sft), ModelConfig(**model)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CordError(f"train: {' '.join(str(error).split())}") from None
+    sft_config.model_init_kwargs = {
+        "revision": model_config.model_revision,
+        "attn_implementation": model_config.attn_implementation,
+        "dtype": model_config.dtype,
+        "device_map": None,
+    }
+    return sft_config, model_config
+
+
+def _float32_masters(sft: dict[str, Any]) -> bool:
+    """DeepSpeed in bf16 or fp16 keeps float32 copies of the weights in its optimizer; nothing else here does."""
+    deepspeed = bool(sft.get("deepspeed")) or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
+    return deepspeed and bool(sft.get("bf16") or sft.get("fp16"))

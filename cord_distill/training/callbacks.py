@@ -1,0 +1,107 @@
+"""What goes on beside a training: one bar with the loss, the W&B run with its artifacts, rotation of checkpoints."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from cord_distill.common.progress import Progress
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.leases import rotate
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking import lineage
+from cord_distill.tracking.checkpoint_results import log_new_results
+from cord_distill.tracking.run_file import write_run_file
+
+LOOK_EVERY_SECONDS = 15.0
+
+
+class Bar(TrainerCallback):
+    """Steps, loss and learning rate, in place of a line per step. Rank 0 only; no state of its own."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.note = ""
+        self.progress: Progress | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and not args.disable_tqdm:
+            self.progress = Progress(self.label, state.max_steps, done=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.note = f"loss {float(logs['loss']):.3f} lr {float(logs.get('learning_rate', 0)):.1e}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # The trainer logs after this: the note is that of the step before.
+        if self.progress is not None:
+            self.progress.advance(state.global_step - self.progress.done, self.note)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.progress is not None:
+            self.progress.close()
+            self.progress = None
+
+
+class Rotation(TrainerCallback):
+    """Keeps the newest `keep` checkpoints, as `save_total_limit` does, but none goes while somebody reads it."""
+
+    def __init__(self, keep: int | None) -> None:
+        self.keep = keep
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.should_save:
+            rotate(Path(args.output_dir), self.keep, state.best_model_checkpoint)
+
+
+class InWandb(TrainerCallback):
+    """What the trainer's own callback does not put into the W&B run that it opened.
+
+    The resolved recipe and what was rendered (config), a rendered row, the data set and each checkpoint as artifacts,
+    and results of checkpoints as soon as a watcher has written them. Does nothing where there is no W&B run.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, config: dict[str, Any]) -> None:
+        self.recipe, self.run, self.folder, self.config = recipe, RunFolder.of(recipe), folder, config
+        self.tracked: Any = None
+        self._looked = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and "wandb" in args.report_to:
+            import wandb
+
+            from cord_distill.tracking.wandb_run import table
+
+            if wandb.run is None:
+                return
+            self.tracked = wandb.run
+            wandb.config.update(self.config, allow_val_change=True)
+            write_run_file(self.folder, wandb.run)
+            row = (self.folder / "sample_row.txt").read_text(encoding="utf-8")
+            wandb.run.log({"row": table(("the first row, as it is trained",), [(row,)])})
+            lineage.consumes(wandb.run, lineage.dataset(self.recipe))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.tracked is not None:
+            self._log_model(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.tracked is not None and time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
+            self._looked = time.monotonic()
+            log_new_results(self.tracked, self.run, self.folder)
+
+    def on_finish(self, steps: int) -> None:
+        """Called once the finished model is written."""
+        if self.tracked is not None:
+            self._log_model(steps, "final")
+            if self.recipe.track.wandb.log_model:
+                lineage.produces(self.tracked, lineage.weights(self.recipe, self.run))
+            log_new_results(self.tracked, self.run, self.folder)
+
+    def _log_model(self, step: int, *aliases: str) -> None:
+        made = lineage.model(self.recipe, self.run, self.folder, step)
+        if made is not None:
+            lineage.produces(self.tracked, made, f"checkpoint-{step}", *aliases)

@@ -1,0 +1,73 @@
+"""DeepSpeed under plain `accelerate launch train.py RECIPE`: what it needs before the model is built."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+
+
+def prepare(cuda: bool) -> None:
+    """To be called before TRL is imported, when the recipe or the launcher brings DeepSpeed.
+
+    Without a GPU its shared-memory op is not compiled (90 CPU seconds and a compiler, for inference only). Without
+    torchrun: a group of one process, since DeepSpeed would look for MPI.
+    """
+    if "RANK" not in os.environ:
+        os.environ.update(
+            RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
+        )
+    if cuda:
+        return
+    import deepspeed.ops
+    from deepspeed.utils import logger
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logger.setLevel(logging.WARNING)
+
+
+def init_distributed() -> None:
+    """To be called after TrainingArguments are made and before the model is built: ZeRO-3 asks for the world size."""
+    import deepspeed
+
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def check(args: Any) -> None:
+    """Refuses ZeRO-3 that would not write one whole model at the end. args: the SFTConfig."""
+    plugin = args.deepspeed_plugin
+    if plugin is not None and plugin.zero_stage == 3:
+        gather = plugin.deepspeed_config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save")
+        if not gather:
+            raise CordError(
+                "DeepSpeed ZeRO-3 would save no whole model: set stage3_gather_16bit_weights_on_model_save: true in "
+                "the DeepSpeed file, or zero3_save_16bit_model: true in the accelerate config"
+            )
+
+
+def launcher_brings_it() -> bool:
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
+
+
+def declared_stage(section: dict[str, Any]) -> int:
+    """ZeRO stage that the launcher, or else the recipe's DeepSpeed file, asks for; 0 = none. Loads no DeepSpeed."""
+    file = str(section.get("deepspeed") or "none")
+    if launcher_brings_it():
+        file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+    if file == "none":
+        return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)) if launcher_brings_it() else 0
+    try:
+        return int(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CordError(f"DeepSpeed file {file}: not a JSON file with zero_optimization.stage") from None
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,204 @@
+"""SFT rows to `input_ids` and `labels`, with the renderer of decoding and evaluation; the checks before training.
+
+TRL's own rendering of messages drops the thought (R1 templates cut everything up to `</think>`), doubles BOS on strings
+and cuts long rows in silence; here each of these is an error, or a count that is printed and kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.prompts.render import Renderer
+from cord_distill.types import THINK_CLOSE, THINK_OPEN
+
+IGNORED = -100
+
+
+@dataclass
+class Rendered:
+    """Training rows as ids. `dropped` counts the rows left out, by reason; `lengths` are those of the kept rows."""
+
+    input_ids: list[list[int]] = field(default_factory=list)
+    labels: list[list[int]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(ids) for ids in self.input_ids]
+
+    def summary(self) -> str:
+        trained = sum(len(row) - row.count(IGNORED) for row in self.labels)
+        left_out = "".join(f", {count} dropped ({reason})" for reason, count in sorted(self.dropped.items()))
+        return (
+            f"{len(self.labels)} rows, {sum(self.lengths)} tokens, {trained} of them trained, longest row "
+            f"{max(self.lengths)}{left_out}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one row trains: an optional system message, one question, one completion (what follows `<think>\\n`)."""
+
+    system: str
+    question: str
+    completion: str
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a JSONL file. Raises CordError naming the line."""
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except ValueError:
+                    raise CordError(f"{path}, line {number}: not readable as JSON; make the data set anew") from None
+
+
+def exchange(row: dict[str, Any], place: str) -> Exchange:
+    """Reads one row. place: for errors. Raises CordError when it is not one question with one whole thought."""
+    try:
+        turns = [*row["prompt"], *row["completion"]]
+        roles, contents = [t["role"] for t in turns], [t["content"] for t in turns]
+    except (KeyError, TypeError):
+        raise CordError(
+            f"{place}: needs `prompt` and `completion`, each a list of {{role, content}} messages"
+        ) from None
+    if roles[-2:] != ["user", "assistant"] or roles[:-2] not in ([], ["system"]):
+        raise CordError(f"{place}: roles are {', '.join(roles)}; a row is [system,] user, assistant")
+    question, answer = contents[-2], contents[-1]
+    if not isinstance(question, str) or not question.strip():
+        raise CordError(f"{place}: the question is empty")
+    if not answer.startswith(THINK_OPEN) or answer.count(THINK_CLOSE) != 1:
+        raise CordError(
+            f"{place}: the thought is lost: the completion has to be `<think>\\n` ... `</think>` and the answer"
+        )
+    return Exchange(contents[0] if len(turns) == 3 else "", question, answer.removeprefix(THINK_OPEN))
+
+
+def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int | None, context: int | None) -> Rendered:
+    """All rows of train.jsonl as ids.
+
+    max_length: TRL's limit, beyond which rows would be cut. max_tokens: `data.filters.max_tokens`, the explicit key
+    that drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with the fix.
+    """
+    renderers: dict[str, Renderer] = {"": renderer}
+    out, total = Rendered(), 0
+    for number, row in read_rows(path):
+        place = f"{path.name}, line {number}"
+        one = exchange(row, place)
+        total += 1
+        if one.system not in renderers:
+            renderers[one.system] = Renderer(renderer.tokenizer, system_prompt=one.system, name=renderer.name)
+        ids, labels = renderers[one.system].training_ids(one.question, one.completion)
+        if max_tokens is not None and len(ids) > max_tokens:
+            out.dropped[f"longer than data.filters.max_tokens {max_tokens}"] += 1
+            continue
+        reason = check_ids(renderers[one.system], one, ids, labels, place)
+        if reason:
+            out.dropped[reason] += 1
+            continue
+        out.input_ids.append(ids)
+        out.labels.append(labels)
+    if not out.labels:
+        why = ", ".join(f"{count} {reason}" for reason, count in out.dropped.items()) or "the file is empty"
+        raise CordError(f"{path}: no row is left to train on ({why})")
+    _check_lengths(out.lengths, total, max_length, context)
+    return out
+
+
+def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[int], place: str) -> str | None:
+    """Why this row cannot be trained because of special tokens in its text, or None.
+
+    Raises CordError for what the tokenizer or the template does wrong to every row: an empty mask, a thought opened
+    twice or never, BOS twice, an end of turn that is not trained, text that does not come back.
+    """
+    start = next((i for i, label in enumerate(labels) if label != IGNORED), len(labels))
+    if len(labels) - start < 2:
+        raise CordError(f"{place}: nothing is trained: the mask covers no token of the completion")
+    if labels[-1] != renderer.end_of_turn_id or renderer.end_of_turn_id is None:
+        raise CordError(
+            f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop"
+        )
+    tag = THINK_OPEN.strip()
+    if control_ids(renderer) & set(ids[start:-1]) or tag in one.question:
+        return "a special token of the student stands in the text"
+    prompt = renderer.decode(ids[:start])
+    if one.system.strip() not in prompt:
+        raise CordError(
+            f"{place}: the student's chat template leaves the system message {one.system[:40]!r} out: put it into the "
+            "question, or give train.chat_template_path a template that keeps it"
+        )
+    # After the question only: Phi-4's own system prompt speaks of <think>.
+    if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
+        raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
+    bos = renderer.tokenizer.bos_token_id
+    if bos is not None and bos != renderer.tokenizer.eos_token_id and ids.count(bos) > 1:
+        raise CordError(
+            f"{place}: BOS stands {ids.count(bos)} times; the chat template and the tokenizer both write it"
+        )
+    trained = renderer.decode(ids[start:-1])
+    if trained != one.completion:
+        at = next((i for i, (a, b) in enumerate(zip(trained, one.completion, strict=False)) if a != b), 0)
+        raise CordError(
+            f"{place}: the tokenizer gives back {trained[at : at + 30]!r} for {one.completion[at : at + 30]!r}; it was "
+            "loaded as another class than the model's own (put config.json beside the tokenizer files)"
+        )
+    return None
+
+
+def control_ids(renderer: Renderer) -> set[int]:
+    """Ids of the special tokens that steer a conversation (BOS, end of turn, roles): never part of a thought."""
+    return set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}
+
+
+def _check_lengths(lengths: list[int], total: int, max_length: int, context: int | None) -> None:
+    cut = sum(length > max_length for length in lengths)
+    if cut:
+        raise CordError(
+            f"{cut} of {total} rows ({100 * cut / total:.1f} %) are longer than train.max_length {max_length} (the "
+            f"longest has {max(lengths)} tokens) and would lose their answer: raise train.max_length, or drop them "
+            f"with data.filters.max_tokens={max_length}"
+        )
+    if context is not None and max(lengths) > context:
+        beyond = sum(length > context for length in lengths)
+        raise CordError(
+            f"{beyond} of {total} rows are longer than the {context} positions that the student knows (the longest has "
+            f"{max(lengths)} tokens): drop them with data.filters.max_tokens={context}"
+        )
+
+
+def sample_row(renderer: Renderer, ids: list[int], labels: list[int]) -> str:
+    """One row as a person reads it: what is given, then what is trained. Control characters are escaped."""
+    start = sum(label == IGNORED for label in labels)
+    return (
+        f"--- given, no loss ({start} tokens)\n{_visible(renderer.decode(ids[:start]))}\n"
+        f"--- trained ({len(ids) - start} tokens)\n{_visible(renderer.decode(ids[start:]))}\n"
+    )
+
+
+def _visible(text: str) -> str:
+    # A model's text could move the cursor or set the title of a terminal.
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
+
+
+def shortened(sample: str, lines: int = 5, width: int = 110) -> str:
+    """Head and tail of each part, at most `lines` lines of at most `width` characters, for the terminal."""
+    parts = re.split(r"(?m)^(--- .*)$\n", sample)[1:]
+    out = []
+    for head, text in zip(parts[::2], parts[1::2], strict=True):
+        shown = [line for line in text.split("\n") if line]
+        if len(shown) > lines:
+            front, back = shown[: lines // 2], shown[lines // 2 + 1 - lines :]
+            shown = [*front, f"[... {len(shown) - len(front) - len(back)} lines]", *back]
+        if shown and len(shown[-1]) > width:  # how a part ends is what a reader looks for
+            shown[-1] = f"... {shown[-1][4 - width :]}"
+        out += [head, *(line if len(line) <= width else f"{line[: width - 4]} ..." for line in shown)]
+    return "\n".join(out)
