@@ -32,7 +32,6 @@ from cord_distill.common.quiet import prepare_environment
 
 prepare_environment()
 
-from early_start import early_start_gain  # noqa: E402
 from long_prefix import long_prefixes, own_time  # noqa: E402
 from rival import Rival, stay_on_one_core  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
@@ -140,7 +139,7 @@ async def main(options: argparse.Namespace) -> None:
     quick = options.quick
     size = Size(problems=4, steps=3, slots=16) if quick else Size()
     repetitions = 1 if quick else options.repetitions
-    parts = options.only.split(",") if options.only else ["throughput", "long", "own", "early"]
+    parts = options.only.split(",") if options.only else ["throughput", "long", "own"]
     found: dict[str, Any] = {}
     details: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -175,9 +174,6 @@ async def main(options: argparse.Namespace) -> None:
             sizes = (256, 1024) if quick else (1024, 4096, 16384)
             details["long"] = await long_prefixes(folder, sizes, repetitions)
             print(json.dumps(details["long"], indent=1), flush=True)
-        if "early" in parts:
-            details["early"] = await early_start_gain(folder, size, (1, 2) if quick else (1, 4, 16), options)
-            print(json.dumps(details["early"], indent=1), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps({**(found or own), "details": details}, indent=1) + "\n")
 
@@ -186,7 +182,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a small workload, once: only to see that everything runs")
-    parser.add_argument("--only", help="some of throughput,long,own,early")
+    parser.add_argument("--only", help="some of throughput,long,own")
     parser.add_argument(
         "--variants", default="b,a,c,c2,d1,d2", help=f"of the throughput; a and b at least, of {','.join(ORDER)}"
     )

@@ -135,7 +135,6 @@ class Bench:
         *,
         barrier: bool = False,
         text: bool = False,
-        early_start: bool | None = None,
         keep_cache: bool = False,
         tails: bool = True,
     ) -> Measured:
@@ -144,7 +143,7 @@ class Bench:
         if not keep_cache:
             self.reset()
         kind = {"model": TextModel} if text else {}
-        whole = ensemble(engine, prover, self.renderer, self.size, early_start=early_start, **kind)
+        whole = ensemble(engine, prover, self.renderer, self.size, **kind)
         runner = self.engine.runner
         meters: dict[str, Meter] = {}
         with tempfile.TemporaryDirectory() as folder:

@@ -180,7 +180,6 @@ def ensemble(
     renderer: Renderer,
     size: Size,
     *,
-    early_start: bool | None = None,
     model: type[Model] = Model,
 ) -> Ensemble:
     """The run's models, as `start_ensemble` makes them. prover: an engine, or None for `Unscored`."""
@@ -195,7 +194,6 @@ def ensemble(
         fill_first_step=True,
         answer_suffix=suffix_of(renderer),
         budgets={"max_steps": size.steps, "reasoning_tokens": 1 << 20, "max_step_tokens": LONGEST + 8},
-        **({} if early_start is None else {"early_start": early_start}),
     )
     return Ensemble((teacher,), scorer, decode, seed=0)
 

@@ -58,12 +58,11 @@ def test_a_flat_step_keeps_more_and_the_next_informative_one_prunes_them():
     proposals=st.integers(1, 2),
     p_end=st.sampled_from([0.0, 0.3]),
     p_unusable=st.sampled_from([0.0, 0.4]),
-    early=st.booleans(),
 )
 def test_spread_0_is_the_plain_beam_and_no_arrival_changes_anything(
-    spread, seed, beam_size, extra, proposals, p_end, p_unusable, early
+    spread, seed, beam_size, extra, proposals, p_end, p_unusable
 ):
-    """Fails the version that starts early with a width that only the last score decides."""
+    """Fails the version that decides the width before the last score of a step is in."""
 
     def answer(ask: Ask) -> Proposal:
         rng = random.Random(f"{seed}{ask.path}{ask.teacher}{ask.sample}")
@@ -71,14 +70,14 @@ def test_spread_0_is_the_plain_beam_and_no_arrival_changes_anything(
         made = proposal(ask, round(rng.random(), 2), ends=ends)
         return replace(made, usable=False, error="empty step") if rng.random() < p_unusable else made
 
-    def results(width, order=None, early=False):
-        settings = {"beam_size": beam_size, "proposals_per_teacher": proposals, "early_start": early, "width": width}
+    def results(width, order=None):
+        settings = {"beam_size": beam_size, "proposals_per_teacher": proposals, "width": width}
         search = searched(answer, order, **settings)
         return search.candidates(), search.beams
 
     keep = AdaptiveBeam(beam_size, beam_size + extra, spread)
     waited = results(keep)
-    assert results(keep, order=1, early=early) == waited
+    assert results(keep, order=1) == waited
     if spread == 0:
         assert waited == results(None)
     for level in waited[0]:

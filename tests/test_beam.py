@@ -141,12 +141,10 @@ def test_an_answer_to_a_question_that_was_not_asked_is_an_error():
     p_end=st.sampled_from([0.0, 0.2, 0.6]),
     p_unusable=st.sampled_from([0.0, 0.1, 0.5]),
 )
-def test_early_start_gives_the_result_of_waiting(
-    seed, beam_size, teachers, first, proposals, digits, p_end, p_unusable
-):
-    """Random scores with ties, random arrival, finished beams, failed requests: early survivors change nothing.
+def test_the_order_of_arrival_changes_nothing(seed, beam_size, teachers, first, proposals, digits, p_end, p_unusable):
+    """Random scores with ties, random arrival, finished beams, failed requests: the same candidates and beams.
 
-    Fails the version that counts only the running proposals as outstanding and forgets those of undecided parents.
+    Fails the version that breaks ties by arrival, or numbers parents in the order in which they came in.
     """
 
     def answer(ask: Ask) -> Proposal:
@@ -154,36 +152,32 @@ def test_early_start_gives_the_result_of_waiting(
         ends = Stop.THINK_END if rng.random() < p_end else None
         return proposal(ask, round(rng.random(), digits), ends=ends, usable=rng.random() >= p_unusable)
 
-    def searched(early: bool, order: int | None) -> BeamSearch:
+    def searched(order: int | None) -> BeamSearch:
         search = BeamSearch(
             beam_size=beam_size,
             num_teachers=teachers,
             proposals_per_teacher=proposals,
             first_step_proposals=first,
             max_steps=5,
-            early_start=early,
         )
         play(search, answer, random.Random(order) if order is not None else None)
         return search
 
-    waited = searched(False, None)
+    in_turn = searched(None)
     for order in range(3):
-        early = searched(True, order)
-        assert early.candidates() == waited.candidates()
-        assert early.beams == waited.beams
+        shuffled = searched(order)
+        assert shuffled.candidates() == in_turn.candidates()
+        assert shuffled.beams == in_turn.beams
 
 
-def test_early_start_asks_before_the_stragglers_are_in():
-    """Fails the version in which `early_start` is accepted and does nothing."""
-    search = BeamSearch(beam_size=4, num_teachers=3, first_step_proposals=2, early_start=True)
+def test_a_step_begins_when_the_last_proposal_of_the_one_before_is_in():
+    """Fails the version that goes on with some beams while proposals are missing that could push them out."""
+    search = BeamSearch(beam_size=2, num_teachers=3)
     asks = search.expand()
-    assert len(asks) == 6
-    for rank, ask in enumerate(asks[:5]):
-        search.absorb(ask, proposal(ask, 0.9 - 0.1 * rank))
-    early = search.expand()
-    assert {ask.path for ask in early} == {((0, 0),), ((0, 1),), ((1, 0),)}
-    search.absorb(asks[5], proposal(asks[5], 0.1))
-    assert {ask.path for ask in search.expand()} == {((1, 1),)}
+    for rank, ask in enumerate(asks):
+        assert search.expand() == []
+        search.absorb(ask, proposal(ask, 0.5 + 0.1 * rank))
+    assert [ask.path for ask in search.expand()] == [((2, 0),)] * 3 + [((1, 0),)] * 3
 
 
 def test_the_search_loads_no_engine():

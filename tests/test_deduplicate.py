@@ -64,10 +64,9 @@ def test_a_key_of_none_equals_nothing():
     proposals=st.integers(1, 3),
     keys=st.integers(1, 4),
     p_end=st.sampled_from([0.0, 0.3]),
-    early=st.booleans(),
 )
 def test_no_two_kept_are_equal_each_key_keeps_its_best_and_arrival_changes_nothing(
-    seed, beam_size, proposals, keys, p_end, early
+    seed, beam_size, proposals, keys, p_end
 ):
     def key(beam: Beam) -> Hashable:
         return random.Random(f"{seed}{beam.text}").randrange(keys)
@@ -79,7 +78,7 @@ def test_no_two_kept_are_equal_each_key_keeps_its_best_and_arrival_changes_nothi
 
     settings = {"beam_size": beam_size, "proposals_per_teacher": proposals, "state_key": key}
     waited = searched(answer, **settings)
-    late = searched(answer, order=1, early_start=early, **settings)
+    late = searched(answer, order=1, **settings)
     assert (late.candidates(), late.beams) == (waited.candidates(), waited.beams)
     survivors = [(beam.stop is Stop.LENGTH, key(beam)) for beam in waited.beams]
     assert len(set(survivors)) == len(survivors)

@@ -64,17 +64,15 @@ def test_rows_are_complete_valid_and_in_problem_order(recipe_path):
     assert {row["correct"] for row in rows} == {True, False}
 
 
-def test_any_number_in_flight_and_early_start_give_the_same_bytes(recipe_path, tmp_path):
+def test_any_number_in_flight_gives_the_same_bytes(recipe_path, tmp_path):
     """Fails one global sampling stream, ties by arrival, and rows that hold anything timed."""
     made = {
         run(
             recipe_path,
-            f"output_dir={tmp_path}/{n}{early}",
+            f"output_dir={tmp_path}/{n}",
             f"decode.problems_in_flight={n}",
-            f"decode.early_start={early}",
         )
         for n in (1, 4, 64)
-        for early in (True, False)
     }
     assert len(made) == 1
 

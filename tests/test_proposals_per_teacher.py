@@ -94,7 +94,6 @@ def test_all_switches_together_over_three_vocabularies(renderers, segmentation):
         deduplicate="text",
         step_filter="test_proposals_per_teacher:no_threes",
         budgets=LIMITS,
-        early_start=True,
     )
 
     def run(delay):

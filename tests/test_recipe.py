@@ -45,6 +45,10 @@ def refused(source: Path | str, overrides: list[str] | None = None, variant: str
         ("decode:\n  beam_sise: 4\n", "r.yaml, line 2: decode.beam_sise: unknown key; did you mean 'beam_size'?"),
         ("decod: {}\n", "r.yaml, line 1: decod: unknown key; did you mean 'decode'?"),
         (
+            "decode:\n  beam_size: 4\n  early_start: false\n",
+            "r.yaml, line 3: decode.early_start is gone: it gained nothing measurable; remove the key",
+        ),
+        (
             "\ndecode:\n  budgets:\n    zzz: 1\n",
             "line 4: decode.budgets.zzz: unknown key; known keys here: answer_tokens",
         ),
@@ -152,6 +156,7 @@ def test_an_override_of_null_takes_a_section_away(write) -> None:
         ("decode.beam_size", "is not of the form key.sub=value"),
         ("=4", "is not of the form key.sub=value"),
         ("decode.beam_sise=4", "decode.beam_sise: unknown key; did you mean 'beam_size'?"),
+        ("decode.early_start=true", "decode.early_start is gone: it gained nothing measurable; remove the key"),
         ("seed.x=1", "seed is a plain value, it has no key 'x'"),
         ("teachers.7.temperature=1", "'7' is no index into a list of 2"),
         ("teachers.ada.temperature=1", "'ada' is no index into a list of 2"),

@@ -5,7 +5,6 @@ import pytest
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.search.select import (
     aggregate,
-    is_certain,
     order_key,
     predictive_perplexity,
     random_value,
@@ -71,15 +70,8 @@ def test_a_random_value_is_its_seed_between_0_and_1():
 
 
 def test_scores_that_differ_by_less_than_1e_6_are_ties():
-    assert order_key(0.5, (), 1, 0) > order_key(0.5 - 4e-7, (), 0, 0)
-    assert order_key(0.5, (), 1, 0) < order_key(0.499, (), 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("rank", "outstanding", "certain"), [(1, 3, True), (2, 3, False), (4, 0, True), (5, 0, False), (1, 4, False)]
-)
-def test_certain_means_that_even_the_best_stragglers_leave_a_slot(rank, outstanding, certain):
-    assert is_certain(rank, 4, outstanding) is certain
+    assert order_key(0.5, 0, 1, 0) > order_key(0.5 - 4e-7, 0, 0, 0)
+    assert order_key(0.5, 0, 1, 0) < order_key(0.499, 0, 0, 0)
 
 
 def test_seeds_depend_on_every_part_and_on_nothing_else():

@@ -5,7 +5,6 @@ import copy
 import json
 import math
 import random
-import sys
 from dataclasses import replace
 
 import pytest
@@ -30,7 +29,6 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.summary import build_summary
 from cord_distill.run.check import faults_of
 from cord_distill.run_folder.paths import RunFolder
-from cord_distill.search.beam import BeamSearch
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.types import Problem, Stop
 
@@ -378,15 +376,14 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipelin
 
 
 @pytest.mark.parametrize("selector", ["process_reward", "binary_judgment", "random"])
-def test_any_number_in_flight_and_early_start_give_the_same_bytes(run, tmp_path, selector):
+def test_any_number_in_flight_gives_the_same_bytes(run, tmp_path, selector):
     made = {
         run(
             selector,
-            f"output_dir={tmp_path}/{n}{early}",
+            f"output_dir={tmp_path}/{n}",
             f"decode.problems_in_flight={n}",
-            f"decode.early_start={early}",
         ).trajectories.read_bytes()
-        for n, early in [(1, False), (7, True), (3, False)]
+        for n in (1, 3, 7)
     }
     assert len(made) == 1
 
@@ -426,22 +423,6 @@ def test_another_reward_is_another_run_and_another_place_for_it_is_not(random_mo
     assert inputs(devices=[3], gpu_memory_utilization=0.5) == inputs()
     for change in ({"aggregation": "min"}, {"head_output": 0}, {"max_model_len": 2048}, {"step_separator": "\n"}):
         assert inputs(**change) != inputs(), change
-
-
-def test_a_step_starts_early_only_where_the_selector_is_plain_top_b(renderer, monkeypatch):
-    """Fails the version that starts early whatever the selector says of itself."""
-    asked = []
-
-    class Search(BeamSearch):
-        def __init__(self, **settings):
-            asked.append(settings["early_start"])
-            super().__init__(**settings)
-
-    monkeypatch.setattr(sys.modules["cord_distill.decode.pipelines.cord"], "BeamSearch", Search)
-    for plain in (True, False):
-        monkeypatch.setitem(SELECTORS, "random", replace(SELECTORS["random"], plain_top_b=plain))
-        decoded("cord", ensemble(renderer, [Author(renderer, [" a"])], selector="random", early_start=True))
-    assert asked == [True, False]
 
 
 # A reward model at a URL.

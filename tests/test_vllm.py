@@ -181,19 +181,12 @@ def decoded(ledger, runs: dict) -> dict[str, list[dict]]:
 
 @pytest.fixture(scope="module")
 def exact(ledger, tmp_path_factory):
-    settings = [(1, False), (7, True), (64, True), (64, False)]
     folder = tmp_path_factory.mktemp("exact")
-    return decoded(
-        ledger,
-        {
-            folder / f"{n}{early}": {"decode.problems_in_flight": n, "decode.early_start": early}
-            for n, early in settings
-        },
-    )
+    return decoded(ledger, {folder / str(n): {"decode.problems_in_flight": n} for n in (1, 7, 64)})
 
 
-def test_the_same_bytes_with_any_number_in_flight_and_early_start_on_or_off(exact):
-    assert len(exact) == 4 and len(set(exact.values())) == 1
+def test_the_same_bytes_with_any_number_in_flight(exact):
+    assert len(exact) == 3 and len(set(exact.values())) == 1
     rows = [json.loads(line) for line in next(iter(exact.values())).splitlines()]
     assert len(rows) == 30 and not any(row["error"] for row in rows)
     scores = [c["score"] for row in rows for level in row["candidates"] for c in level]

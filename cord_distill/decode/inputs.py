@@ -9,7 +9,6 @@ from cord_distill.recipe.recipe import Recipe
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
 NEUTRAL = {
-    "decode.early_start",
     # A trace that was merged in fewer tries stays as it is; one that was not gets more.
     "decode.integration.tries",
     "decode.problems_in_flight",

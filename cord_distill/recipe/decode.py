@@ -116,10 +116,10 @@ class Decode(Section):
     beam_size: B, the traces that live on after each step; 1 is greedy. step_marker: how a step begins; {t} is its
     number. proposals_per_teacher: next steps that each teacher proposes for each live trace. fill_first_step: more of
     them at step 1, where there is one trace, until there are beam_size. answer_suffix: what stands between a trace and
-    the known answer {A} when it is scored. selector: what candidates are ordered by. early_start: let certain survivors
-    begin their next step before the stragglers are in. deterministic: no chunked prefill and no cache reads, for
-    the same bytes in every run; null = on for CPU engines in process. problems_in_flight: searches at once; null = as
-    many as the KV caches hold. request_timeout, server_wait: seconds (docs/engines.md).
+    the known answer {A} when it is scored. selector: what candidates are ordered by. deterministic: no chunked
+    prefill and no cache reads, for the same bytes in every run; null = on for CPU engines in process.
+    problems_in_flight: searches at once; null = as many as the KV caches hold. request_timeout, server_wait: seconds
+    (docs/engines.md).
 
     phrases: what begins a step with `segmentation: prefix_phrases`. deduplicate: `text`, or a plug-in `key(problem,
     step_texts) -> hashable`: of the candidates of one step with equal keys only the best takes part. step_filter: a
@@ -146,7 +146,6 @@ class Decode(Section):
     mcts: Mcts = Mcts()
     integration: Integration | None = None
     budgets: Budgets = Budgets()
-    early_start: bool = False
     deterministic: bool | None = None
     problems_in_flight: Positive | None = None
     request_timeout: Annotated[float, Field(gt=0)] = 3600.0

@@ -23,6 +23,8 @@ Where = dict[tuple[str, ...], tuple[Path, int]]
 ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"}
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
+# Keys of earlier versions: why each is gone and what to do instead.
+REMOVED = {"decode.early_start": "it gained nothing measurable; remove the key"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -218,6 +220,9 @@ def _sentence(item: Any, where: Where, path: Path) -> str:
     while known and known not in where:
         known = known[:-1]
     file, line = where.get(known, (path, 1))
+    if item["type"] == "extra_forbidden" and ".".join(loc) in REMOVED:
+        key = ".".join(loc)
+        return f"{file.name}, line {line}: {key} is gone: {REMOVED[key]}"
     if item["type"] == "extra_forbidden":
         section = _section_fields(loc[:-1])
         near = get_close_matches(loc[-1], section, n=1)

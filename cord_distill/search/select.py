@@ -1,4 +1,4 @@
-"""The maths of selection: the selectors' values, the strict order of candidates, and what it means to be certain."""
+"""The maths of selection: the selectors' values, and the strict order of candidates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from cord_distill.search.seeds import SEED_BITS
 
 # Scores closer than this count as equal: engines agree to about 1e-6, and a choice must not hang on less.
 TIE_DIGITS = 6
-
-Key = tuple  # (-rounded score, the parent's Key, teacher index, sample index): nested, compared element by element
 
 
 def predictive_perplexity(answer_logprobs: Sequence[float]) -> float:
@@ -56,15 +54,9 @@ def random_value(seed: int) -> float:
     return seed / 2**SEED_BITS
 
 
-def order_key(score: float, parent: Key, teacher: int, sample: int) -> Key:
-    """Sorts candidates best first: by S rounded to 1e-6, then the parent's own place, teacher, sample.
+def order_key(score: float, parent: int, teacher: int, sample: int) -> tuple[float, int, int, int]:
+    """Sorts candidates best first: by S rounded to 1e-6, then the parent's place among the kept, teacher, sample.
 
-    The order is strict and owes nothing to arrival: comparing the parents' keys gives the same as comparing their final
-    ranks, and is known as soon as the parents are scored.
+    The order is strict and owes nothing to arrival.
     """
     return (-round(score, TIE_DIGITS), parent, teacher, sample)
-
-
-def is_certain(rank: int, beam_size: int, outstanding: int) -> bool:
-    """True when a candidate of this rank (from 1) among those in hand survives whatever the outstanding ones score."""
-    return rank <= beam_size - outstanding

@@ -11,7 +11,6 @@ from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.pipelines.base import Outcome, answered
 from cord_distill.decode.pipelines.hooks import state_key
 from cord_distill.decode.pipelines.propose import propose
-from cord_distill.decode.selectors import SELECTORS
 from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
 from cord_distill.types import Problem
@@ -26,7 +25,6 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
         proposals_per_teacher=decode.proposals_per_teacher,
         first_step_proposals=first_step_proposals(ensemble),
         max_steps=decode.budgets.max_steps,
-        early_start=decode.early_start and SELECTORS[decode.selector].plain_top_b,
         width=AdaptiveBeam(decode.beam_size, **dict(decode.adaptive_beam)) if decode.adaptive_beam else None,
         state_key=state_key(decode, problem),
     )

@@ -31,11 +31,8 @@ Rate = Callable[[Problem, "Ensemble", tuple[Step, ...], tuple[Any, ...]], Awaita
 class Selector:
     """rate(problem, ensemble, steps, key): the rating of a prefix or of a whole trace.
 
-    plain_top_b: the best B by value are kept, and a candidate's value owes nothing to the others; without it, a step
-    cannot start before all candidates of the step before are rated (`decode.early_start`).
     of_prefixes: it can order unfinished traces; False = complete traces alone (pipeline curation).
     """
 
     rate: Rate
-    plain_top_b: bool = True
     of_prefixes: bool = True
