@@ -125,6 +125,8 @@ OTHER_INTEGERS = r"""
     7 ~ -7
     7 ~ seven
     12 ~ 1,2
+    73 ~ 73\%
+    73 ~ 73 percent
 """
 SAME = r"""
     \frac{1}{2} ~ 0.5
@@ -156,6 +158,18 @@ SAME = r"""
     1/2004! ~ \frac{1}{2004!}
     7:32 ~ S_1:S_2=7:32
     a_3 = 2, a_{37} = 19 ~ a_{37}=19, a_3=2
+    \sqrt{5+2\sqrt6} ~ \sqrt2+\sqrt3
+    \frac{e^{-500}}{2} ~ \frac{1}{2e^{500}}
+    \frac{1}{\binom{200}{100}} ~ \frac{100!\cdot 100!}{200!}
+    \sqrt2 ~ 1.4142135623730951
+    C ~ \textbf{(C)}\ 17
+    \text{(C) 17} ~ C) 17
+    \frac12 ~ \sin 30^\circ
+    1 ~ \tan(45^\circ)
+    75^\circ ~ \frac{5\pi}{12}
+    30^\circ 15' ~ 30.25^\circ
+    468 ~ 468 \pmod{1000}
+    468 ~ 468 \text{ (mod }1000)
 """
 OTHER = r"""
     10 ~ 1000
@@ -195,6 +209,24 @@ OTHER = r"""
     F_n = \sum_{k=0}^{n} F_k ~ F_n = \sum_{k=0}^{n-1} F_k
     \begin{pmatrix} -7 \\ 16 \end{pmatrix} ~ 9
     2 ~ \frac{1+\sqrt5}{2}
+    \frac{1}{1999!} ~ \frac{1}{1998!}
+    2^{-300} ~ 3^{-300}
+    e^{-100} ~ 0
+    e^{-500}+\sqrt{5+2\sqrt6} ~ \sqrt2+\sqrt3
+    \frac{x}{60!} ~ \frac{x}{61!}
+    2^{2024}-1 ~ 2^{2024}
+    10^{45}-1 ~ 10^{45}
+    0.000000 ~ e^{-100}
+    \sqrt{2}\cdot 10^{-50} ~ \sqrt{3}\cdot 10^{-50}
+    \text{C major} ~ \text{C minor}
+    \text{F to C} ~ \text{F to D}
+    \text{J. Alder} ~ \text{J. Birch}
+    \text{B and C} ~ \text{B}
+    \text{(C) 17} ~ \text{(C) 18}
+    \sin 30^\circ ~ \sin 30
+    \cos(20^{\circ}) ~ \cos(20)
+    40^\circ ~ 40'
+    5 \pmod{7} ~ 5 \pmod{11}
 """
 
 
@@ -299,6 +331,28 @@ def test_params_of_a_row_count() -> None:
     assert not accepts("$(\\frac{3}{5},\\frac{8}{3}]$", "$(0.6,2.67]$")
     assert accepts("$x \\in [-2,7]$", "$-2 \\le x \\le 7$", {"allow_set_relation_comp": True})
     assert not accepts("$[-2,7]$", "$-2 \\le x \\le 7$")
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction"),
+    [
+        ("ab+5", "5"),
+        ("xy+2x", "2"),
+        ("2RC+R+C", "2"),
+        ("\\frac1s-\\frac1s e^{-sT}", "1"),
+        ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}"),
+        ("\\begin{pmatrix}1\\\\4\\end{pmatrix}", "4"),
+        ("\\$32,\\!348", "\\$23,\\!348"),
+        ("\\$18.90", "-\\$18.90"),
+        ("12 ducks and 9 goats", "30 ducks and 9 goats"),
+    ],
+)
+def test_a_formula_is_never_its_last_number(gold: str, prediction: str) -> None:
+    """`cord grade` that takes adjacent letters or a $ for prose, and then the last number of it."""
+    assert not accepts(gold, prediction)
+    assert not accepts(prediction, gold)
+    assert accepts(gold, gold)
+    assert accepts(prediction, prediction)
 
 
 def test_development_pairs(shared_data: Path) -> None:

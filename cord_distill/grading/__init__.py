@@ -63,8 +63,11 @@ def same_text(gold: str, prediction: str) -> bool:
 
 
 def integer(text: str) -> int | None:
-    """The integer that an answer is: 073, $73$, 73^\\circ, m+n = 73, \\text{73}; None for everything else."""
-    core = squeezed(written(text).core).rpartition("=")[2]
+    """The integer that an answer is: 073, $73$, 73^\\circ, m+n = 73, \\text{73}; None for all else, 73 % among it."""
+    answer = written(text)
+    if answer.percent:
+        return None
+    core = squeezed(answer.core).rpartition("=")[2]
     return int(float(core)) if INTEGER.fullmatch(core) and len(core) < 15 else int(core) if core.isdigit() else None
 
 

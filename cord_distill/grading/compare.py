@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cord_distill.grading.latex import split_top, squeezed, written
+from cord_distill.grading.latex import in_radians, split_top, squeezed, written
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .'-]+\)?")
@@ -22,6 +22,8 @@ NAME = re.compile(
     r"|\\frac\{[A-Z]+\}\{[A-Z]+\}"
 )
 CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)。]|([A-J])(?=$|\s|[\u3040-\u9fff]))\s*")
+BEHIND_BARE_LETTER = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿ]|[\u3040-\u9fff]")
+NO_CHOICE = re.compile(r"[-=<>+*/^,({\[]|\\(?!frac|sqrt|pi|text)|[A-J]\b|(?:and|or|to|then)\b")
 BINARY = re.compile(r"\\(?:le|ge|ne|approx|in|equiv|sim)(?![A-Za-z])|[=<>]")
 WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 FLIP = {">": "<", r"\ge": r"\le"}
@@ -57,8 +59,11 @@ def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None =
         return False
     if squeezed(a.core) == squeezed(b.core) and a.percent == b.percent and _units_agree(a.unit, b.unit):
         return True
-    if _choice(a.core) and _choice(b.core):
-        return _choice(a.core) == _choice(b.core)
+    a_choice, b_choice = _choice(a.core), _choice(b.core)
+    if a_choice and b_choice:
+        return _same_choice(a_choice, b_choice, leaves, rules)
+    if "deg" in (a.unit, b.unit) and a.unit != b.unit and r"\pi" in a.core + b.core:
+        a, b = in_radians(a), in_radians(b)
     if not _units_agree(a.unit, b.unit):
         return False
     if any(DECIMAL_COMMA.fullmatch(x) and NUMBER.fullmatch(y) for x, y in ((a.core, b.core), (b.core, a.core))):
@@ -74,18 +79,27 @@ def _units_agree(a: str, b: str) -> bool:
     return not a or not b or a == b
 
 
-def _choice(core: str) -> str | None:
-    """The letter of a multiple-choice answer: C, (C), C. text, "C Cecile"; None for "A = 5", "A, B" or "A point"."""
+def _same_choice(a: tuple[str, str], b: tuple[str, str], leaves: Leaves, rules: Rules) -> bool:
+    """The letters decide where one side is the letter alone; where both say what is behind it, that has to agree."""
+    if a[0] != b[0] or not a[1] or not b[1]:
+        return a[0] == b[0]
+    return _same(a[1], b[1], leaves, rules)
+
+
+def _choice(core: str) -> tuple[str, str] | None:
+    """(letter, what stands behind it) of a multiple-choice answer: C, (C), C. text, (C) 17, "C Cecile".
+
+    None for "A = 5", "A, B", "B and C", "C major" and "A point": words that begin with a letter are a text.
+    """
     match = CHOICE.match(core)
     if not match:
         return None
-    rest, letter = core[match.end() :], match[1] or match[2] or match[3]
-    bare_letter = rest and match[3]
-    if bare_letter and not re.match(r"[A-Za-zÀ-ÿ]{2}|[\u3040-\u9fff]", rest):
+    rest, letter = core[match.end() :].strip(), match[1] or match[2] or match[3]
+    if match[3] and rest and not BEHIND_BARE_LETTER.match(rest):
         return None
-    if bare_letter and letter in "AI" and rest[0].islower():
+    if match[3] and letter in "AI" and rest[:1].islower():
         return None
-    return None if re.match(r"[-=<>+*/^\\,\d]|[A-J]\b", rest) else letter
+    return None if NO_CHOICE.match(rest) else (letter, rest)
 
 
 def _same(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:

@@ -47,6 +47,9 @@ MATH_WORDS = {
 }
 WINDOW = 400
 LONGEST_BARE = 100
+LONGEST_FORMULA = 300
+LONGEST_NAME = 4
+SHORT_WORDS = set("is it so we to of in at as by be he no on an am my me us up do go if".split())
 
 
 def after_thought(text: str) -> str:
@@ -161,19 +164,32 @@ def math_runs(text: str) -> list[tuple[int, int, str]]:
 
 
 def is_bare(text: str) -> bool:
-    """Whether the whole text is a formula rather than prose."""
-    plain = LATEX_NAME.sub(" ", re.sub(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}", " ", text))
-    words = [word for word in WORD.findall(plain) if word.lower() not in MATH_WORDS]
-    return "\n\n" not in text and not words
+    """Whether the whole text is a formula rather than prose. `2RC+R+C`, a matrix and \\$18.90 are formulas."""
+    if "\n\n" in text:
+        return False
+    plain = re.sub(r"\\(?:text\w*|mathrm|mbox|operatorname|begin|end)\s*\{[^{}]*\}", " ", text)
+    words = WORD.findall(LATEX_NAME.sub(" ", plain))
+    return not any(_is_prose(word) for word in words)
+
+
+def _is_prose(word: str) -> bool:
+    """Letters that are no product of names: three or more of them, or one of the short words of a sentence."""
+    if word.lower() in MATH_WORDS or (word.isascii() and word.isupper() and len(word) <= LONGEST_NAME):
+        return False
+    return not word.isascii() or len(word) > 2 or word.lower() in SHORT_WORDS
 
 
 def loose_answer(text: str) -> str | None:
-    """The answer in a text that may be a formula alone, prose that ends in one, or prose that ends in a number."""
+    """The answer in a text that may be a formula alone, prose that ends in one, or prose that ends in a number.
+
+    A formula is always read as a whole, by the rules that `answer_of` has: the last number is looked for in prose only.
+    """
     text = text.strip()
     if boxes(text):
         return announced(text)
-    if len(text) <= 300 and "$" not in text and is_bare(text):
-        return text or None
+    inside = _one_formula(text)
+    if inside is not None and len(inside) <= LONGEST_FORMULA and (is_bare(inside) or inside != text):
+        return inside or None
     found = after_anchor(text)
     if found is not None and is_bare(found):
         computed = COMPUTATION.fullmatch(found)
@@ -187,6 +203,24 @@ def loose_answer(text: str) -> str | None:
         unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
         return last_formula[2] + ("\\%" if unit else "")
     return last_number(text) or (text if len(text) <= 100 else None)
+
+
+def gold_answer(text: str) -> str | None:
+    """The gold of a pair: read as `loose_answer` reads, but a text without any formula stays whole.
+
+    "12 ducks and 9 goats" is not the answer 9.
+    """
+    text = text.strip()
+    announces = bool(boxes(text)) or after_anchor(text) is not None or math_runs(text)
+    return loose_answer(text) if announces or len(text) > LONGEST_BARE else text or None
+
+
+def _one_formula(text: str) -> str | None:
+    """The whole text where it is one formula, with or without its own $; a $ in front of a number is money."""
+    runs = math_runs(text)
+    if len(runs) == 1 and runs[0][:2] == (0, len(text)):
+        return runs[0][2]
+    return text if not re.search(r"(?<!\\)\$(?!\s*\.?\d)", text) and text.count("$") < 2 else None
 
 
 def last_number(text: str) -> str | None:

@@ -32,12 +32,19 @@ COMMAND = re.compile(r"\\([A-Za-z]+)")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
+MONEY = re.compile(r"(?:^|(?<=^-))\s*\\?\$(?=\s*\.?\d)")
 MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
 ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
 UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
 PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent(?:age)?|pct))\s*$")
+# 468 \\pmod{1000}, 468 (mod 1000).
+RESIDUE = re.compile(r"\s*\(?\s*(?:\\(?:p|b)?mod|‹?\(?\s*mod\s*›?)\s*\{?(\d+)\}?\s*›?\s*\)?$")
+# 30^\\circ 15' 20'', and 15' alone.
+MINUTES = re.compile(r"(?:(\d+)\^\{?\\circ\}?)?\s*(\d+)\s*(?:'|\^\{?\\prime\}?)(?:\s*(\d+)\s*(?:''|\"))?")
+DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\{?\\circ\}?")
+FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,22 @@ def written(text: str) -> Written:
     if percent:
         core = PERCENT.sub("", core).strip()
     unit = power = ""
+    if (residue := RESIDUE.search(core)) and residue.start():
+        return Written(core[: residue.start()].strip(), f"mod {residue[1]}", percent)
+    if minutes := MINUTES.fullmatch(core):
+        whole, minute, second = (value or "0" for value in minutes.groups())
+        return Written(
+            f"\\frac{{3600*{whole}+60*{minute}+{second}}}{{3600}}", "deg" if minutes[1] else "arcmin", percent
+        )
     trailing = re.search(r"‹([^‹›]*)›(?:\^\{?(\d)\}?)?$", core)
     if trailing and re.search(r"\d", core[: trailing.start()]) and not JOIN_WORDS.match(trailing.group(1)):
         unit, core = trailing.group(1), core[: trailing.start()].strip()
         power = trailing.group(2) or ""
     elif "‹" not in core and (match := UNIT.fullmatch(core)) and not re.search(r"\b(and|or)\b", match["unit"]):
         unit, core = match["unit"], match["core"].strip()
-    if core.endswith((r"^\circ", r"^{\circ}")):
+    if DEGREES.search(core) and (FUNCTION.search(core) or len(DEGREES.findall(core)) > 1):
+        core = DEGREES.sub(lambda m: f"(\\frac{{{m[1]}\\pi}}{{180}})", core)
+    elif core.endswith((r"^\circ", r"^{\circ}")):
         unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
     if unit and unit.strip().lower() in ("percent", "pct", "percentage"):
         unit, percent = "", True
@@ -103,6 +119,11 @@ def spelled(text: str) -> str:
     text = re.sub(r"_\{(\w)\}", r"_\1", text)
     text = re.sub(r"\^\{(\w)\}", r"^\1", text)
     return re.sub(r"\s+", " ", text).strip().rstrip(",").strip()
+
+
+def in_radians(answer: Written) -> Written:
+    """75 degrees as 75 pi / 180; other answers as they are."""
+    return Written(f"\\frac{{({answer.core})\\pi}}{{180}}", "", answer.percent) if answer.unit == "deg" else answer
 
 
 def squeezed(core: str) -> str:

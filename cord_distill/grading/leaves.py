@@ -1,7 +1,8 @@
 """The mathematics of two formulas: equal exactly, equal equations. sympy; loaded in the worker process only.
 
-Formulas are read by the LaTeX reader of math-verify (latex2sympy2_extended). Constants are compared exactly, or by 60
-digits where sympy cannot decide; formulas with variables by `simplify`, then at random rational points with 40 digits.
+Formulas are read by the LaTeX reader of math-verify (latex2sympy2_extended). Constants are compared exactly; where
+sympy cannot decide, by 60 digits more than the sizes of their parts are apart; formulas with variables by `simplify`,
+then at random rational points.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from sympy import Basic, MatrixBase, MatrixExpr, Rational, expand, nan, oo, preorder_traversal, simplify, zoo
+from sympy import Add, Basic, MatrixBase, MatrixExpr, Rational, expand, nan, oo, preorder_traversal, simplify, zoo
 from sympy.core.function import AppliedUndef
 
 from cord_distill.grading.compare import Rules
@@ -21,6 +22,9 @@ MIXED = re.compile(r"(?<![\w.}^_])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}")
 OPAQUE = {"Sum", "Integral", "Product", "Limit", "Derivative"}
 POINTS, DIGITS = 4, 40
 LONG_DECIMAL = 6
+SHOWN_DIGITS, FLOAT_DIGITS = 5, 15
+MOST_DIGITS = 20_000
+LOG2 = 0.30103
 
 
 @lru_cache(maxsize=512)
@@ -91,7 +95,7 @@ def _same_expression(x: Any, y: Any) -> bool:
         if difference == 0:
             return True
         if not difference.free_symbols:
-            return _is_zero(difference, x)
+            return _is_zero(difference)
         return (x.free_symbols == y.free_symbols and _vanishes(difference)) or simplify(difference) == 0
     except (TypeError, ValueError, AttributeError, NotImplementedError, ZeroDivisionError):
         return False
@@ -102,12 +106,34 @@ def _unsafe(x: Any) -> bool:
     return any(isinstance(node, AppliedUndef) or type(node).__name__ in OPAQUE for node in preorder_traversal(x))
 
 
-def _is_zero(value: Any, scale: Any) -> bool:
+def _is_zero(value: Any) -> bool:
+    """Zero exactly where the number is rational, else to more digits than its parts are apart in size.
+
+    So e^-100 is not 0, and 2^2024 - 1 is not 2^2024: there is no fixed precision that a small number could fall under.
+    """
+    value = value.doit()
     if value.is_Rational:
-        return value == 0
-    digits = value.evalf(DIGITS + 20, maxn=400)
-    size = abs(scale.evalf(20)) + 1
-    return bool(digits.is_number and abs(digits) < size * Rational(1, 10**DIGITS))
+        return bool(value == 0)
+    sizes = [size for node in preorder_traversal(value) if (size := _magnitude(node)) is not None]
+    digits = DIGITS + 20 + max(sizes, default=0) - min(sizes, default=0)
+    if digits > MOST_DIGITS:
+        return False
+    found = value.evalf(DIGITS, maxn=digits)
+    if not found.is_number:
+        return False
+    terms = [_magnitude(term) for term in Add.make_args(value)]
+    largest = max((size for size in terms if size is not None), default=0)
+    return bool(abs(found) < Rational(10) ** (largest + DIGITS - digits))
+
+
+def _magnitude(node: Any) -> int | None:
+    """The decimal exponent of a number, None for what is no number or 0."""
+    if not getattr(node, "is_number", False) or node.is_zero:
+        return None
+    if node.is_Rational:
+        return int((abs(node.p).bit_length() - node.q.bit_length()) * LOG2)
+    parts = [part for part in node.evalf(5, maxn=200).as_real_imag() if part.is_Float and part != 0]
+    return max((int((part._mpf_[2] + part._mpf_[3]) * LOG2) for part in parts), default=None)
 
 
 def _vanishes(difference: Any) -> bool:
@@ -117,16 +143,25 @@ def _vanishes(difference: Any) -> bool:
     for _ in range(POINTS):
         at = {name: Rational(stream.randint(101, 997), stream.randint(101, 499)) for name in names}
         value = difference.subs(at)
-        if not value.is_number or not _is_zero(value, Rational(1)):
+        if not value.is_number or not _is_zero(value):
             return False
     return True
 
 
 def _rounding_of(a: str, b: str, x: Any, y: Any, decimals: int | None) -> bool:
-    """A decimal written to six or more places is the rounding of the other number at its last place."""
-    for text, value, other in ((a, x, y), (b, y, x)):
+    """A decimal written to six or more places is the rounding of the other number at its last place.
+
+    It has to show five of the number's own digits: 0.000000 says nothing about e^-100. A decimal of 15 digits or more
+    is what `str(float)` writes: its last digits are those of a binary number, so that 14 have to agree.
+    """
+    for text, value, other_text, other in ((a, x, b, y), (b, y, a, x)):
         places = _places(text)
         if places is not None and value.is_Rational and other.is_real and places >= LONG_DECIMAL:
+            shown = len(re.sub(r"\D", "", text).lstrip("0"))
+            if shown < SHOWN_DIGITS:
+                return False
+            if shown >= FLOAT_DIGITS and _places(other_text) is None and not other.is_Integer:
+                return bool(abs(value - other).evalf(DIGITS) <= abs(value) * Rational(1, 10**14))
             return bool(abs(value - other).evalf(DIGITS) <= Rational(1, 2 * 10**places))
     if decimals is not None and decimals < LONG_DECIMAL and x.is_real and y.is_real:
         return x.evalf(DIGITS).round(decimals) == y.evalf(DIGITS).round(decimals)
