@@ -247,6 +247,19 @@ def test_the_store_survives_a_torn_line_and_refuses_a_second_writer(tmp_path: Pa
     last.close()
 
 
+@pytest.mark.parametrize("line", ["{}", "null", "[]", "0"])
+def test_a_foreign_line_among_samples_is_named(tmp_path: Path, line: str) -> None:
+    """Fails for `if row`, which takes `{}` for the torn end of the file and cuts off all behind it."""
+    store = SampleStore(tmp_path / "s.jsonl")
+    store.add(sample("x"))
+    store.close()
+    whole = (tmp_path / "s.jsonl").read_text()
+    (tmp_path / "s.jsonl").write_text(f"{line}\n{whole}")
+    with pytest.raises(CordError, match="damaged line"):
+        SampleStore(tmp_path / "s.jsonl")
+    assert (tmp_path / "s.jsonl").read_text() == f"{line}\n{whole}"
+
+
 @pytest.fixture(scope="module")
 def r1(random_models: dict[str, Path]) -> Path:
     return random_models["r1"]

@@ -152,6 +152,15 @@ def test_compare_is_paired_over_the_shared_problems(tmp_path: Path, capsys: pyte
     assert said[1].startswith("aime24  56.2% - 37.5% = +18.8% [+6.2%, +25.0%], p = 0.25 (4 problems, k = 4)")
 
 
+def test_a_prediction_may_hold_any_line_separator(tmp_path: Path) -> None:
+    """Fails for `str.splitlines`, which cuts a row of problems.jsonl at U+2028."""
+    a, b = evaluated(tmp_path, "a", ["rr"]), evaluated(tmp_path, "b", ["rw"])
+    rows = [json.loads(line) for line in (a / "problems.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    rows[0]["predictions"][0] = "4\u2028\u0085\x0b"
+    (a / "problems.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    assert compare(a, b)["aime24"]["difference"] == 0.5
+
+
 def test_compare_says_when_protocols_differ(tmp_path: Path) -> None:
     a = evaluated(tmp_path, "a", ["rr"])
     b = evaluated(tmp_path, "b", ["rw"], protocol={"max_new_tokens": 8192, "system_prompt": "Think."})

@@ -1,36 +1,150 @@
-"""JSON from disk. Users' JSONL files: one object per line, blank lines passed over, every fault named with its row. Our
-own files of one object: a missing or half-written one is none."""
+"""JSON from disk. Files of rows from elsewhere (JSONL, a JSON array, CSV, Parquet, plain or gzipped): each fault is named
+with its row. Our own files: a missing or half-written one of one object is none.
+
+A line ends at \\n alone: U+2028 or U+0085 inside a text is a letter of it.
+"""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+import math
+import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cord_distill.common.errors import CordError
 
+BOM, GZIP = b"\xef\xbb\xbf", b"\x1f\x8b"
+LONE_SURROGATE, NUL, NOT_A_NUMBER = "half a surrogate pair", "a NUL character", "NaN or Infinity"
+_ODD = re.compile("[\ud800-\udfff\0]")
+
 
 def read_jsonl(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, row) of each line; where: `file.jsonl, row 3`, for errors about the row.
+    """(where, row) of each row; where: `file.jsonl, row 3` (the line in a file of lines), for errors about the row.
 
     key: what named the file (a recipe key), columns: what its rows must hold; both go into the error. Raises CordError:
-    no such file, a line that is no JSON object.
+    no such file, another encoding than UTF-8, a line that is no JSON object, a row that holds what `fault` names.
     """
+    for where, row in read_rows(path, key=key, columns=columns):
+        found = fault(row)
+        if found:
+            raise CordError(f"{where}: holds {found}; mend or remove the row")
+        yield where, row
+
+
+def read_rows(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`read_jsonl` for a reader that counts rows with a `fault` instead of refusing the file."""
     if not path.is_file():
         raise CordError(f"{key}: {path} is not there; give a JSONL file with {columns}")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    try:
+        for number, row in _numbered(path, columns):
             where = f"{path.name}, row {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CordError(f"{where}: not JSON ({error}); each line must be one object with {columns}") from None
             if not isinstance(row, dict):
                 raise CordError(f"{where}: not an object; each line must be one object with {columns}")
             yield where, row
+    except (OSError, EOFError, zlib.error) as error:
+        raise CordError(f"{key}: {path} cannot be read ({error}); copy or unpack it again") from None
+
+
+def own_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that we wrote: model texts in it may hold any character. Raises CordError with line."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                row = _parsed(line.decode("utf-8", "surrogatepass"), f"{path}, row {number}", "what the stage wrote")
+                if not isinstance(row, dict):
+                    raise CordError(f"{path}, row {number}: not an object; remove the file and run the stage again")
+                yield row
+
+
+def fault(value: Any) -> str | None:
+    """What no row may hold: half a surrogate pair (no UTF-8), a NUL, NaN or Infinity. None where all is well."""
+    if isinstance(value, str):
+        odd = _ODD.search(value)
+        return None if odd is None else NUL if odd[0] == "\0" else LONE_SURROGATE
+    if isinstance(value, float):
+        return None if math.isfinite(value) else NOT_A_NUMBER
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    return next(filter(None, map(fault, value)), None) if isinstance(value, list) else None
+
+
+def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    with open(path, "rb") as plain:
+        zipped = plain.read(len(GZIP)) == GZIP
+    with gzip.open(path, "rb") if zipped else open(path, "rb") as file:  # type: ignore[attr-defined]
+        lines = _lines(file, path.name)
+        if path.name.removesuffix(".gz").endswith(".csv"):
+            yield from _csv(lines, path.name)
+            return
+        first = True
+        for number, line in lines:
+            if first and line.lstrip().startswith("["):
+                rest = "".join(text for _, text in lines)
+                yield from _array(line + rest, f"{path.name}, row {number}", columns)
+                return
+            if line.strip():
+                first = False
+                yield number, _parsed(line, f"{path.name}, row {number}", columns)
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(file, start=1):
+        bare = line.removeprefix(BOM) if number == 1 else line
+        try:
+            yield number, bare.decode("utf-8")
+        except UnicodeDecodeError:
+            wide = bare.startswith((b"\xff\xfe", b"\xfe\xff"))
+            looks = "UTF-16" if wide else "Latin-1 or Windows-1252"
+            raise CordError(
+                f"{name}, row {number}: not UTF-8 (it may be {looks}); save the file as UTF-8, e.g. with iconv -f "
+                f"{'UTF-16' if wide else 'WINDOWS-1252'} -t UTF-8"
+            ) from None
+
+
+def _parsed(line: str, where: str, columns: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        said = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise CordError(f"{where}: not JSON ({said}); each line must be one object with {columns}") from None
+
+
+def _array(text: str, where: str, columns: str) -> Iterator[tuple[int, Any]]:
+    rows = _parsed(text, where, columns)
+    yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
+
+
+def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader((line for _, line in lines), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise CordError(f"{name}, row {reader.line_num}: another number of cells than the first row has")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise CordError(f'{name}, row {reader.line_num}: not CSV ({error}); quote cells with "') from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except pyarrow.ArrowException as error:
+        raise CordError(f"{path.name}, row {number + 1}: not Parquet ({error}); write the file again") from None
 
 
 def refuse_duplicates(ids: Iterable[str], source: str, what: str = "id", fix: str = "make ids unique") -> None:
@@ -46,7 +160,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file of our own; None where there is no such file, or nothing whole in it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -57,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CordError(f"{path}: not readable as JSON: {error}; remove it and run the stage again") from None
     if not isinstance(value, dict):
         raise CordError(f"{path}: holds no JSON object; remove it and run the stage again")

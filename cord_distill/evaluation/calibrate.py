@@ -6,12 +6,12 @@ The interval says which published values would agree; a value outside it means a
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import own_rows
 from cord_distill.evaluation.comparison import PROBLEMS
 from cord_distill.recipe.evaluate import Evaluate, Published
 
@@ -58,7 +58,7 @@ def _held_against(published: Published, groups: list[list[float]]) -> dict[str, 
 
 def _groups(folder: Path, suite: str) -> list[list[float]]:
     file = folder / PROBLEMS
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    rows = list(own_rows(file)) if file.is_file() else []
     groups = [[float(right) for right in row["correct"]] for row in rows if row["suite"] == suite]
     if not groups:
         raise CordError(

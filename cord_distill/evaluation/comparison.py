@@ -8,6 +8,7 @@ from typing import Any
 
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import own_rows
 from cord_distill.evaluation.protocol import differences
 
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"
@@ -75,7 +76,6 @@ def _problems(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
             f"{folder}: no finished evaluation there; give an eval/<label> folder, or make it: cord evaluate"
         )
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for line in (folder / PROBLEMS).read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in own_rows(folder / PROBLEMS):
         found.setdefault(row["suite"], {})[row["id"]] = row
     return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import own_rows
 from cord_distill.types import Problem
 
 SHOWN = 5
@@ -31,10 +31,8 @@ def training_questions(train_file: Path) -> Iterator[Problem]:
     """The questions of a data set's train.jsonl (user message of each row); nothing where there is no file."""
     if not train_file.is_file():
         return
-    with open(train_file, encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            yield Problem(str(row["id"]), row["prompt"][-1]["content"], "")
+    for row in own_rows(train_file):
+        yield Problem(str(row["id"]), row["prompt"][-1]["content"], "")
 
 
 def _bare(question: str) -> str:

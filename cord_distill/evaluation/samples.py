@@ -60,7 +60,7 @@ class SampleStore:
             for line in file:
                 try:
                     row = json.loads(line) if line.endswith(b"\n") else None
-                    sample = Sample(**{**row, "stop": Stop(row["stop"])}) if row else None
+                    sample = Sample(**{**row, "stop": Stop(row["stop"])}) if line.endswith(b"\n") else None
                 except (ValueError, TypeError, KeyError) as error:
                     raise CordError(f"{self.path}: a damaged line ({error}); remove it and evaluate again") from None
                 if sample is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cord_distill.common.jsonl import own_rows
 from cord_distill.evaluation.comparison import PROBLEMS, RESULTS
 from cord_distill.evaluation.targets import methods, training_of
 from cord_distill.recipe.recipe import Recipe
@@ -81,14 +81,12 @@ def _bars(suite: str, shares: dict[str, float]) -> Any:
 def _samples(folder: Path, label: str) -> list[tuple[Any, ...]]:
     """The first sample of the first problems."""
     texts: dict[tuple[str, str], str] = {}
-    with open(folder / "samples.jsonl", encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            if row["sample"] == 0:
-                texts[row["suite"], row["id"]] = row["text"]
+    for row in own_rows(folder / "samples.jsonl"):
+        if row["sample"] == 0:
+            texts[row["suite"], row["id"]] = row["text"]
     shown: list[tuple[Any, ...]] = []
-    with open(folder / PROBLEMS, encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            if len(shown) < SAMPLES and (row["suite"], row["id"]) in texts:
-                said = (row["predictions"][0], row["correct"][0])
-                shown.append((label, row["suite"], row["id"], row["answer"], texts[row["suite"], row["id"]], *said))
+    for row in own_rows(folder / PROBLEMS):
+        if len(shown) < SAMPLES and (row["suite"], row["id"]) in texts:
+            said = (row["predictions"][0], row["correct"][0])
+            shown.append((label, row["suite"], row["id"], row["answer"], texts[row["suite"], row["id"]], *said))
     return shown

@@ -40,7 +40,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     row = json.loads(line)
                 except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from cord_distill.common.jsonl import read_jsonl
+from cord_distill.common.jsonl import own_rows
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking import lineage
@@ -27,7 +27,7 @@ def track_dataset(recipe: Recipe, stats: dict[str, Any]) -> None:
         values = {"data/kept": stats["kept"], **{f"data/dropped/{x}": n for x, n in stats["dropped"].items()}}
         tracked.log(values)
         tracked.summary.update(values)
-        rows = [row for _, row in islice(read_jsonl(run.dataset / "train.jsonl", key="", columns=""), SAMPLES)]
+        rows = list(islice(own_rows(run.dataset / "train.jsonl"), SAMPLES))
         shown = [(r.get("id"), r["prompt"][-1]["content"], r["completion"][-1]["content"]) for r in rows]
         tracked.log({"rows": table(("id", "prompt", "completion"), shown)})
         lineage.produces(tracked, dataset)
