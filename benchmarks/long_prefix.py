@@ -21,8 +21,8 @@ from cord_distill.run_folder.journal import Journal
 from cord_distill.types import Problem, Step, Stop
 
 ROOM = 2048
-# Our files that vLLM calls.
-INSIDE = ("vllm_tails.py", "vllm_stops.py", "vllm_shims.py")
+# Our file that vLLM calls.
+INSIDE = "engines/vllm/shims.py"
 
 
 def sized(tokens: int) -> Size:

@@ -22,9 +22,6 @@ from cord_distill.run_folder.journal import Journal
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.types import Problem, Step
 
-# The others run on vLLM's own scheduler, whose cache ends at full blocks.
-WITH_TAILS = ("a2", "b", "b1", "c", "c1", "c2", "d4")
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -59,23 +56,22 @@ class Bench:
         self.prompts: list[list[int]] = []
 
     async def run(self, variant: str) -> Measured:
-        ours = variant in WITH_TAILS
-        if variant in ("a", "a0", "a1", "a2"):
-            return self.plain(short_prompts=variant == "a0", cold=variant == "a1", tails=ours)
+        if variant in ("a", "a0", "a1"):
+            return self.plain(short_prompts=variant == "a0", cold=variant == "a1")
         engine = (ScoresByDefault if variant == "d3" else Forced)(self.engine, self.renderer)
-        prover: Any = None if variant in ("b", "b0", "b1") else self.prover if variant == "c2" else engine
-        if variant in ("d1", "d2", "d3", "d4"):
-            return await self.measured(engine, prover, barrier=True, text=variant in ("d2", "d3"), tails=ours)
-        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"), tails=ours)
+        prover: Any = None if variant in ("b", "b1") else self.prover if variant == "c2" else engine
+        if variant in ("d1", "d2", "d3"):
+            return await self.measured(engine, prover, barrier=True, text=variant in ("d2", "d3"))
+        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"))
 
-    def plain(self, *, short_prompts: bool = False, cold: bool = False, tails: bool = False) -> Measured:
+    def plain(self, *, short_prompts: bool = False, cold: bool = False) -> Measured:
         """(a), from its first request to its last. cold: (a1), from an empty cache, as (b) begins."""
         if cold:
             self.reset()
         gc.collect()
         begun, wall, steps = time.process_time(), time.monotonic(), 0
         made: list[Any] = []
-        for finished in self.plain_steps(short_prompts=short_prompts, tails=tails):
+        for finished in self.plain_steps(short_prompts=short_prompts):
             steps += 1
             made.extend(finished)
         cpu, wall = time.process_time() - begun, time.monotonic() - wall
@@ -83,7 +79,7 @@ class Bench:
         given, hits = sum(len(out.prompt_token_ids) for out in made), sum(out.num_cached_tokens for out in made)
         return Measured(tokens, steps, cpu, wall, tokens + given - hits, hits / given)
 
-    def plain_steps(self, *, short_prompts: bool = False, tails: bool = False) -> Iterator[list[Any]]:
+    def plain_steps(self, *, short_prompts: bool = False) -> Iterator[list[Any]]:
         """What `LLM.generate` does, step by step: all requests added, the engine stepped until they are done.
 
         The requests are those of the search that ran last, prompt by prompt and length by length, and the cache still
@@ -92,7 +88,6 @@ class Bench:
         """
         from vllm.inputs.engine import tokens_input
 
-        self.use_tails(tails)
         forced = Forced(self.engine, self.renderer)
         base = ensemble(forced, None, self.renderer, self.size)
         sampling = Sampling(
@@ -117,12 +112,6 @@ class Bench:
         llm = self.engine.runner.engine
         llm.abort_request(list(llm.output_processor.request_states), internal=True)
 
-    def use_tails(self, on: bool) -> None:
-        """False: vLLM's own scheduler and its own way of finding stop strings."""
-        for engine in filter(None, (self.engine, self.prover)):
-            engine.stops_by_bytes = on
-            engine.runner.engine.engine_core.engine_core.scheduler.uses_tails = on
-
     def reset(self) -> None:
         for engine in filter(None, (self.engine, self.prover)):
             engine.runner.engine.reset_prefix_cache()
@@ -136,10 +125,8 @@ class Bench:
         barrier: bool = False,
         text: bool = False,
         keep_cache: bool = False,
-        tails: bool = True,
     ) -> Measured:
-        """One search of all problems. The prefix cache is emptied before, unless `keep_cache`. tails: our scheduler."""
-        self.use_tails(tails)
+        """One search of all problems. The prefix cache is emptied before, unless `keep_cache`."""
         if not keep_cache:
             self.reset()
         kind = {"model": TextModel} if text else {}

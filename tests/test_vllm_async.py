@@ -13,11 +13,9 @@ pytestmark = pytest.mark.slow
 
 def test_async_llm_answers_as_the_engine_in_process_does(random_models, monkeypatch):
     """Fails an AsyncRunner that was never run: on a machine without a GPU nothing else calls it."""
-    from cord_distill.engines.vllm import stops as vllm_stops
     from cord_distill.engines.vllm.engine import VllmEngine, engine_args
     from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
 
-    vllm_stops.install()
     path = str(random_models["qwq"])
     section = Model(model=path, max_num_seqs=16)
     args = engine_args(section, path, on_cpu=True, deterministic=False, max_model_len=512)

@@ -1,4 +1,4 @@
-"""What is replaced inside vLLM and tokenizers gives the same results as what was there."""
+"""What is replaced inside tokenizers for vLLM gives the same results as what was there."""
 
 import random
 
@@ -34,22 +34,13 @@ def test_a_tail_primed_stream_gives_the_text_of_one_primed_with_the_whole_prompt
         assert said[0] == said[1]
 
 
-@pytest.mark.slow
-def test_installed_twice_it_is_installed_once(random_models):
+def test_installed_twice_it_is_installed_once():
+    """Fails the version that wraps its own wrapper at every engine's start."""
     from tokenizers import decoders
-    from vllm.v1.engine.logprobs import LogprobsProcessor
-    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
     from cord_distill.engines.vllm.shims import TAIL, install
 
     install()
-    places = [
-        (decoders, "DecodeStream"),
-        (LogprobsProcessor, "_update_prompt_logprobs"),
-        (GPUModelRunner, "_get_prompt_logprobs_dict"),
-    ]
-    first = [getattr(*place) for place in places]
+    first = decoders.DecodeStream
     install()
-    assert [getattr(*place) for place in places] == first
-    assert LogprobsProcessor._update_prompt_logprobs.cord_rows and GPUModelRunner._get_prompt_logprobs_dict.cord_rows
-    assert decoders.DecodeStream.cord_tail == TAIL
+    assert decoders.DecodeStream is first and first.cord_tail == TAIL

@@ -9,7 +9,6 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment, slots
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.vllm import shims as vllm_shims
-from cord_distill.engines.vllm.shims import BY_BYTES, ROWS
 from cord_distill.recipe.models import Model
 
 CPU_KV_GIB = 0.5
@@ -19,14 +18,12 @@ class VllmEngine:
     """One model on vLLM.
 
     deterministic: no prefix-cache reads, no split prefill, so that an answer depends on the request alone (CPU, one
-    thread, in process). Otherwise stop strings are looked for by bytes (vllm_stops.py), scores read the prefix cache,
-    and choose the cheapest exact way that this vLLM runner has.
+    thread, in process). Otherwise scores read the prefix cache.
     """
 
     def __init__(self, runner: Any, *, deterministic: bool, native_scores: bool, name: str) -> None:
         self.runner = runner
         self.deterministic = deterministic
-        self.stops_by_bytes = not deterministic
         self.native_scores = native_scores
         self.name = name
         self.max_model_len: int = runner.max_model_len
@@ -45,11 +42,9 @@ class VllmEngine:
         on_cpu = not has_gpu()
         prepare_environment()
         deterministic = on_cpu if deterministic is None else deterministic
-        from cord_distill.engines.vllm import stops as vllm_stops
         from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
 
         vllm_shims.install()
-        vllm_stops.install()
         args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
         runner_class = InProcessRunner if on_cpu else AsyncRunner
         try:
@@ -94,7 +89,6 @@ class VllmEngine:
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            extra_args={BY_BYTES: True} if self.stops_by_bytes else None,
             skip_clone=True,
         )
 
@@ -128,7 +122,6 @@ class VllmEngine:
                 prompt_logprobs=0,
                 flat_logprobs=True,
                 skip_reading_prefix_cache=self.deterministic,
-                extra_args={ROWS: len(target_ids)},
             ),
         )
         if (out.num_cached_tokens or 0) > len(ids) - 1:
@@ -203,7 +196,6 @@ def engine_args(
     if deterministic:
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max_num_seqs * (length or 4096)
     elif on_cpu:
-        args["scheduler_cls"] = "cord_distill.engines.vllm.tails.TailScheduler"
         # Room for the longest prompt beside every running request, or it would wait for all of them to end.
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max(8192, (length or 0) + max_num_seqs)
     else:
