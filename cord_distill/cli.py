@@ -90,8 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--output", metavar="FILE", help="default: view.html in the run folder")
     view.add_argument("--text", metavar="N", type=int, help="characters of a candidate off the chosen trace (0: all)")
     view.add_argument("--open", action="store_true", help="open it in a browser")
-    view.add_argument("--serve", action="store_true", help="serve it on 127.0.0.1 until Ctrl-C")
-    view.add_argument("--port", metavar="N", type=int, default=0, help="for --serve (default: any free one)")
     ablate = recipe_command("ablate", _ablate, "run a list of variants over several seeds; print the ablation tables")
     ablate.add_argument("--variant", metavar="NAME", action="append", default=[], help="run this one; may be repeated")
     ablate.add_argument("--students", action="store_true", help="train and evaluate a student on each, too")
@@ -289,21 +287,13 @@ def _view(arguments: argparse.Namespace) -> None:
 
     from cord_distill.common.errors import CordError
     from cord_distill.view.page import write_view
-    from cord_distill.view.serve import page_server, serve
 
     if arguments.text is not None and arguments.text < 0:
         raise CordError(f"--text {arguments.text}: give a number of characters, 0 for all")
-    server = page_server(arguments.port) if arguments.serve else None
     path = write_view(arguments.recipe, arguments.overrides, arguments.output, arguments.text)
     print(f"view     {shown(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
-    address = path.as_uri()
-    if server:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        print(f"served   {address} (Ctrl-C ends)", flush=True)
-    if arguments.open and not webbrowser.open(address):
-        print(f"no browser could be started: open {address}")
-    if server:
-        serve(server, path)
+    if arguments.open and not webbrowser.open(path.as_uri()):
+        print(f"no browser could be started: open {path.as_uri()}")
 
 
 def _ablate(arguments: argparse.Namespace) -> None:

@@ -204,39 +204,11 @@ def test_near_duplicates_are_dropped_when_asked(tmp_path: Path) -> None:
     assert built(tmp_path, sources, near_duplicates=0.8)[0]["dropped"] == {"near_duplicate": 1}
 
 
-def test_nothing_is_uploaded_unless_a_key_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails for a default that publishes, or for a public repository."""
-    import huggingface_hub
-
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    class Api:
-        def create_repo(self, repo: str, **options: Any) -> None:
-            calls.append((repo, options))
-
-        def upload_folder(self, **options: Any) -> str:
-            calls.append(("upload", options))
-            return "address"
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    sources = [{"path": write(tmp_path / "in.jsonl", LIMO), "format": "limo"}]
-    built(tmp_path, sources)
-    assert calls == []
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CordError, match="HF_HUB_OFFLINE"):
-        built(tmp_path, sources, push_to_hub="me/data")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    built(tmp_path, sources, push_to_hub="me/data")
-    assert calls[0] == ("me/data", {"repo_type": "dataset", "private": True, "exist_ok": True})
-    assert set(calls[1][1]["allow_patterns"]) == {"train.jsonl", "stats.json", "README.md"}
-
-
 @pytest.mark.parametrize("name", ["sft_limo", "sft_s1k", "sft_messages"])
 def test_recipes_without_teachers_have_data_and_training(name: str) -> None:
     """Fails for a plan that makes no data set because nothing was generated."""
     assert [stage.key for stage in plan(name)] == ["data/sft", "train/sft", "evaluate"]
     assert load_recipe(name).train["global_batch_size"] == 8
-    assert all(load_recipe(bundled).data.push_to_hub is None for bundled in ("quickstart", "r1_qwen_7b", name))
 
 
 def test_two_sources_of_one_name_are_refused() -> None:

@@ -49,6 +49,19 @@ def refused(source: Path | str, overrides: list[str] | None = None, variant: str
             "r.yaml, line 3: decode.early_start is gone: it gained nothing measurable; remove the key",
         ),
         (
+            "data:\n  push_to_hub: me/data\n",
+            "r.yaml, line 2: data.push_to_hub is gone: remove the key; `hf upload USER/NAME FOLDER --type dataset --",
+        ),
+        (
+            "decode:\n  process_reward:\n    model: m\n    engine: transformers\n",
+            "r.yaml, line 4: decode.process_reward.engine: transformers is gone: vLLM loads the paper's reward model; "
+            "write `engine: vllm`",
+        ),
+        (
+            "decode: {process_reward: {model: m, engine: transformer}}\n",
+            "decode.process_reward.engine: Input should be 'vllm', 'server' or 'scripted' (got 'transformer')",
+        ),
+        (
             "\ndecode:\n  budgets:\n    zzz: 1\n",
             "line 4: decode.budgets.zzz: unknown key; known keys here: answer_tokens",
         ),

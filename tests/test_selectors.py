@@ -529,12 +529,11 @@ def readings(renderer, count=12):
 
 
 @pytest.mark.slow
-def test_the_real_engines_reward_as_a_float32_forward_pass_does(toy):
-    """vLLM's pooling and transformers, any batch. Fails a reward read one token off, and an activation taken twice."""
+def test_the_real_engine_rewards_as_a_float32_forward_pass_does(toy):
+    """vLLM's pooling, in any batch. Fails a reward read one token off, and an activation taken twice."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from cord_distill.engines.transformers_reward import TransformersRewardEngine
     from cord_distill.engines.vllm.reward import VllmRewardEngine
 
     renderer = load_renderer(str(toy), name="reward")
@@ -551,8 +550,8 @@ def test_the_real_engines_reward_as_a_float32_forward_pass_does(toy):
     assert max(map(max, expected)) - min(map(min, expected)) > 0.02
     section = ProcessReward(model=str(toy), max_num_seqs=8)
 
-    async def story(start):
-        engine = await start
+    async def story():
+        engine = await VllmRewardEngine.start(section, str(toy), max_model_len=300)
         try:
             together = await asyncio.gather(*[engine.reward(*call) for call in calls])
             alone = [await engine.reward(*call) for call in calls[:3]]
@@ -565,22 +564,8 @@ def test_the_real_engines_reward_as_a_float32_forward_pass_does(toy):
 
     with pytest.raises(CordError, match="reward"):
         asyncio.run(VllmRewardEngine.start(section, str(toy.parent / "prover"), max_model_len=300))
-    for start in (
-        VllmRewardEngine.start(section, str(toy), max_model_len=300),
-        TransformersRewardEngine.start(section, str(toy), max_model_len=300),
-    ):
-        found = asyncio.run(story(start))
-        for a, b in zip(found, [*expected, *expected[:3], expected[0]], strict=True):
-            assert a == pytest.approx(b, abs=1e-4)
-
-
-def test_a_model_without_a_reward_head_is_refused(random_models):
-    """Fails the version that takes hidden states for rewards."""
-    from cord_distill.engines.transformers_reward import TransformersRewardEngine
-
-    path = str(random_models["prover"])
-    with pytest.raises(CordError, match=r"loaded as \w+Model without a reward head; give a process reward model"):
-        asyncio.run(TransformersRewardEngine.start(ProcessReward(model=path), path))
+    for a, b in zip(asyncio.run(story()), [*expected, *expected[:3], expected[0]], strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
 
 
 @pytest.mark.slow

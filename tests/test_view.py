@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import http.client
 import json
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from cord_distill.common.html import content_hash
 from cord_distill.view.gather import Run, chunk, find_run, gather
 from cord_distill.view.pack import packed, unpacked
 from cord_distill.view.page import write_view
-from cord_distill.view.serve import page_server, serve
 
 
 def rows_at(path: Path, *rows: dict[str, Any]) -> Path:
@@ -195,7 +192,6 @@ def test_a_recipe_in_the_folder_that_cannot_be_read_is_said(tmp_path: Path, caps
         (["view", "nothing_like_this"], "no such file"),
         (["view", "{run}", "--output", "/dev/null/x.html"], "--output"),
         (["view", "{run}", "--text", "-1"], "0 for all"),
-        (["view", "{run}", "--serve", "--port", "70000"], "1 to 65535"),
     ],
 )
 def test_mistakes_contain_their_fix(
@@ -258,33 +254,18 @@ def test_the_maths_is_the_packages_own(page: str) -> None:
     assert "Copyright (c) 2020 Ron Kok" in page
 
 
-# Serving.
+# In a browser.
 
 
-def test_serving_answers_its_own_name_alone(tmp_path: Path) -> None:
-    """127.0.0.1 only, one file only, and no other site's name (DNS rebinding)."""
-    path = tmp_path / "view.html"
-    path.write_text("the page")
-    server = page_server()
-    assert server.server_address[0] == "127.0.0.1"
-    thread = threading.Thread(target=serve, args=(server, path))
-    thread.start()
-
-    def get(target: str, host: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
-        connection.request("GET", target, headers={"Host": host})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        return answer.status, body
-
-    try:
-        assert get("/", "localhost:1") == (200, b"the page")
-        assert get("/view.html", "127.0.0.1")[0] == 200
-        assert get("/../recipe.yaml", "127.0.0.1")[0] == 404
-        assert get("/", "evil.example")[0] == 403
-        with pytest.raises(CordError, match="--port"):
-            page_server(server.server_port)
-    finally:
-        server.shutdown()
-        thread.join()
+@pytest.mark.parametrize(("started", "said"), [(True, ""), (False, "no browser could be started: open file://")])
+def test_open_hands_the_file_to_the_browser(
+    started: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails the version that says nothing where no browser starts."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or started)
+    rows_at(tmp_path, made_row(1))
+    assert main(["view", str(tmp_path), "--open"]) in (0, None)
+    assert opened == [(tmp_path / "view.html").as_uri()]
+    out = capsys.readouterr().out
+    assert said in out and ("no browser" in out) == bool(said)

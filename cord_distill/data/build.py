@@ -68,10 +68,6 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict
         stats["sha256"] = _write_in_order(spool, places, folder / TRAIN_FILE)
     write_atomic(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
     write_atomic(folder / "README.md", card_text(recipe, stats))
-    if recipe.data.push_to_hub:
-        from cord_distill.data.hub import push_dataset
-
-        push_dataset(folder, recipe.data.push_to_hub)
     return stats
 
 

@@ -77,10 +77,6 @@ async def _engine(
         from cord_distill.engines.server.reward import ServerRewardEngine
 
         engine = await ServerRewardEngine.start(section, KEY, timeout=timeout, wait=recipe.decode.server_wait)
-    elif section.engine == "transformers":
-        from cord_distill.engines.transformers_reward import TransformersRewardEngine
-
-        engine = await TransformersRewardEngine.start(section, path, max_model_len=length)
     else:
         from cord_distill.engines.vllm.reward import VllmRewardEngine
 

@@ -63,8 +63,8 @@ class Data(Section):
     sources: rows from elsewhere that are trained on too.
 
     near_duplicates: drop a question that shares at least this part of its three-word runs with one before it (Jaccard)
-    and has the same numbers; null = equal rows only. push_to_hub: `user/name` uploads the finished data set, privately.
-    licence: of the data set, for its card, e.g. `apache-2.0`; "" says `other`.
+    and has the same numbers; null = equal rows only. licence: of the data set, for its card, e.g.
+    `apache-2.0`; "" says `other`.
     """
 
     filters: Filters = Filters()
@@ -72,7 +72,6 @@ class Data(Section):
     decontaminate: list[str] = []
     sources: list[Source] = []
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
-    push_to_hub: str | None = None
     licence: str = ""
 
     @model_validator(mode="after")

@@ -57,14 +57,14 @@ class Curation(Section):
 class ProcessReward(Model):
     """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one (reward.py).
 
-    engine: `vllm` (its pooling), `server` (the `/pooling` of a vLLM at `url`), `transformers`, `scripted`.
+    engine: `vllm` (its pooling), `server` (the `/pooling` of a vLLM at `url`), `scripted`.
     step_separator: text behind every step, at whose last token its reward is read; "" reads it at the step's own last
     token; null takes `<extra_0>` where the tokenizer has it (Qwen2.5-Math-PRM), else "". activation: what makes a
     reward of the head's outputs: softmax, sigmoid or none of output `head_output` (of the only one, where there is
     one); auto = softmax for several, sigmoid for one. aggregation: of the steps' rewards.
     """
 
-    engine: Literal["vllm", "server", "transformers", "scripted"] = "vllm"  # type: ignore[assignment]
+    engine: Literal["vllm", "server", "scripted"] = "vllm"  # type: ignore[assignment]
     step_separator: str | None = None
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
     head_output: Annotated[int, Field(ge=0)] = 1

@@ -24,7 +24,14 @@ ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepsp
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
 # Keys of earlier versions: why each is gone and what to do instead.
-REMOVED = {"decode.early_start": "it gained nothing measurable; remove the key"}
+REMOVED = {
+    "decode.early_start": "it gained nothing measurable; remove the key",
+    "data.push_to_hub": "remove the key; `hf upload USER/NAME FOLDER --type dataset --private` uploads the folder",
+}
+# Likewise values, beside the keys that had them.
+REMOVED_VALUES = {
+    ("decode.process_reward.engine", "transformers"): "vLLM loads the paper's reward model; write `engine: vllm`",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -220,9 +227,8 @@ def _sentence(item: Any, where: Where, path: Path) -> str:
     while known and known not in where:
         known = known[:-1]
     file, line = where.get(known, (path, 1))
-    if item["type"] == "extra_forbidden" and ".".join(loc) in REMOVED:
-        key = ".".join(loc)
-        return f"{file.name}, line {line}: {key} is gone: {REMOVED[key]}"
+    if gone := _gone(item, ".".join(loc)):
+        return f"{file.name}, line {line}: {gone}"
     if item["type"] == "extra_forbidden":
         section = _section_fields(loc[:-1])
         near = get_close_matches(loc[-1], section, n=1)
@@ -231,6 +237,16 @@ def _sentence(item: Any, where: Where, path: Path) -> str:
     elif item["type"] not in ("value_error",):
         message = f"{message} (got {item['input']!r})"
     return f"{file.name}, line {line}: {'.'.join(loc)}: {message}" if loc else f"{file.name}: {message}"
+
+
+def _gone(item: Any, key: str) -> str | None:
+    """What is said of a key or value that an earlier version had; None for any other mistake."""
+    if item["type"] == "extra_forbidden" and key in REMOVED:
+        return f"{key} is gone: {REMOVED[key]}"
+    value = item.get("input")
+    if isinstance(value, str) and item["type"] == "literal_error" and (key, value) in REMOVED_VALUES:
+        return f"{key}: {value} is gone: {REMOVED_VALUES[key, value]}"
+    return None
 
 
 def _section_fields(loc: list[str]) -> list[str]:

@@ -56,8 +56,8 @@ class VllmRewardEngine:
         except (ValueError, RuntimeError, OSError, TypeError) as error:
             said = " ".join(str(error).split())[:500]
             raise CordError(
-                f"{section.label}: vLLM could not load {path!r} as a reward model: {said} (engine: transformers loads "
-                "architectures that vLLM does not know)"
+                f"{section.label}: vLLM could not load {path!r} as a reward model: {said}; give a process "
+                "reward model of an architecture that vLLM knows, such as Qwen/Qwen2.5-Math-PRM-7B"
             ) from error
         tasks = runner.engine.get_supported_tasks()
         tasks = await tasks if inspect.isawaitable(tasks) else tasks
