@@ -1,8 +1,7 @@
-"""The command line as a user meets it: fast help, one-line errors, exit codes."""
+"""The command line as a user meets it: help that loads nothing, one-line errors, exit codes."""
 
 import subprocess
 import sys
-import time
 
 import pytest
 from made_rows import write_run
@@ -13,7 +12,6 @@ HEAVY = ("torch", "transformers", "vllm", "trl", "datasets", "pydantic")
 
 
 def test_help_is_enough_to_work_from_and_loads_nothing():
-    begun = time.monotonic()
     code = f"import sys, cord_distill.cli\nprint([m for m in {HEAVY!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
@@ -22,7 +20,6 @@ def test_help_is_enough_to_work_from_and_loads_nothing():
     ).stdout
     for command in ("check", "run", "generate", "train", "evaluate", "report", "grade", "quickstart"):
         assert command in help_text
-    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize(
