@@ -108,24 +108,38 @@ def _t_within(t: float, degrees: int) -> float:
     return sin(angle) * total
 
 
-def effective_samples(groups: Groups) -> float:
-    """How many independent samples the clustered ones are worth: p(1-p) over the squared clustered standard error.
+def effective_samples(values: Sequence[float]) -> float:
+    """How many independent right-or-wrong problems the per-problem shares are worth: p(1-p) over the squared error.
 
-    With one sample per problem, or problems that are all or nothing, this is the number of problems; with samples that
-    are truly independent, their number. Where all samples agree nothing can be estimated: the number of problems.
+    The error is that of the mean over problems, from their variance at n - 1. Problems that are all or nothing are
+    worth n - 1. Where all agree nothing can be estimated: the number of problems.
     """
-    means = [mean(group) for group in groups]
-    p, total = mean(means), sum(len(group) for group in groups)
-    variance = sum((m - p) ** 2 for m in means) / len(means) ** 2
-    if p in (0.0, 1.0):
-        return float(len(means))
-    return float(total) if variance == 0 else min(float(total), p * (1 - p) / variance)
+    p, n = mean(values), len(values)
+    variance = sum((x - p) ** 2 for x in values) / (n * (n - 1)) if n > 1 else 0.0
+    return float(n) if variance == 0 or p in (0.0, 1.0) else max(p * (1 - p) / variance, 1.0)
+
+
+def share_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of per-problem shares (pass@k, F1, ...): Wilson's at the effective number of problems,
+    with Student's t at n - 1 for the quantile, because the variance is estimated.
+
+    It stays within 0 and 1 and does not shrink to nothing where all problems agree, as a bootstrap does.
+    """
+    n = effective_samples(values)
+    z = t_quantile(len(values) - 1) if len(values) > 1 else Z95
+    return wilson_interval(mean(values) * n, n, z)
 
 
 def clustered_interval(groups: Groups) -> tuple[float, float]:
-    """95 % interval of avg@k: Wilson's at the effective sample size. One sample per problem: exactly Wilson's."""
-    n = effective_samples(groups)
-    return wilson_interval(avg_at_k(groups) * n, n)
+    """95 % interval of avg@k, over problems. One sample per problem: those are independent trials, exactly Wilson's."""
+    if all(len(group) == 1 for group in groups):
+        return wilson_interval(sum(group[0] for group in groups), len(groups))
+    return share_interval([mean(group) for group in groups])
+
+
+def pass_at_k_interval(groups: Groups, k: int) -> tuple[float, float]:
+    """95 % interval of mean_pass_at_k, over problems."""
+    return share_interval([pass_at_k(len(group), round(sum(group)), k) for group in groups])
 
 
 def repeat_error(groups: Groups) -> float:

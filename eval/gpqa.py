@@ -9,13 +9,21 @@ import re
 
 from cord_distill.evaluation.suites import Hub, Row, Suite
 from cord_distill.evaluation.task_file import tasks_table
-from cord_distill.grading.extract import answer_of
+from cord_distill.grading.extract import after_thought, answer_of
 from cord_distill.types import Problem
 
 LETTERS = "ABCD"
 CHOICE_COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 # A, (B), C) its text, \\text{D}; not "A neutron".
-LETTER = re.compile(r"(?:\\(?:text\w*|mathrm|mathbf)\s*\{\s*)?\(?\s*([A-D])(?=\s*(?:$|[).:,}\]]))")
+LETTER = re.compile(
+    r"(?:\\(?:text\w*|mathrm|mathbf)\s*\{\s*)?(?i:(?:option|choice)\s+)?\(?\s*([A-D])(?=\s*(?:$|[).:,}\]]))"
+)
+# Said as the choice, never only named: "the correct option is (D)", "Answer: D", "Option D is correct".
+SAID = re.compile(
+    r"(?i:\b(?:correct|right|best)\s+(?:option|choice|answer)\s+is|\banswer(?:\s+is|\s*:))"
+    r"[\s*_(:]*(?i:(?:option|choice)\s+)?[\s*(]*([A-D])(?=\s*(?:$|[).:,;*\n]))"
+    r"|(?i:\b(?:option|choice))\s+\(?([A-D])\)?\s+is\s+(?:the\s+)?(?:correct|right)\b",
+)
 PROMPT = """{question}
 
 {choices}
@@ -40,12 +48,23 @@ def order(question: str, choice: str) -> str:
 
 
 def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
-    """A letter, alone or in front of its choice, or the choice word for word."""
+    """A letter, alone or in front of its choice, or the choice word for word; else the last letter said to be it."""
     said = (answer_of(text) or "").strip()
-    choices: list[str] = problem.meta["choices"]
-    match = LETTER.match(said)
-    letter = LETTERS[choices.index(said)] if said in choices else match[1] if match else None
+    letter = _letter(said, problem.meta["choices"]) or _said_letter(after_thought(text))
     return letter, letter == problem.answer
+
+
+def _letter(said: str, choices: list[str]) -> str | None:
+    if said in choices:
+        return LETTERS[choices.index(said)]
+    match = LETTER.match(said)
+    return match[1] if match else None
+
+
+def _said_letter(spoken: str) -> str | None:
+    alone = LETTER.fullmatch(spoken.strip().strip("*_."))
+    found = [first or second for first, second in SAID.findall(spoken)]
+    return alone[1] if alone else found[-1] if found else None
 
 
 SUITES = {

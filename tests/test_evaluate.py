@@ -19,7 +19,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.evaluation.answering import Answers, Question
 from cord_distill.evaluation.evaluate import check_disjoint, compare, evaluate_recipe
 from cord_distill.evaluation.overlap import training_questions
-from cord_distill.evaluation.records import figures, judge, majority
+from cord_distill.evaluation.records import Record, figures, judge, majority
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.suites import Loaded, Suite, find_suites, load_suite, samples_per_problem
 from cord_distill.evaluation.targets import targets
@@ -384,6 +384,18 @@ def test_figures_by_hand() -> None:
     assert found["maj_at_k"] == 0.5
     assert (found["mean_tokens"], found["tokens_percentiles"]["50"]) == (25.0, 25.0)
     assert majority(record("c", ["7", "07", "1", "1", "1"])) == 0.0
+
+
+def test_majority_does_not_depend_on_which_answer_is_right() -> None:
+    """Right answers as one vote and wrong ones by spelling: a half written in three ways would lose."""
+    answers = ["0.5", "\\frac12", "1/2", "3", "3.0"]
+    values = ["half", "half", "half", "three", "three"]
+
+    def maj(right: str) -> float:
+        correct = tuple(value == right for value in values)
+        return majority(Record("s", "p", "?", tuple(answers), correct, ("end",) * 5, (1,) * 5))
+
+    assert {right: maj(right) for right in ("half", "three", "none")} == {"half": 1.0, "three": 0.0, "none": 0.0}
 
 
 def test_steps_are_counted_where_they_can_be_checked() -> None:

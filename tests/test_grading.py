@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -50,6 +51,18 @@ def problem(answer: str) -> Problem:
         ("</think>we get 3 + 4 = 7, and hence 7", None),
         ("it is \\boxed{7}", None),
         ("", None),
+        ("</think>The remainder is \\boxed{031}, so the answer is \\boxed{031}.", "031"),
+        ("</think>\\boxed{4}, so the answer is \\boxed{5}", "5"),
+        ("</think>Not \\boxed{4}, but \\boxed{5}.", "5"),
+        ("</think>\\boxed{5}. The final answer is correct since 2+3=5.", "5"),
+        ("</think>So $\\boxed{5}$.\n\nThis final answer is verified by substitution.", "5"),
+        ("</think>\\boxed{5} (Final answer: see box)", "5"),
+        ("</think>so\n\n**Final Answer**\n\n$41$", "41"),
+        ("</think># Answer\n\n41", "41"),
+        ("</think>### Final Answer\n\n$$\n\\frac{3}{8}\n$$\nas it was asked", "\\frac{3}{8}"),
+        ("</think>**Final Answer**\n\nThe rest follows from x = 3.", None),
+        ("</think>2 x 36 is 72.\n#### 72", "72"),
+        ("</think>\n#### 2\nThen we go on", None),
         ("a</think>b<think>\\boxed{1}</think>\\boxed{2}", "2"),
         ("a</think>\\boxed{1}<think>again \\boxed{2}", "1"),
     ],
@@ -162,6 +175,7 @@ SAME = r"""
     \frac{e^{-500}}{2} ~ \frac{1}{2e^{500}}
     \frac{1}{\binom{200}{100}} ~ \frac{100!\cdot 100!}{200!}
     \sqrt2 ~ 1.4142135623730951
+    185 ~ 185\
     C ~ \textbf{(C)}\ 17
     \text{(C) 17} ~ C) 17
     \frac12 ~ \sin 30^\circ
@@ -455,3 +469,20 @@ def test_extraction_is_linear_on_doubled_lengths(text: str) -> None:
     once, twice = min(seconds(text) for _ in range(2)), min(seconds(text * 2) for _ in range(2))
     assert once < 1.5
     assert twice < 4 * once + 0.1
+
+
+def test_option_letters_that_are_said() -> None:
+    """Only a box or "answer is" read; or any letter that is named: `Option A is wrong` is no choice."""
+    gpqa = runpy.run_path(str(Path(__file__).parents[1] / "eval" / "gpqa.py"))["grade"]
+    asked = Problem("p", "?", "D", {"choices": ["one", "two", "three", "four"]})
+    for text in (
+        "\\boxed{\\text{Option D}}",
+        "The correct option is (D).",
+        "The energy is $\\boxed{E = 3}$.\n\n**Answer: D**",
+        "**D**",
+        "So option D is correct. Option A is too small.",
+        "\\boxed{four}",
+    ):
+        assert gpqa("x</think>" + text, asked) == ("D", True), text
+    assert gpqa("x</think>Option A is wrong, D might be.", asked) == (None, False)
+    assert gpqa("x</think>\\boxed{B}. D would be too large.", asked) == ("B", False)

@@ -13,7 +13,7 @@ from cord_distill import metrics
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import Check, Measure
 from cord_distill.grading import Grader
-from cord_distill.grading.latex import spelled, squeezed
+from cord_distill.grading.latex import canonical
 from cord_distill.types import Problem, Stop
 
 DIGITS = 6
@@ -76,8 +76,9 @@ def _measures(problem: Problem, samples: Sequence[Sample], measure: Measure) -> 
 def figures(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of one suite. Shares in 0..1; intervals are 95 % and taken over problems.
 
-    avg_at_k_ci: Wilson's at the effective sample size; other intervals: cluster bootstrap. pass_at: by k. truncated:
-    share of outputs that were cut off. answerless: share that ended without an answer. Tokens: generated ones.
+    Intervals are Wilson's at the effective number of problems, but for measures outside 0..1: cluster bootstrap.
+    pass_at: by k. truncated: share of outputs that were cut off. answerless: share that ended without an answer.
+    Tokens: generated ones.
     """
     groups = [r.correct for r in records]
     k = min(len(group) for group in groups)
@@ -91,9 +92,10 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
         "k": k,
         "num_problems": len(records),
         "pass_at_k": metrics.mean_pass_at_k(groups, k),
+        "pass_at_k_ci": metrics.pass_at_k_interval(groups, k),
         "pass_at": {str(n): metrics.mean_pass_at_k(groups, n) for n in _powers(k)},
         "maj_at_k": metrics.mean(maj),
-        "maj_at_k_ci": metrics.cluster_bootstrap(maj),
+        "maj_at_k_ci": metrics.share_interval(maj),
         "truncated": metrics.mean([stop == Stop.LENGTH for stop in stops]),
         "answerless": sum(finished) / len(stops),
         "mean_tokens": metrics.mean(tokens),
@@ -103,22 +105,25 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
         steps = [metrics.mean(r.step_shares) for r in records]
         found |= {
             "step_accuracy": metrics.mean(steps),
-            "step_accuracy_ci": metrics.cluster_bootstrap(steps),
+            "step_accuracy_ci": metrics.share_interval(steps),
             "all_steps_right": metrics.avg_at_k([r.all_steps_right for r in records]),
         }
     for name in records[0].measures:
         values = [metrics.mean(r.measures[name]) for r in records]
-        found |= {name: metrics.mean(values), f"{name}_ci": metrics.cluster_bootstrap(values)}
+        found |= {name: metrics.mean(values), f"{name}_ci": _interval(values)}
     return {key: rounded(value) for key, value in found.items()}
 
 
 def majority(record: Record) -> float:
-    """maj@k of one problem. All right answers are one vote, however they are written; wrong ones count by spelling."""
-    votes = [
-        None if prediction is None else "right" if right else "wrong " + squeezed(spelled(prediction))
-        for prediction, right in zip(record.predictions, record.correct, strict=True)
-    ]
+    """maj@k of one problem. Right and wrong answers are counted by the same canonical form, so that the vote does not
+    depend on which of them is right."""
+    votes = [None if prediction is None else canonical(prediction) for prediction in record.predictions]
     return metrics.maj_at_k(votes, record.correct)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    inside = all(0 <= value <= 1 for value in values)
+    return metrics.share_interval(values) if inside else metrics.cluster_bootstrap(values)
 
 
 def rounded(value: Any) -> Any:

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import re
 
+from cord_distill.grading.latex import spelled, squeezed
+
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 BOX_OR_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 UNBRACED_BOX = re.compile(r"\\boxed\s+([^\s{}$]{1,40})")
 JOINS_BOXES = re.compile(r"(?:\\?,|\b(?:and|or)\b)")
+# "\\boxed{4}, so the answer is \\boxed{5}" and "not \\boxed{4}, but \\boxed{5}" are no lists.
+CONCLUDES = re.compile(r"(?i)\b(?:so|thus|hence|therefore|but|not|instead|answer|which|meaning|wait|actually|i\.e)\b")
+HASHES = re.compile(r"\s*####\s*(-?\s*\\?\$?\s*-?[\d.,/]*\d(?:\s*\\?%)?)\s*\.?\s*")
+HEADING = re.compile(r"(?:^|\n)[ \t]*(?:#{1,6}|\*\*|__)[ \t#*_]*(?:the[ \t]+)?$", re.IGNORECASE)
+BEHIND_HEADING = re.compile(r"[ \t*_]*\n\s*(?=\S)")
 ANCHOR = re.compile(r"(?i)\b(?:final\s+)?answer\b|\br[ée]ponse\b|答案")
 FINAL = re.compile(r"(?i)\bfinal\s+answer\b[^\n]{0,60}?(?:\bis\b|:)")
-ANCHOR_LINK = re.compile(r"(?i)[\s*_\"'\\]*(?:(?:is|are|est|equals)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)")
+ANCHOR_LINK = re.compile(r"(?i)[\s*_\"'\\]*(?:\b(?:is|are|est|equals)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)")
 COMPUTATION = re.compile(r"\(?[-+*/×÷().\d\s]+=\s*(-?[\d.,/]+)\)?")
 MATH_OPEN = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
@@ -73,12 +80,23 @@ def answer_of(text: str, *, in_thought: bool = False) -> str | None:
 def announced(text: str) -> str | None:
     """The last \\boxed{} (several joined by "and" or commas are one answer), else what follows "the answer is".
 
-    A "final answer is" that comes after the last box wins: it is the later word.
+    A "final answer is" behind the last box wins when a formula follows it: it is the later word. Prose there ("the
+    final answer is correct since ...", "see the box") speaks about the box and is no answer.
     """
     found = boxes(text)
-    if not found or FINAL.search(text, found[-1][1]):
-        return after_anchor(text) or last_boxed(text)
+    if not found:
+        return after_anchor(text) or last_boxed(text) or _after_hashes(text)
+    behind = text[found[-1][1] :]
+    if FINAL.search(behind) and (later := after_anchor(behind)) is not None and is_bare(later):
+        return later
     return last_boxed(text)
+
+
+def _after_hashes(text: str) -> str | None:
+    """GSM8K's way: the number behind #### on the last line. A heading `#### 2. Then` is longer, or not the last."""
+    last = text.rstrip().rpartition("\n")[2]
+    match = HASHES.fullmatch(last)
+    return match[1].strip() if match else None
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
@@ -106,9 +124,16 @@ def last_boxed(text: str) -> str | None:
         unbraced = UNBRACED_BOX.findall(text)
         return unbraced[-1].rstrip(".,") if unbraced else None
     group = _last_group(text, found)
-    answer = ", ".join(content.strip() for _, _, content in group).strip()
+    different = {_spelling(content): content for _, _, content in reversed(group)}
+    answer = ", ".join(content.strip() for content in reversed(different.values())).strip()
     tail = text[group[-1][1] : group[-1][1] + 20]
     return (answer + "\\%" if re.match(r"\s*\$?\s*(\\?%|percent|pct)", tail) else answer) or None
+
+
+def _spelling(content: str) -> str:
+    """By which a box counts as said again: 031 twice, or 31 after 031, is one answer."""
+    core = squeezed(spelled(content))
+    return core.lstrip("0") or "0" if core.isdigit() else core
 
 
 def last_boxes(text: str) -> list[str]:
@@ -121,7 +146,7 @@ def _last_group(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int,
     group = [found[-1]]
     for box in reversed(found[:-1]):
         gap = text[box[1] : group[0][0]]
-        if len(gap) > 50 or "\n\n" in gap or ". " in gap or not JOINS_BOXES.search(gap):
+        if len(gap) > 50 or "\n\n" in gap or ". " in gap or not JOINS_BOXES.search(gap) or CONCLUDES.search(gap):
             break
         group.insert(0, box)
     return group
@@ -131,7 +156,10 @@ def after_anchor(text: str) -> str | None:
     """What the last "answer is ..." or "Answer: ..." announces: a formula, else the rest of the sentence."""
     for anchor in reversed(list(ANCHOR.finditer(text))):
         window = text[anchor.end() : anchor.end() + WINDOW]
-        link = ANCHOR_LINK.match(window) or ANCHOR_LINK.search(window[:60])
+        link = ANCHOR_LINK.match(window) or ANCHOR_LINK.search(window[:60].partition("\n\n")[0])
+        heading = None if link and not window[: link.start()].strip(" \t*_") else _heading(text, anchor, window)
+        if heading is not None and (below := _below(heading)) is not None:
+            return below
         if link:
             rest = window[link.end() :]
             formulas = math_runs(rest)
@@ -144,6 +172,23 @@ def after_anchor(text: str) -> str | None:
                 return inside[0][2].strip() or None
             return sentence.strip(" *$\"'") or None
     return None
+
+
+def _heading(text: str, anchor: re.Match[str], window: str) -> str | None:
+    """What stands under `**Final Answer**` or `# Answer` on a line of its own; None where it is no heading."""
+    behind = BEHIND_HEADING.match(window)
+    if behind is None or not HEADING.search(text[max(0, anchor.start() - 20) : anchor.start()]):
+        return None
+    return window[behind.end() :]
+
+
+def _below(rest: str) -> str | None:
+    """The formula that the text under a heading begins with, None where it begins with prose."""
+    formulas = math_runs(rest)
+    if formulas and not rest[: formulas[0][0]].strip(" *_\n"):
+        return formulas[0][2].strip() or None
+    line = rest.partition("\n")[0].strip(" *_\t").removesuffix(".")
+    return line if line and len(line) <= LONGEST_BARE and is_bare(line) else None
 
 
 def math_runs(text: str) -> list[tuple[int, int, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 UNICODE = str.maketrans(
     {
@@ -32,7 +33,8 @@ COMMAND = re.compile(r"\\([A-Za-z]+)")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
-MONEY = re.compile(r"(?:^|(?<=^-))\s*\\?\$(?=\s*\.?\d)")
+NAMED = re.compile(r"^[A-Za-z](?:_\w+|_\{\w+\})?=")
+FRACTION = re.compile(r"([+-]?)(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+(?:\.\d+)?)(?:/(\d+))?)")
 MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
 ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
@@ -92,6 +94,8 @@ def spelled(text: str) -> str:
     """The common spelling; what stood in \\text{} and its kin is kept between ‹ and ›."""
     text = ESCAPED_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = text.translate(UNICODE).strip().rstrip(".。:").strip()
+    # Half of a blank: `185\\ ` whose blank was cut off.
+    text = text.removesuffix("\\").strip() if not text.endswith("\\\\") else text
     while (inner := _unwrapped(text)) != text:
         text = inner
     text = re.sub(r",\s*\\!\s*(?=\d{3})", ",", text.replace(r"\$", ""))
@@ -129,6 +133,21 @@ def in_radians(answer: Written) -> Written:
 def squeezed(core: str) -> str:
     """Without blanks, for comparing spellings (a blank after a command name stands where it is needed)."""
     return re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", core)
+
+
+def canonical(text: str) -> str:
+    """One spelling for answers that are counted as one vote: numbers by value, x = 7 as 7, (C) as C, units left out."""
+    answer = written(text)
+    core = NAMED.sub("", squeezed(answer.core))
+    core = re.sub(r"^\(([A-Za-z])\)$", r"\1", core)
+    sign = "%" if answer.percent else ""
+    number = FRACTION.fullmatch(core)
+    if not number or (number[3] or number[5] or "1").strip("0") == "":
+        return core.casefold() + sign if core.isalpha() and len(core) > 1 else core + sign
+    minus, *parts = number.groups()
+    over, under, plain, below = parts
+    value = Fraction(over or plain) / Fraction(under or below or 1)
+    return f"{-value if minus == '-' else value}{sign}"
 
 
 def split_top(text: str, marks: str) -> list[str]:
