@@ -29,6 +29,7 @@ class Letters:
     """A renderer whose tokens are characters, and its own tokenizer: what it costs is no part of the measurement."""
 
     end_of_turn_id, eos_token_id = 0, 0
+    control_tokens: dict[str, int] = {}
 
     def __init__(self):
         self.tokenizer = self

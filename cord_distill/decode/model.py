@@ -69,7 +69,7 @@ class Model:
         """Control tokens that have no place inside an assistant's turn (BOS, roles, a second `<think>`)."""
         tokenizer = self.renderer.tokenizer
         eos = {self.renderer.end_of_turn_id, tokenizer.eos_token_id}
-        return tuple(sorted(set(tokenizer.get_added_vocab().values()) - eos - set(self.close_ids)))
+        return tuple(sorted(set(self.renderer.control_tokens.values()) - eos - set(self.close_ids)))
 
     @cached_property
     def close_ids(self) -> tuple[int, ...]:

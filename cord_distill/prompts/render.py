@@ -7,6 +7,7 @@ the template itself writes BOS.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PROBE = "cord-distill probe"
 # What bytes that are no whole character are decoded to.
 REPLACEMENT = "\ufffd"
+# How templates write the tokens that mark roles: <|user|>, <start_of_turn>, [INST].
+TAG = re.compile(r"<\S+>|\[\S+\]")
 
 
 class Renderer:
@@ -85,15 +88,35 @@ class Renderer:
         return None if own else self.tokenizer.backend_tokenizer.decode
 
     @cached_property
+    def control_tokens(self) -> dict[str, int]:
+        """Tokens that steer a conversation, with their ids: those marked special, and tags that the template writes.
+
+        An added token alone is none: Gemma's line breaks, tabs and HTML tags are added, and so are a user's own words.
+        """
+        tokenizer = self.tokenizer
+        turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE}]
+        written = f"{tokenizer.chat_template} {tokenizer.apply_chat_template(turn, tokenize=False)}"
+        if self.system_prompt:
+            written = written.replace(self.system_prompt.strip(), "")
+        known = set(tokenizer.all_special_tokens) | {THINK_OPEN.strip(), THINK_CLOSE}
+        # A property that is made anew at every look, of thousands of tokens.
+        added = tokenizer.added_tokens_decoder
+        return {
+            str(token): number
+            for number, token in added.items()
+            if token.special or str(token) in known or (TAG.fullmatch(str(token)) and str(token) in written)
+        }
+
+    @cached_property
     def end_of_turn(self) -> str:
         """The special token that closes the assistant's turn: what a student must learn to stop on.
 
-        Read off the template (the special token after the assistant's content), else the tokenizer's EOS.
+        Read off the template (the control token after the assistant's content), else the tokenizer's EOS.
         """
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE + " answer"}]
         tail = self.tokenizer.apply_chat_template(turn, tokenize=False).rpartition(PROBE + " answer")[2].strip()
-        specials = sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
-        found = next((token for token in specials if tail.startswith(token)), None)
+        known = sorted(self.control_tokens, key=len, reverse=True)
+        found = next((token for token in known if tail.startswith(token)), None)
         token = found or self.tokenizer.eos_token
         if not token:
             raise CordError(f"{self.name}: neither the chat template nor the tokenizer names an end-of-turn token")

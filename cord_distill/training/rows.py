@@ -139,11 +139,7 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
     # After the question only: Phi-4's own system prompt speaks of <think>.
     if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
-    bos = renderer.tokenizer.bos_token_id
-    if bos is not None and bos != renderer.tokenizer.eos_token_id and ids.count(bos) > 1:
-        raise CordError(
-            f"{place}: BOS stands {ids.count(bos)} times; the chat template and the tokenizer both write it"
-        )
+    _check_bos(renderer, renderer.prompt_text(one.question), ids[:start], place)
     trained = renderer.decode(ids[start:-1])
     if trained != one.completion:
         at = next((i for i, (a, b) in enumerate(zip(trained, one.completion, strict=False)) if a != b), 0)
@@ -154,9 +150,36 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
     return None
 
 
+def _check_bos(renderer: Renderer, written: str, prompt: list[int], place: str) -> None:
+    """Raises CordError unless the prompt's ids hold BOS where the template writes it, and nowhere twice in a row.
+
+    How often it stands there says nothing: SmolLM2's BOS `<|im_start|>` opens every turn.
+    """
+    tokenizer = renderer.tokenizer
+    bos = tokenizer.bos_token
+    if not bos:
+        return
+    if written.startswith(bos + bos):
+        raise CordError(
+            f"{place}: BOS stands 2 times: the chat template writes {bos!r} twice at its beginning; give "
+            "train.chat_template_path a template that writes it once"
+        )
+    stands, wanted = prompt.count(tokenizer.bos_token_id), written.count(bos)
+    if stands != wanted:
+        raise CordError(
+            f"{place}: BOS {bos!r} stands {stands} times in the prompt's ids and {wanted} times in what the chat "
+            "template writes: the tokenizer adds or loses it; give train.chat_template_path a template that leaves it to "
+            "one of them"
+        )
+
+
 def control_ids(renderer: Renderer) -> set[int]:
-    """Ids of the special tokens that steer a conversation (BOS, end of turn, roles): never part of a thought."""
-    return set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}
+    """Ids of the tokens that steer a conversation (BOS, end of turn, roles), which are never part of a thought.
+
+    `</think>` is not among them, special or not: every thought ends with it.
+    """
+    close = renderer.tokenizer.get_added_vocab().get(THINK_CLOSE)
+    return (set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}) - {close}
 
 
 def _check_lengths(lengths: list[int], total: int, max_length: int, context: int | None) -> None:
