@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,3 +77,17 @@ def _autograd_on() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_grad_enabled"):
         torch.set_grad_enabled(True)
+
+
+@pytest.fixture
+def within_minutes() -> Iterator[None]:
+    """A test that hangs fails after three minutes, also inside a regular expression."""
+
+    def hangs(*_: object) -> None:
+        raise TimeoutError("nothing came of it within three minutes")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(180)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

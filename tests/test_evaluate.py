@@ -459,7 +459,9 @@ def test_lighteval_reads_our_task_files() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_on_vllm(tmp_path: Path, r1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_on_vllm(
+    tmp_path: Path, r1: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Results in lighteval's layout and ours; the same again is skipped; other n, weights or data are not."""
     import shutil
 
@@ -484,9 +486,8 @@ def test_a_run_on_vllm(tmp_path: Path, r1: Path, capsys: pytest.CaptureFixture[s
     assert sorted(len(row["model_response"]["text"]) for row in rows) == [2, 2, 2, 2]
 
     capsys.readouterr()
-    begun = time.perf_counter()
+    monkeypatch.setattr("cord_distill.evaluation.evaluate.start_engine", None)
     evaluate_recipe(recipe)
-    assert time.perf_counter() - begun < 1.0
     assert "done before" in capsys.readouterr().out
     texts = (tmp_path / "out" / "eval" / "t" / "samples.jsonl").read_text().splitlines()
 

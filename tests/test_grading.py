@@ -9,7 +9,6 @@ import re
 import runpy
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -97,12 +96,11 @@ def test_answers_inside_the_thought_count_only_when_asked() -> None:
         "-" * 100_000,
     ],
 )
-def test_extraction_is_linear(text: str) -> None:
+@pytest.mark.usefixtures("within_minutes")
+def test_extraction_comes_to_an_end(text: str) -> None:
     """100k characters of every kind of trap; matching each \\boxed from its start takes minutes on the first."""
-    begun = time.perf_counter()
     answer_of("x</think>" + text)
     loose_answer(text)
-    assert time.perf_counter() - begun < 2.0
 
 
 @settings(max_examples=200, deadline=None)
@@ -274,9 +272,7 @@ def test_a_hanging_comparison_is_killed() -> None:
     """sympy computes these powers for hours; no signal stops it inside one big multiplication."""
     worker = Worker(seconds=1.5)
     try:
-        begun = time.perf_counter()
         assert worker.equivalent("9^{9^{9^9}}", "9^{9^{9^8}}") is False
-        assert time.perf_counter() - begun < 15
         assert worker.timeouts == 1
         # A new process answers, also after a crash.
         worker.seconds = 30
@@ -457,18 +453,11 @@ def test_an_unclosed_thought_has_no_answer(text: str) -> None:
         "final answer " * 7_000,
     ],
 )
-def test_extraction_is_linear_on_doubled_lengths(text: str) -> None:
-    """200k characters take about twice the time of 100k: no pattern backtracks over the text."""
-
-    def seconds(s: str) -> float:
-        begun = time.perf_counter()
-        answer_of("x</think>" + s)
-        loose_answer(s)
-        return time.perf_counter() - begun
-
-    once, twice = min(seconds(text) for _ in range(2)), min(seconds(text * 2) for _ in range(2))
-    assert once < 1.5
-    assert twice < 4 * once + 0.1
+@pytest.mark.usefixtures("within_minutes")
+def test_extraction_of_longer_traps_comes_to_an_end(text: str) -> None:
+    """200k characters: a pattern that backtracks over the text hangs. benchmarks/extraction.py measures the time."""
+    answer_of("x</think>" + text * 2)
+    loose_answer(text * 2)
 
 
 def test_option_letters_that_are_said() -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,7 @@ def cord(folder: Path, *argv: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
-    begun = time.monotonic()
     made = cord(folder, "run", "quickstart")
-    print(f"quickstart: {time.monotonic() - begun:.0f} s")
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-4000:]
     return folder, made
 
@@ -111,9 +108,8 @@ def test_run_again_it_skips_what_is_done(run):
     folder, _ = run
     rows = folder / "outputs/quickstart/cord/trajectories.jsonl"
     before = rows.stat().st_mtime_ns
-    begun = time.monotonic()
     again = cord(folder, "run", "quickstart")
-    assert again.returncode == 0 and time.monotonic() - begun < 20
+    assert again.returncode == 0
     assert again.stderr.count("done before, skipped") == 7
     assert rows.stat().st_mtime_ns == before
 

@@ -381,7 +381,9 @@ def losses(folder: Path, key: str = "loss") -> list[float]:
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_under_zero(tmp_path: Path, random_models: dict[str, Path]) -> None:
+def test_killed_and_started_again_under_zero(
+    tmp_path: Path, random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """kill -9 in the middle, a half-written newest checkpoint, start again: the loss curve of an undisturbed run.
 
     Fails for a resume that loses the optimizer or the place in the data, and for one that takes the highest number. The
@@ -428,9 +430,8 @@ def test_killed_and_started_again_under_zero(tmp_path: Path, random_models: dict
     assert [entry["train/loss"] for entry in logged] == losses(folder)
     assert [entry["train/global_step"] for entry in logged] == list(range(1, 9))
     assert {"train/learning_rate", "train/grad_norm", "train/num_tokens"} <= set(logged[0])
-    begun = time.monotonic()
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     sft.train(load_recipe(path))
-    assert time.monotonic() - begun < 1
 
 
 def check_probes(folder: Path, student: Path, setup: Setup) -> None:

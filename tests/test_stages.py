@@ -132,7 +132,7 @@ def status(pid: str) -> str:
         return "zombie"
 
 
-def wait_until(true, seconds: float = 20.0) -> None:
+def wait_until(true, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"

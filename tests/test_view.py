@@ -252,20 +252,3 @@ def test_the_maths_is_the_packages_own(page: str) -> None:
     note = (HERE / "temml/README.md").read_text()
     assert hashlib.sha256((HERE / "temml/temml.min.js").read_bytes()).hexdigest() in note
     assert "Copyright (c) 2020 Ron Kok" in page
-
-
-# In a browser.
-
-
-@pytest.mark.parametrize(("started", "said"), [(True, ""), (False, "no browser could be started: open file://")])
-def test_open_hands_the_file_to_the_browser(
-    started: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Fails the version that says nothing where no browser starts."""
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or started)
-    rows_at(tmp_path, made_row(1))
-    assert main(["view", str(tmp_path), "--open"]) in (0, None)
-    assert opened == [(tmp_path / "view.html").as_uri()]
-    out = capsys.readouterr().out
-    assert said in out and ("no browser" in out) == bool(said)

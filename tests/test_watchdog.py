@@ -3,24 +3,33 @@
 import json
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from cord_distill.engines import watchdog
 from cord_distill.engines.watchdog import EXIT_CODE, Watchdog
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 
 
-def test_work_within_its_limit_is_left_alone():
-    dog = Watchdog(0.2, "a teacher")
+def test_work_within_its_limit_is_left_alone(monkeypatch):
+    """Fails the version that adds the steps up, and the one that takes an idle engine for a hanging one."""
+    now = [0.0]
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    dog = Watchdog(100.0, "a teacher")
+    dog.close()
     for _ in range(4):
         dog.begin()
-        time.sleep(0.1)
+        now[0] += 60.0
+        assert not dog.hangs()
         dog.end()
-    time.sleep(0.4)  # nothing under way: an idle engine does not hang
-    dog.close()
+    now[0] += 1000.0
+    assert not dog.hangs()
+    dog.begin()
+    now[0] += 101.0
+    assert dog.hangs()
 
 
 def test_work_past_its_limit_ends_the_process_with_the_reason():

@@ -34,13 +34,17 @@ class Watchdog:
     def end(self) -> None:
         self._since = None
 
+    def hangs(self) -> bool:
+        """Whether the work under way has taken longer than its limit."""
+        since = self._since
+        return since is not None and time.monotonic() - since > self.limit
+
     def close(self) -> None:
         self._closed.set()
 
     def _watch(self) -> None:
         while not self._closed.wait(self.limit / CHECKS_PER_LIMIT):
-            since = self._since
-            if since is not None and time.monotonic() - since > self.limit:
+            if self.hangs():
                 faulthandler.dump_traceback(file=sys.stderr)
                 print(
                     f"error: {self.name} hangs: one step took longer than {self.limit:g} s (decode.request_timeout). "
