@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,85 @@ def test_decontamination(tmp_path: Path, question: str, hit: bool) -> None:
     assert (unwanted.reason(question) == "contaminated") is hit
 
 
+ASKED = [
+    f"{ask} Find m+n, where the answer is m/n and m and n are relatively prime positive integers."
+    for ask in (
+        "A gardener plants 12 tulips in a circle and waters every fifth of them until one stays dry for 3 days.",
+        "Two trains of length 140 meters leave a tunnel at speeds whose ratio is $\\frac{3}{7}$ while a bird circles.",
+        "The polynomial $x^4 - 5x + 1$ has four roots, and a spider joins their images in the plane by 6 threads.",
+        "Seven dice are thrown by a juggler who drops each with probability $\\frac{2}{9}$ before it lands on a table.",
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "hit"),
+    [
+        ("Problem 3. " + ASKED[0], True),
+        ("Think carefully about what is asked. " + ASKED[1] + " Put the final answer into a box.", True),
+        (ASKED[1].replace("\\frac", "\\dfrac").replace("$", "$$").upper(), True),
+        (ASKED[0].replace("gardener", "farmer").replace("circle", "ring").replace("stays", "remains"), True),
+        (ASKED[0].replace("12 tulips", "13 tulips"), False),
+        (ASKED[2].replace("5x", "6x"), False),
+        (
+            "A merchant sells 40 lamps at a loss on each of his markets. Find m+n, where the answer is m/n and m and n "
+            "are relatively prime positive integers.",
+            False,
+        ),
+        ("What is 1+1 when 5 apples are added to both?", False),
+        ("7) What is 1 + 1?", True),
+        ("The town has 1,234 \\cdot 2 doors", True),
+    ],
+)
+def test_coverage_of_a_question(question: str, hit: bool) -> None:
+    """Fails for one shared run of eight words (a set phrase is one, a reworded copy has none) and for runs of equal
+    weight; for numbers that are not looked at; for a short question found inside any longer one."""
+    unwanted = Contamination()
+    for asked in (*ASKED, "What is 1+1?", "The town has $1234 \\times 2$ doors."):
+        unwanted.add(asked)
+    assert (unwanted.reason(question) == "contaminated") is hit
+
+
+def test_the_threshold_is_the_share_of_runs() -> None:
+    """Fails for a `>` in place of `>=`, and for a key that nothing reads: 9 of 18 runs are held here."""
+    words = [f"w{chr(97 + i)}" for i in range(20)]
+    half = " ".join([*words[:11], "x"])
+    found = []
+    for threshold in (0.5, 0.51):
+        unwanted = Contamination(threshold)
+        unwanted.add(" ".join(words))
+        found.append(unwanted.reason(half))
+    assert found == ["contaminated", None]
+
+
+def test_decontamination_on_real_benchmarks(shared_data: Path) -> None:
+    """Fails for the set phrases of AIME taken for copies, and for copies lost to a changed word in eight."""
+
+    def questions(name: str) -> list[str]:
+        lines = (shared_data / name / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line)["problem"] for line in lines if line]
+
+    unwanted = Contamination()
+    asked = [question for name in ("aime24", "aime25", "math500") for question in questions(name)]
+    for question in asked:
+        unwanted.add(question)
+
+    def found(change: Callable[[str], str]) -> float:
+        return sum(unwanted.reason(change(question)) is not None for question in asked) / len(asked)
+
+    def reworded(question: str) -> str:
+        words = question.split()
+        words[3::8] = ["quokka"] * len(words[3::8])
+        return " ".join(words)
+
+    assert not any(map(unwanted.reason, questions("limo_v1_first200")))
+    assert found(lambda q: f"Problem 12. Read this with care, then answer. {q}") >= 0.95
+    assert found(lambda q: f"{q} Reason step by step and put the final answer within \\boxed{{}}.") >= 0.95
+    assert found(lambda q: q.replace("\\frac", "\\dfrac").replace("$", "$$").replace(" ", "  ").upper()) >= 0.95
+    assert found(reworded) >= 0.8
+    assert found(lambda q: re.sub(r"\d+", lambda m: str(int(m[0]) + 1), q)) <= 0.05
+
+
 def test_contaminated_rows_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "eval.jsonl"
     path.write_text('{"question": "What is 2+2? (p1)"}\n')
@@ -184,7 +265,7 @@ def test_contaminated_rows_are_dropped(tmp_path: Path) -> None:
 def test_decontamination_file_without_questions(tmp_path: Path) -> None:
     path = tmp_path / "eval.jsonl"
     path.write_text('{"answer": 1}\n')
-    with pytest.raises(CordError, match="line 1"):
+    with pytest.raises(CordError, match="row 1"):
         Contamination.load([str(path)])
 
 

@@ -43,7 +43,8 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict
     own = bool(recipe.teachers) or not recipe.data.sources
     if own and not trajectories_path.is_file():
         raise CordError(f"trajectories {trajectories_path} are not there: make them with cord generate")
-    unwanted = Contamination.load(recipe.data.decontaminate, recipe.problems.question if recipe.problems else None)
+    column = recipe.problems.question if recipe.problems else None
+    unwanted = Contamination.load(recipe.data.decontaminate, column, recipe.data.decontaminate_coverage)
     near = NearDuplicates(recipe.data.near_duplicates) if recipe.data.near_duplicates else None
     tally = Tally()
     folder.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,9 @@ class Source(Section):
 class Data(Section):
     """Trajectories, and rows of others, to SFT rows.
 
-    keep_markers: leave `### Step N.` in the training text. decontaminate: JSONL files of questions not to train on.
+    keep_markers: leave `### Step N.` in the training text. decontaminate: files of questions not to train on.
+    decontaminate_coverage: a question is one of them when it holds at least this share of its three-word runs (set
+    phrases of the files count little) and no other numbers; 1 = all of them.
     sources: rows from elsewhere that are trained on too.
 
     near_duplicates: drop a question that shares at least this part of its three-word runs with one before it (Jaccard)
@@ -70,6 +72,7 @@ class Data(Section):
     filters: Filters = Filters()
     keep_markers: bool = True
     decontaminate: list[str] = []
+    decontaminate_coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
     sources: list[Source] = []
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     licence: str = ""
