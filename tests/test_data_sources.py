@@ -117,7 +117,7 @@ def test_graded_attempts_follow_the_filter(tmp_path: Path) -> None:
 
 def test_a_wrong_column_names_line_and_format(tmp_path: Path) -> None:
     path = write(tmp_path / "in.jsonl", LIMO, {"problem": "q"})
-    with pytest.raises(CordError, match=r"in\.jsonl, line 2: not a row of format 'limo'.*columns problem"):
+    with pytest.raises(CordError, match=r"in\.jsonl, row 2: not a row of format 'limo'.*columns problem"):
         built(tmp_path, [{"path": path, "format": "limo"}])
     with pytest.raises(CordError, match=r"is not there.*data\.sources\.0\.path"):
         built(tmp_path, [{"path": "gone.jsonl", "format": "limo"}])
@@ -222,3 +222,72 @@ def test_real_limo_questions_are_no_near_duplicates(shared_data: Path) -> None:
     lines = (shared_data / "limo_v1_first200/limo_v1_first200.jsonl").read_text().splitlines()
     seen = NearDuplicates(0.8)
     assert sum(seen.seen(json.loads(line)["problem"]) for line in lines) <= 2
+
+
+def turns(question: Any, answer: Any, **more: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer, **more}]
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+ODD_ROWS: list[tuple[str, dict[str, Any], str]] = [
+    ("messages", {"messages": turns("q", None, reasoning_content="9+9, let me")}, "no_final_answer"),
+    ("messages", {"messages": turns(None, "<think>a</think>b")}, "no_question"),
+    ("messages", {"messages": turns("q", 5, reasoning="a")}, "unusable_value"),
+    ("messages", {"messages": turns([{"type": "image_url"}], "<think>a</think>b")}, "unusable_value"),
+    ("messages", {"messages": turns("q \ud83d", "<think>a</think>b")}, "unusable_value"),
+    ("messages", {"messages": turns("q \0", "<think>a</think>b")}, "unusable_value"),
+    ("messages", {"messages": turns("q", "<think>a</think>b"), "correct": "false"}, "wrong_answer"),
+    ("messages", {"messages": turns("q", "<think>a</think>b"), "correct": 0}, "wrong_answer"),
+    ("messages", {"messages": turns("q", "<think>a</think>b"), "correct": "maybe"}, "unusable_value"),
+    ("messages", {"messages": [*turns("q", "a"), *turns("q", "<think>a</think>b")]}, "other_turns"),
+    ("limo", {**LIMO, "answer": None}, "no_final_answer"),
+    ("limo", {**LIMO, "answer": "nan"}, "no_final_answer"),
+    ("limo", {**LIMO, "answer": float("nan")}, "unusable_value"),
+    ("limo", {**LIMO, "answer": ["3", "4"]}, "unusable_value"),
+    ("limo", {**LIMO, "answer": True}, "unusable_value"),
+    ("limo", {**LIMO, "question": None}, "no_question"),
+    ("s1k", {**S1K, "attempt": None}, "no_final_answer"),
+]
+
+
+@pytest.mark.parametrize(("format", "row", "reason"), ODD_ROWS)
+def test_an_odd_row_is_counted_and_the_others_are_kept(
+    tmp_path: Path, format: str, row: dict[str, Any], reason: str
+) -> None:
+    """Fails for `str(content)`, which trains "None" and "[{'type': ...", and for a row that refuses the file."""
+    good = {"messages": CHAT, "limo": {**LIMO, "question": "other"}, "s1k": S1K11}[format]
+    stats, rows = built(tmp_path, [{"path": write(tmp_path / "in.jsonl", row, good), "format": format}])
+    assert (stats["dropped"], len(rows)) == ({reason: 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "system"),
+    [
+        ({"messages": turns("What?", "Two.", reasoning="One.")}, ""),
+        ({"messages": turns(parts("Wh", "at?"), parts("Two."), reasoning_content="One.")}, ""),
+        ({"messages": turns("What?", "Two.", reasoning="One."), "system": "Be brief."}, "Be brief."),
+        ({"messages": [{"role": "system", "content": None}, *turns("What?", "Two.", thinking="One.")]}, ""),
+        ({"messages": [{"role": "developer", "content": "Hm."}, *turns("What?", "Two.", reasoning="One.")]}, "Hm."),
+    ],
+)
+def test_spellings_of_a_chat(tmp_path: Path, row: dict[str, Any], system: str) -> None:
+    """Fails for a reader that knows one name of the thought, or loses a system prompt that stands in a column."""
+    _, (made,) = built(tmp_path, [{"path": write(tmp_path / "in.jsonl", row), "format": "messages"}])
+    assert made["completion"][0]["content"] == "<think>\nOne.\n</think>\n\nTwo."
+    assert made["prompt"][-1]["content"] == "What?"
+    assert [m["content"] for m in made["prompt"][:-1]] == ([system] if system else [])
+
+
+def test_several_traces_of_one_problem_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Fails for rows known by their problem's id: a wrong trace would take its right brothers along."""
+    rows = [
+        {"problem_id": 0, "correct": n > 0, "messages": turns("What is 0+1?", f"<think>try {n}</think>{n}")}
+        for n in (0, 1, 2, 2)
+    ]
+    path = write(tmp_path / "in.jsonl", *rows)
+    stats, made = built(tmp_path, [{"path": path, "format": "messages", "name": "k"}])
+    assert stats["dropped"] == {"wrong_answer": 1, "duplicate": 1}
+    assert [row["id"] for row in made] == ["k/0#2", "k/0#3"]

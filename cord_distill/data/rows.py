@@ -144,6 +144,8 @@ REMEDIES = {
     "steps_not_checked": "give problems.process_check, or data.filters.steps_right=false",
     "wrong_step": "data.filters.steps_right=false keeps them",
     "contaminated": "these are the questions of data.decontaminate: take other problems",
+    "other_turns": "a row is [system,] user, assistant: cut the conversations of data.sources",
+    "unusable_value": "a text, an answer or `correct` of data.sources is of another kind, or no Unicode: mend the file",
     "no_thought": "the rows hold answers without their thought: look at the columns of data.sources",
     "thought_not_closed_once": "a row needs one <think> ... </think>: look at the format of data.sources",
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import fault, read_rows
 from cord_distill.data.rows import Incoming, from_text, from_trajectory
 from cord_distill.recipe.data import Filters, Source
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Trajectory
 
 Row = dict[str, Any]
+BESIDE = ("reasoning_content", "reasoning", "thinking")
 # (question, completion, system, correct) of one row; KeyError and TypeError mean that a column is not as it should be.
 Reader = Callable[[Row], tuple[str, str, str, bool | None]]
 
@@ -22,10 +24,14 @@ Reader = Callable[[Row], tuple[str, str, str, bool | None]]
 def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) -> Iterator[Incoming]:
     """Rows of one source, ids prefixed by its name. Raises CordError naming file, line and what is missing."""
     label, read = source.label, READERS.get(source.format)
+    seen: Counter[str] = Counter()
     for number, (place, row) in enumerate(_rows(source)):
         if source.limit is not None and number >= source.limit:
             return
-        id = f"{label}/{row.get('id') or row.get('problem_id') or f'{number:06d}'}"
+        named = next((row[key] for key in ("id", "problem_id") if row.get(key) not in (None, "")), f"{number:06d}")
+        # Several traces of one problem share its id: each is a row of its own.
+        seen[str(named)] += 1
+        id = f"{label}/{named}" + (f"#{seen[str(named)]}" if seen[str(named)] > 1 else "")
         try:
             if read is None:
                 made = Trajectory.from_row({**row, "candidates": []})
@@ -35,7 +41,12 @@ def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) 
                     kept.score, kept.teachers, kept.tokens,
                 )  # fmt: skip
                 continue
+            if fault(row):
+                raise OddRow("unusable_value")
             question, completion, system, correct = read(row)
+        except OddRow as odd:
+            yield Incoming(id, "", f"{place}: {odd}", {}, str(odd))
+            continue
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CordError(
                 f"{place}: not a row of format {source.format!r} ({type(error).__name__}: {error}); it has the columns "
@@ -51,41 +62,77 @@ def copies(source: Source, id: str, seed: int) -> int:
     return int(whole) + (draw < rest)
 
 
+class OddRow(Exception):
+    """A row of the right columns that cannot be trained; its text is the reason under which it is counted."""
+
+
+def _text(value: Any, missing: str) -> str:
+    """A text, or a list of text parts; null is "", or an OddRow of the reason `missing`. OddRow for anything else."""
+    if value is None and not missing:
+        return ""
+    if value is None:
+        raise OddRow(missing)
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        value = "".join(_text(part.get("text"), missing) for part in value)
+    if not isinstance(value, str):
+        raise OddRow("unusable_value")
+    return value
+
+
+def _grade(value: Any) -> bool | None:
+    """What a `correct` column says; null or nothing: not graded. Text and numbers are read by what they mean."""
+    if value is None or isinstance(value, bool):
+        return value
+    said = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
+    try:
+        return said[str(value).strip().lower().removesuffix(".0")]
+    except KeyError:
+        raise OddRow("unusable_value") from None
+
+
 def _messages(row: Row) -> tuple[str, str, str, bool | None]:
-    """Chat: [system,] user, assistant; the thought in the text, or beside it as `reasoning_content` or `thinking`."""
+    """Chat: [system,] user, assistant; the thought in the text, or beside it (`reasoning_content`, `reasoning` ...)."""
     turns = row.get("messages") or row["conversations"]
     roles = [str(t.get("role") or t["from"]) for t in turns]
-    texts = [str(t["content"] if "content" in t else t["value"]) for t in turns]
-    names = [{"human": "user", "gpt": "assistant"}.get(role, role) for role in roles]
+    names = [{"human": "user", "gpt": "assistant", "developer": "system"}.get(role, role) for role in roles]
     if names[-2:] != ["user", "assistant"] or names[:-2] not in ([], ["system"]):
-        raise ValueError(f"roles are {', '.join(roles)}; a row is [system,] user, assistant")
-    beside = turns[-1].get("reasoning_content") or turns[-1].get("thinking")
-    completion = _thought(str(beside), texts[-1]) if beside else texts[-1]
-    return texts[-2], completion, texts[0] if len(turns) == 3 else "", row.get("correct")
+        raise OddRow("other_turns")
+    contents = [t["content"] if "content" in t else t["value"] for t in turns]
+    question, answer = _text(contents[-2], "no_question"), _text(contents[-1], "no_final_answer")
+    system = contents[0] if len(turns) == 3 else row.get("system")
+    beside = next((turns[-1][key] for key in BESIDE if turns[-1].get(key)), None)
+    completion = _thought(_text(beside, "no_thought"), answer) if beside else answer
+    return question, completion, _text(system, ""), _grade(row.get("correct"))
 
 
 def _limo(row: Row) -> tuple[str, str, str, bool | None]:
     """LIMO: `solution` is the thought (it ends in the answer); the answer is said once more, in a box."""
     solution, answer = row["solution"], row["answer"]
-    if not isinstance(solution, str):
-        raise TypeError("solution is no text")
+    question, solution = _text(row["question"], "no_question"), _text(solution, "no_thought")
     if THINK_CLOSE in solution:
-        return row["question"], solution, "", None
-    return row["question"], _thought(solution, f"The final answer is $\\boxed{{{answer}}}$."), "", None
+        return question, solution, "", None
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float | None):
+        raise OddRow("unusable_value")
+    if answer is None or str(answer).strip().lower() in ("", "nan", "none", "null"):
+        raise OddRow("no_final_answer")
+    return question, _thought(solution, f"The final answer is $\\boxed{{{answer}}}$."), "", None
 
 
 def _s1k(row: Row) -> tuple[str, str, str, bool | None]:
     """s1K-1.1 (DeepSeek-R1's thought and attempt, with a grade) or s1K (Gemini's, in a list of one)."""
     if row.get("deepseek_thinking_trajectory"):
         grade = {"yes": True, "no": False}.get(str(row.get("deepseek_grade") or "").strip().lower())
-        return row["question"], _thought(row["deepseek_thinking_trajectory"], row["deepseek_attempt"]), "", grade
-    return row["question"], _thought(row["thinking_trajectories"][0], row["attempt"]), "", None
+        thought, attempt = row["deepseek_thinking_trajectory"], row["deepseek_attempt"]
+    else:
+        thought, attempt, grade = row["thinking_trajectories"][0], row["attempt"], None
+    question = _text(row["question"], "no_question")
+    return question, _thought(_text(thought, "no_thought"), _text(attempt, "no_final_answer")), "", grade
 
 
 def _own_rows(row: Row) -> tuple[str, str, str, bool | None]:
     """train.jsonl of another data set: prompt and completion as messages."""
     question, completion, system, _ = _messages({"messages": [*row["prompt"], *row["completion"]]})
-    return question, completion, system, row.get("correct")
+    return question, completion, system, _grade(row.get("correct"))
 
 
 def _thought(thought: str, answer: str) -> str:
@@ -99,20 +146,9 @@ def _rows(source: Source) -> Iterator[tuple[str, Row]]:
     if source.dataset:
         yield from _hub_rows(source)
         return
-    path = Path(str(source.path))
-    if not path.is_file():
-        raise CordError(f"data.sources: {path} is not there; give a JSONL file, e.g. data.sources.0.path=rows.jsonl")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f"data.sources: {path.name}, line {number}"
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    raise CordError(f"{place}: not readable as JSON; each line must be one object") from None
-                if not isinstance(row, dict):
-                    raise CordError(f"{place}: not an object; each line must be one object")
-                yield place, row
+    example = "e.g. data.sources.0.path=rows.jsonl"
+    for where, row in read_rows(Path(str(source.path)), key="data.sources", columns=f"one row per line, {example}"):
+        yield f"data.sources: {where}", row
 
 
 def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
