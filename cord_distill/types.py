@@ -112,7 +112,9 @@ class Trajectory:
     reasoning ended. num_tokens: `reasoning` and `answer` of the trace in the meta-prover's tokens, `generated_total`
     over all proposals and judgments (each model's own tokens), `scored_total` fed to the meta-prover and the reward
     model. candidates: per step, all proposals. error: why the problem failed; such a row is tried again on the next
-    run. checks: what a process check found, e.g. {"steps_right": [true, ...]}.
+    run. checks: what a process check found, e.g. {"steps_right": [true, ...]}. answer_rule: how the final answer came
+    about where the model did not write it at once: `another_seed`, `answer_opening` (behind `decode.answer_opening`) or
+    `stated_in_thought` (the answer that the thought states, repeated); rows leave it out where it did.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Trajectory:
     candidates: tuple[tuple[Candidate, ...], ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    answer_rule: str | None = None
     schema: int = SCHEMA_VERSION
 
     @property
@@ -147,6 +150,8 @@ class Trajectory:
         for step in row["steps"]:
             if step["category"] is None:
                 del step["category"]
+        if row["answer_rule"] is None:
+            del row["answer_rule"]
         return {"schema": row.pop("schema"), **row}
 
     @classmethod

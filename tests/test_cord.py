@@ -120,3 +120,48 @@ def test_curation_keeps_a_whole_trace_and_splits_it_at_its_markers(renderer):
 def test_single_is_one_trace_of_the_first_teacher(renderer):
     made = outcome(renderer, answering(lambda n: (" one.\n</think>", "</think>")), "single")
     assert len(made.candidates[0]) == 1 and made.stop is Stop.THINK_END
+
+
+def silent(*answers):
+    """A thought that states 2 and ends by EOS, and then these final answers, one for each time it is asked."""
+    left = list(answers)
+    return lambda number, sampling: (" so \\boxed{2}.", "eos") if sampling.stop else (left.pop(0), "eos")
+
+
+@pytest.mark.parametrize("pipeline", ["cord", "curation"])
+@pytest.mark.parametrize(
+    ("answers", "text", "rule"),
+    [
+        (["It is \\boxed{2}."], "It is \\boxed{2}.", None),
+        (["I think so."], "I think so.", None),
+        (["", "It is \\boxed{2}."], "It is \\boxed{2}.", "another_seed"),
+        (["", "\n"], "\n\nThe final answer is \\boxed{2}.", "stated_in_thought"),
+    ],
+)
+def test_an_empty_final_answer_is_asked_again_and_then_taken_from_the_thought(renderer, pipeline, answers, text, rule):
+    """Fails the version that records an empty answer as wrong, and the one that replaces what a model did say."""
+    made = outcome(renderer, silent(*answers * 4), pipeline)
+    assert (made.final_answer_text, made.answer_rule, made.stop) == (text, rule, Stop.EOS)
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "rule"),
+    [
+        (["It is \\boxed{2}."], "It is \\boxed{2}.", None),
+        (["I think so.", "", "2}"], "The answer is \\boxed{2}", "answer_opening"),
+        (["I think so.", "", ""], "\n\nThe final answer is \\boxed{2}.", "stated_in_thought"),
+    ],
+)
+def test_with_an_opening_an_answer_that_cannot_be_read_is_asked_for_behind_it(renderer, answers, text, rule):
+    """Fails the version that looks for empty answers alone, and the one whose opening is not in the answer."""
+    model = Model("r1", "r1", Teacher(renderer, silent(*answers)), renderer, Sampling(0, 0), None, {"r1": "r1"})
+    budgets = {"reasoning_tokens": 200, "answer_tokens": 20, "max_step_tokens": 50}
+    decode = Decode(beam_size=1, budgets=budgets, answer_opening="The answer is \\boxed{")
+    made = asyncio.run(PIPELINES["cord"](PROBLEM, Ensemble((model,), replace(model, name="prover"), decode, 0)))
+    assert (made.final_answer_text, made.answer_rule) == (text, rule)
+
+
+def test_a_thought_that_states_nothing_leaves_the_answer_empty(renderer):
+    """Fails the version that makes an answer up."""
+    made = outcome(renderer, lambda n, sampling: (" so it is.", "eos") if sampling.stop else ("", "eos"))
+    assert (made.final_answer_text, made.answer_rule) == ("", None)

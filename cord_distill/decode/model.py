@@ -157,10 +157,12 @@ class Model:
         context = self.context_ids(question, steps) + self.renderer.encode(opening)
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=(THINK_CLOSE,))
 
-    async def answer(self, question: str, steps: tuple[Step, ...], *, max_tokens: int, seed: int) -> Written:
-        """The final answer after the closed thought, up to the end of the turn or the budget."""
-        context = self.context_ids(question, steps)
-        return await self._run(context, "", max_tokens=max_tokens, seed=seed, stop=())
+    async def answer(
+        self, question: str, steps: tuple[Step, ...], opening: str = "", *, max_tokens: int, seed: int
+    ) -> Written:
+        """The final answer after the closed thought and `opening`, up to the end of the turn or the budget."""
+        context = self.context_ids(question, steps) + (self.encode(opening) if opening else [])
+        return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=())
 
     async def conclude(
         self, question: str, steps: tuple[Step, ...], conclusion: str, *, max_tokens: int, seed: int

@@ -33,7 +33,7 @@ LIMITS: dict[str, dict[str, Any]] = {
 }
 
 # Fields that a row leaves out where they are None.
-OPTIONAL = {"category"}
+OPTIONAL = {"category", "answer_rule"}
 
 
 def trajectory_schema() -> dict[str, Any]:

@@ -57,6 +57,7 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
                 "scored_total": outcome.scored,
             },
             candidates=outcome.candidates,
+            answer_rule=outcome.answer_rule,
             checks=check(problem, [step.text for step in outcome.steps]) if check else {},
         )
         made = json.loads(json.dumps(trajectory.to_row()))

@@ -116,7 +116,9 @@ class Decode(Section):
     beam_size: B, the traces that live on after each step; 1 is greedy. step_marker: how a step begins; {t} is its
     number. proposals_per_teacher: next steps that each teacher proposes for each live trace. fill_first_step: more of
     them at step 1, where there is one trace, until there are beam_size. answer_suffix: what stands between a trace and
-    the known answer {A} when it is scored. selector: what candidates are ordered by. deterministic: no chunked
+    the known answer {A} when it is scored. answer_opening: how the final answer begins when two tries gave none
+    that can be read, e.g. "\\n\\nThe final answer is \\\\boxed{"; null = only an empty one is tried again, and then
+    the answer that the thought states is repeated. selector: what candidates are ordered by. deterministic: no chunked
     prefill and no cache reads, for the same bytes in every run; null = on for CPU engines in process.
     problems_in_flight: searches at once; null = as many as the KV caches hold. request_timeout, server_wait: seconds
     (docs/engines.md).
@@ -141,6 +143,7 @@ class Decode(Section):
     binary_judgment: BinaryJudgment = BinaryJudgment()
     proposals_per_teacher: Positive = 1
     fill_first_step: bool = False
+    answer_opening: str | None = None
     answer_suffix: str = " </think> The final answer is {A}."
     curation: Curation = Curation()
     mcts: Mcts = Mcts()

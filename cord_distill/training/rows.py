@@ -168,8 +168,8 @@ def _check_bos(renderer: Renderer, written: str, prompt: list[int], place: str) 
     if stands != wanted:
         raise CordError(
             f"{place}: BOS {bos!r} stands {stands} times in the prompt's ids and {wanted} times in what the chat "
-            "template writes: the tokenizer adds or loses it; give train.chat_template_path a template that leaves it to "
-            "one of them"
+            "template writes: the tokenizer adds or loses it; give train.chat_template_path a template that leaves it "
+            "to one of them"
         )
 
 

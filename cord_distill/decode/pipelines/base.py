@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from cord_distill.decode.ensemble import Ensemble
-from cord_distill.decode.model import Model, Written
+from cord_distill.decode.model import Model
+from cord_distill.grading.extract import announced, answer_of
 from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Step, Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One problem, decoded. score: S of the trace, whatever it was selected by. generated: tokens sampled for all
-    proposals and judgments. scored: tokens fed to the meta-prover and the reward model.
+    proposals and judgments. scored: tokens fed to the meta-prover and the reward model. answer_rule: as a Trajectory's.
     """
 
     steps: tuple[Step, ...]
@@ -24,7 +25,11 @@ class Outcome:
     generated: int
     scored: int
     candidates: tuple[tuple[Candidate, ...], ...]
+    answer_rule: str | None = None
 
+
+# Values of a record's `answer_rule`.
+ANOTHER_SEED, OPENING, STATED = "another_seed", "answer_opening", "stated_in_thought"
 
 Pipeline = Callable[[Problem, Ensemble], Awaitable[Outcome]]
 
@@ -50,27 +55,61 @@ async def answered(
     """The end of a step-wise search: the final answer behind its best beam, or nothing behind one that was given up."""
     if best.stop is Stop.ABORT or not best.steps:
         return Outcome(best.steps, "", Stop.ABORT, score, 0, generated, scored, candidates)
-    steps, answer = await write_answer(problem, ensemble, best)
+    model = ensemble.teacher(best.steps[-1].teacher)
+    steps = closed(best, model)
+    answer = await write_answer(problem, ensemble, model, steps, "answer")
     return Outcome(
         steps=steps,
         final_answer_text=answer.text,
         stop=best.stop or Stop.LENGTH,
         score=score,
-        answer_tokens=len(answer.ids),
+        answer_tokens=answer.num_tokens,
         generated=generated + answer.generated,
         scored=scored,
         candidates=candidates,
+        answer_rule=answer.rule,
     )
 
 
-async def write_answer(problem: Problem, ensemble: Ensemble, beam: Beam) -> tuple[tuple[Step, ...], Written]:
-    """Closes the thought and lets the teacher of the last step write the final answer."""
-    model = ensemble.teacher(beam.steps[-1].teacher)
-    steps = closed(beam, model)
-    written = await model.answer(
-        problem.question,
-        steps,
-        max_tokens=ensemble.decode.budgets.answer_tokens,
-        seed=ensemble.seed_for(problem, "answer"),
-    )
-    return steps, written
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The text behind the closed thought. generated: tokens sampled for it, those of empty tries included.
+
+    rule: how it came about where the model did not write it at once, as a Trajectory's `answer_rule`.
+    """
+
+    text: str
+    num_tokens: int
+    generated: int
+    rule: str | None
+
+
+async def write_answer(
+    problem: Problem, ensemble: Ensemble, model: Model, steps: tuple[Step, ...], *key: object
+) -> Answer:
+    """`model` writes the final answer behind the closed `steps`. key: names the trace, for the seed.
+
+    A model that never learned `<think>` may end its turn at once. Then it is asked with another seed, then behind
+    `decode.answer_opening` where the recipe has one, and at last the answer that the thought states is repeated.
+    """
+    decode = ensemble.decode
+    tries: list[tuple[str | None, str]] = [(None, ""), (ANOTHER_SEED, "")]
+    if decode.answer_opening:
+        tries.append((OPENING, decode.answer_opening))
+    generated = 0
+    answer = Answer("", 0, 0, None)
+    for rule, opening in tries:
+        seed = ensemble.seed_for(problem, *key, *([rule] if rule else []))
+        written = await model.answer(
+            problem.question, steps, opening, max_tokens=decode.budgets.answer_tokens, seed=seed
+        )
+        generated += written.generated
+        if written.text.removeprefix(opening).strip():
+            answer = Answer(written.text, len(written.ids), generated, rule)
+            if not decode.answer_opening or answer_of(THINK_CLOSE + answer.text) is not None:
+                return answer
+    stated = announced("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
+    if stated is None or (answer.text and not decode.answer_opening):
+        return replace(answer, generated=generated)
+    text = f"\n\nThe final answer is \\boxed{{{stated}}}."
+    return Answer(text, len(model.encode(text)), generated, STATED)

@@ -7,7 +7,7 @@ import math
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.model import Model
-from cord_distill.decode.pipelines.base import Outcome, closed
+from cord_distill.decode.pipelines.base import Outcome, closed, write_answer
 from cord_distill.search.select import order_key
 from cord_distill.types import Beam, Candidate, Problem, Step, Stop
 
@@ -50,6 +50,7 @@ async def best_trace(problem: Problem, ensemble: Ensemble, who: list[tuple[int, 
         generated=sum(outcome.generated for outcome in outcomes),
         scored=sum(outcome.scored for outcome in outcomes) + fed,
         candidates=(rows,),
+        answer_rule=best.answer_rule,
     )
 
 
@@ -63,22 +64,18 @@ async def complete_trace(problem: Problem, ensemble: Ensemble, teacher_index: in
     )
     whole = Step(1, teacher.name, thought.text, thought.ids, len(thought.ids), None, thought.stop)
     steps = closed(Beam((whole,)), teacher)
-    answer = await teacher.answer(
-        problem.question,
-        steps,
-        max_tokens=budgets.answer_tokens,
-        seed=ensemble.seed_for(problem, "trace answer", teacher_index, sample),
-    )
+    answer = await write_answer(problem, ensemble, teacher, steps, "trace answer", teacher_index, sample)
     rating = await ensemble.rate(problem, steps, "trace", teacher_index, sample)
     return Outcome(
         steps=split_steps(ensemble, teacher, steps[0], rating.value),
         final_answer_text=answer.text,
         stop=thought.stop,
         score=rating.value,
-        answer_tokens=len(answer.ids),
+        answer_tokens=answer.num_tokens,
         generated=thought.generated + answer.generated + rating.generated,
         scored=rating.fed,
         candidates=(),
+        answer_rule=answer.rule,
     )
 
 
