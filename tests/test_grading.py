@@ -58,6 +58,7 @@ def problem(answer: str) -> Problem:
         ("</think>\\boxed{5} (Final answer: see box)", "5"),
         ("</think>so\n\n**Final Answer**\n\n$41$", "41"),
         ("</think># Answer\n\n41", "41"),
+        ("</think>Therefore, the answer should be 3 units.\n\nThe radius is 4.", "3 units"),
         ("</think>### Final Answer\n\n$$\n\\frac{3}{8}\n$$\nas it was asked", "\\frac{3}{8}"),
         ("</think>**Final Answer**\n\nThe rest follows from x = 3.", None),
         ("</think>2 x 36 is 72.\n#### 72", "72"),
@@ -400,7 +401,7 @@ def test_recorded_traces_with_other_tags(shared_data: Path) -> None:
     assert sum(accepted) == 13
     assert all(row["score"] for row, right in zip(rows, accepted, strict=True) if right)
     assert sum("</think>" in text for text in texts) == 14
-    assert sum(inside(text, problem(row["answer"]))[1] for text, row in zip(texts, rows, strict=True)) == 19
+    assert sum(inside(text, problem(row["answer"]))[1] for text, row in zip(texts, rows, strict=True)) == 20
 
 
 def test_recorded_traces(shared_data: Path) -> None:
