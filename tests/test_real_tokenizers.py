@@ -124,3 +124,17 @@ def test_a_student_whose_think_tags_are_special_tokens_can_be_trained(tmp_path: 
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     out = rendered(tmp_path, Renderer(tokenizer, name="special"), row(), row(completion="a <|im_start|></think>\n3"))
     assert len(out.labels) == 1 and sum(out.dropped.values()) == 1
+
+
+def test_a_path_that_begins_with_a_variable_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the version that takes `$HOME/x` for a hub id."""
+    from cord_distill.model_files.locate import is_on_the_hub, model_path
+    from cord_distill.recipe.recipe import Recipe
+
+    monkeypatch.setenv("MODELS_HERE", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    recipe: Recipe = None  # type: ignore[assignment]
+    assert model_path(recipe, "$MODELS_HERE", "k") == str(tmp_path)
+    assert not is_on_the_hub("$MODELS_HERE")
+    with pytest.raises(CordError, match="holds no model"):
+        model_path(recipe, "$MODELS_HERE/no", "k")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
@@ -23,8 +24,8 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             made = sorted(p.name for p in folder.iterdir() if (p / "config.json").exists())
             raise CordError(f"{key}: the builder made no model {name!r}; it made: {', '.join(made)}")
         return str(path)
-    if model.startswith(("/", "./", "../", "~")):
-        path = Path(model).expanduser()
+    if model.startswith(("/", "./", "../", "~", "$")):
+        path = Path(os.path.expandvars(model)).expanduser()
         if not (path / "config.json").exists():
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)
@@ -33,7 +34,7 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
 
 def is_on_the_hub(name: str) -> bool:
     """Whether a recipe's model or data set is a hub id: not built here, no path, no folder that is there."""
-    return bool(name) and not name.startswith((PREFIX, ".", "/", "~")) and not Path(name).is_dir()
+    return bool(name) and not name.startswith((PREFIX, ".", "/", "~", "$")) and not Path(name).is_dir()
 
 
 def local_folder(path: str, revision: str | None) -> Path:
