@@ -73,7 +73,7 @@ def test_every_variant_runs_once_per_seed_and_a_second_call_starts_no_engine(rec
     assert made["variants"]["wide"]["seconds"] > 0
     assert json.loads((root / "ablations.json").read_text()) == made
     assert (root / "ablations.md").read_text() == markdown(made)
-    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
     assert ablate(str(recipe)) == made
 
 

@@ -105,7 +105,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_rows_and_asks_nothing_twice(
 
 def test_a_finished_run_starts_no_engine(recipe_path, monkeypatch):
     first = run(recipe_path)
-    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
     assert run(recipe_path) == first
 
 

@@ -116,7 +116,7 @@ def test_after_the_merge_one_run_goes_on_without_decoding_again(recipe_path, who
     figures = run.generate_stats.read_text()
     assert merge(recipe, AGAIN) == 0
     shutil.rmtree(run.folder / "shards")
-    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", None)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
     assert generate([recipe]) == []
     assert run.trajectories.read_text() == whole and run.generate_stats.read_text() == figures
 

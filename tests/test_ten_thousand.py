@@ -87,7 +87,7 @@ def recipe(tmp_path, monkeypatch):
         model = Model("quick", "letters", Quick(), Letters(), Sampling(0, 0), None, {"quick": "letters"})
         return Ensemble((model,), model, recipe.decode, recipe.seed)
 
-    monkeypatch.setattr("cord_distill.decode.start.start_ensemble", start_ensemble)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", start_ensemble)
     return load_recipe(tmp_path / "recipe.yaml")
 
 
