@@ -176,6 +176,15 @@ SAME = r"""
     \sqrt2 ~ 1.4142135623730951
     185 ~ 185\
     C ~ \textbf{(C)}\ 17
+    (3,2) ~ (x,y) = (3,2)
+    x \ge 5 ~ x>=5
+    x \le 5 ~ x <= 5
+    \frac38 ~ \nicefrac{3}{8}
+    \frac13 ~ 0.\overline{3}
+    \frac16 ~ 0.1\overline{6}
+    \frac{1}{100000} ~ 1e-05
+    6.02\times 10^{23} ~ 6.02e23
+    \begin{pmatrix}1\\2\end{pmatrix} ~ \begin{pmatrix}1\\[4pt]2\end{pmatrix}
     \text{(C) 17} ~ C) 17
     \frac12 ~ \sin 30^\circ
     1 ~ \tan(45^\circ)
@@ -239,6 +248,11 @@ OTHER = r"""
     \sin 30^\circ ~ \sin 30
     \cos(20^{\circ}) ~ \cos(20)
     40^\circ ~ 40'
+    (3,2) ~ (x,y) = (2,3)
+    \frac{22}{3} ~ 4 10/3
+    1e-05 ~ 1e-06
+    \frac13 ~ 0.\overline{33}4
+    x>=5 ~ x>5
     5 \pmod{7} ~ 5 \pmod{11}
 """
 

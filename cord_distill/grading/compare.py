@@ -250,10 +250,16 @@ def _value_of(core: str) -> str:
     relation = _relation(core)
     if not relation or any(op in ("<", r"\le", r"\ne") for op in _signs(relation)):
         return core
-    if not all(NAME.fullmatch(name) for name in relation[0].replace(" ", "").split(":")):
+    if not all(NAME.fullmatch(name) for name in _names(relation[0])):
         return core
     exact = [rhs for op, rhs in zip(relation[1::2], relation[2::2], strict=True) if op != r"\approx"]
     return exact[-1] if exact else relation[-1]
+
+
+def _names(left: str) -> list[str]:
+    """x of x = 3, S and T of S:T = 1:2, x and y of (x,y) = (3,2)."""
+    left = left.replace(" ", "")
+    return split_top(left[1:-1], ",") if _tuple(left) else left.split(":")
 
 
 def _same_relations(

@@ -23,7 +23,9 @@ HEADING = re.compile(r"(?:^|\n)[ \t]*(?:#{1,6}|\*\*|__)[ \t#*_]*(?:the[ \t]+)?$"
 BEHIND_HEADING = re.compile(r"[ \t*_]*\n\s*(?=\S)")
 ANCHOR = re.compile(r"(?i)\b(?:final\s+)?answer\b|\br[ée]ponse\b|答案")
 FINAL = re.compile(r"(?i)\bfinal\s+answer\b[^\n]{0,60}?(?:\bis\b|:)")
-ANCHOR_LINK = re.compile(r"(?i)[\s*_\"'\\]*(?:\b(?:is|are|est|equals|(?:should|must|would) be)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)")
+ANCHOR_LINK = re.compile(
+    r"(?i)[\s*_\"'\\]*(?:\b(?:is|are|est|equals|(?:should|must|would) be)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)"
+)
 COMPUTATION = re.compile(r"\(?[-+*/×÷().\d\s]+=\s*(-?[\d.,/]+)\)?")
 MATH_OPEN = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")

@@ -23,6 +23,7 @@ WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 SPACING = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
 SIZED = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|middle)(?![A-Za-z])\s*\.?")
 SAME = {
+    "nicefrac": "frac", "sfrac": "frac",
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge",
     "neq": "ne", "lt": "<", "gt": ">", "cdot": "*", "times": "*", "ast": "*", "div": "/", "lbrace": r"\{",
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "simeq": "approx", "phi": "varphi",
@@ -33,6 +34,9 @@ COMMAND = re.compile(r"\\([A-Za-z]+)")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
+# What str(float) writes: 1e-05, 6.02e23.
+POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
+REPEATING = re.compile(r"(\d+)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?(?!\d)")
 NAMED = re.compile(r"^[A-Za-z](?:_\w+|_\{\w+\})?=")
 FRACTION = re.compile(r"([+-]?)(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+(?:\.\d+)?)(?:/(\d+))?)")
 MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
@@ -110,6 +114,10 @@ def spelled(text: str) -> str:
     text = TEXT.sub(lambda m: f"‹{m.group(1)}›" if len(m.group(1).strip()) > 1 else m.group(1), text)
     text = COMMAND.sub(lambda m: _same(m.group(1)), text)
     text = re.sub(r"!\s*=", r"\\ne ", text)
+    text = re.sub(r">\s*=", r"\\ge ", re.sub(r"<\s*=", r"\\le ", text))
+    text = re.sub(r"\\\\\s*\[\s*\d+(?:\.\d+)?\s*(?:pt|ex|em|mm)\s*\]", r"\\\\", text)
+    text = POWER_OF_TEN.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
+    text = REPEATING.sub(_repeating, text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}", text)
@@ -170,6 +178,13 @@ def _thousands(match: re.Match[str]) -> str:
     before = match.string[: match.start()]
     inside = before.count("(") + before.count("[") > before.count(")") + before.count("]")
     return match[0] if inside and re.search(r"(?<!\{),", match[2]) else match[1] + re.sub(r"\D", "", match[2])
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """0.1\\overline{6} as the fraction that it is."""
+    whole, fixed, again = match.groups()
+    under = (10 ** len(again) - 1) * 10 ** len(fixed)
+    return f"\\frac{{{int(whole + fixed + again) - int(whole + fixed)}}}{{{under}}}"
 
 
 def _same(name: str) -> str:
