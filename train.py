@@ -22,7 +22,11 @@ def main(argv: list[str]) -> int:
         from cord_distill.recipe.file import load_recipe
         from cord_distill.training.sft import train
 
-        train(load_recipe(argv[0], argv[1:]), said=argv[0])
+        trained = train(load_recipe(argv[0], argv[1:]), said=argv[0])
+        if trained is not None and os.environ.get("RANK", "0") == "0":
+            from cord_distill.report.model_card import write_model_card
+
+            write_model_card(trained)
     except CordError as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)

@@ -266,7 +266,13 @@ def _export(arguments: argparse.Namespace) -> None:
     from cord_distill.training.export import export
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    print(f"model    {shown(export(recipe, Path(arguments.to), arguments.step))}")
+    folder = export(recipe, Path(arguments.to), arguments.step)
+    if arguments.step is not None:
+        from cord_distill.report.model_card import write_checkpoint_card
+        from cord_distill.training.sft import one_seed
+
+        write_checkpoint_card(one_seed(recipe), folder, arguments.step)
+    print(f"model    {shown(folder)}")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """AIME 2024 and 2025: 30 problems each, answers 0..999, judged as exact integers."""
 
-from cord_distill.evaluation.suites import Hub, Suite
-from cord_distill.evaluation.task_file import tasks_table
+from cord_distill.evaluation.task_file import Hub, Suite, tasks_table
 
 SUITES = {
     "aime24": Suite(

@@ -7,8 +7,7 @@ lighteval's own task draws the place of the right answer from the global random 
 import hashlib
 import re
 
-from cord_distill.evaluation.suites import Hub, Row, Suite
-from cord_distill.evaluation.task_file import tasks_table
+from cord_distill.evaluation.task_file import Hub, Row, Suite, tasks_table
 from cord_distill.grading.extract import after_thought, answer_of
 from cord_distill.types import Problem
 

@@ -1,7 +1,6 @@
 """MATH-500, GSM8K and AMC23, judged by mathematical equality."""
 
-from cord_distill.evaluation.suites import Hub, Suite
-from cord_distill.evaluation.task_file import tasks_table
+from cord_distill.evaluation.task_file import Hub, Suite, tasks_table
 
 SUITES = {
     "math_500": Suite("math_500", group="math", hub=Hub("HuggingFaceH4/MATH-500", id="unique_id")),

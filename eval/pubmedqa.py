@@ -7,8 +7,7 @@ half (500) comes as a local file.
 
 import re
 
-from cord_distill.evaluation.suites import Hub, OpenEnded, Row, Suite
-from cord_distill.evaluation.task_file import tasks_table
+from cord_distill.evaluation.task_file import Hub, OpenEnded, Row, Suite, tasks_table
 from cord_distill.grading.extract import after_thought, answer_of
 from cord_distill.types import Problem
 

@@ -8,8 +8,7 @@ document each, with its questions.
 from collections.abc import Iterator
 from typing import Any
 
-from cord_distill.evaluation.suites import Hub, Row, Suite
-from cord_distill.evaluation.task_file import tasks_table
+from cord_distill.evaluation.task_file import Hub, Row, Suite, tasks_table
 from cord_distill.grading.tatqa import Answer, plain_minus, read_answer, scores
 from cord_distill.types import Problem
 

@@ -21,7 +21,8 @@ from cord_distill.evaluation.evaluate import check_disjoint, compare, evaluate_r
 from cord_distill.evaluation.overlap import training_questions
 from cord_distill.evaluation.records import Record, figures, judge, majority
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
-from cord_distill.evaluation.suites import Loaded, Suite, find_suites, load_suite, samples_per_problem
+from cord_distill.evaluation.suite import Suite
+from cord_distill.evaluation.suites import Loaded, find_suites, load_suite, samples_per_problem
 from cord_distill.evaluation.targets import targets
 from cord_distill.grading import load_grader
 from cord_distill.model_files.weights import weights_hash
@@ -50,7 +51,8 @@ def sample(text: str, stop: Stop = Stop.EOS, i: int = 0, tokens: int = 10) -> Sa
 
 def test_bundled_suites_and_modules_are_found_without_lighteval() -> None:
     code = (
-        "import sys; from cord_distill.recipe.recipe import Evaluate; from cord_distill.evaluation.suites import find_suites; "
+        "import sys; from cord_distill.recipe.evaluate import Evaluate; "
+        "from cord_distill.evaluation.suites import find_suites; "
         f"print(list(find_suites(Evaluate(suites=['aime24', 'ledger', 'math_500'], tasks=['{LEDGER}']))), "
         "[m for m in ('lighteval', 'torch', 'datasets', 'vllm') if m in sys.modules])"
     )
@@ -61,7 +63,7 @@ def test_bundled_suites_and_modules_are_found_without_lighteval() -> None:
 def test_a_task_file_of_the_user(tmp_path: Path) -> None:
     task = tmp_path / "mine.py"
     task.write_text(
-        "from cord_distill.evaluation.suites import Suite, tasks_table\n"
+        "from cord_distill.evaluation.task_file import Suite, tasks_table\n"
         "SUITES = {'mine': Suite('mine', grader='exact')}\n__getattr__ = tasks_table(SUITES)\n"
     )
     evaluate = Evaluate(suites=["mine"], tasks=[str(task)], data={"mine": rows_file(tmp_path / "m.jsonl", sums())})
@@ -542,7 +544,8 @@ def test_kill_9_loses_only_what_was_in_flight(tmp_path: Path, r1: Path) -> None:
     file = tmp_path / "recipe.json"
     file.write_text(recipe.model_dump_json())
     code = (
-        "import sys; from cord_distill.recipe.recipe import Recipe; from cord_distill.evaluation.evaluate import evaluate_recipe; "
+        "import sys; from cord_distill.recipe.recipe import Recipe; "
+        "from cord_distill.evaluation.evaluate import evaluate_recipe; "
         f"sys.path.insert(0, {str(tmp_path)!r}); "
         f"evaluate_recipe(Recipe.model_validate_json(open({str(file)!r}).read()))"
     )

@@ -170,7 +170,7 @@ def test_a_judge_decides_on_open_ended_answers_and_keeps_its_verdicts(recipe_pat
     assert counts_line(counts).endswith("(6 tries got no verdict and count as wrong)")
     replies = (RunFolder.of(recipe).problem_filter / "judgements.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["verdict"] or False for line in replies) == [False, False, True]
-    monkeypatch.setattr("cord_distill.evaluation.judge_engines.asker", lambda section: None)
+    monkeypatch.setattr("cord_distill.grading.judge_engines.asker", lambda section: None)
     assert filter_problems(recipe)["kept"] == 3
 
 

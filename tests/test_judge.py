@@ -15,11 +15,11 @@ import pytest
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.server import http
-from cord_distill.evaluation import judge_engines
 from cord_distill.evaluation.evaluate import evaluate_recipe
 from cord_distill.evaluation.judging import judge_prompts, with_judge
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import find_suites, load_suite
+from cord_distill.grading import judge_engines
 from cord_distill.grading.judge import Judge, verdict_of
 from cord_distill.recipe.evaluate import Evaluate
 from cord_distill.recipe.evaluate import Judge as JudgeSection

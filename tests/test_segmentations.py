@@ -20,7 +20,7 @@ from cord_distill.search.prefix_phrases import PrefixPhrases
 from cord_distill.search.segment import Segmentation, StepMarker
 from cord_distill.types import Problem, Step, Stop
 
-LINES, PHRASED = LineBreak(), PrefixPhrases()
+LINES, PHRASED = LineBreak(), PrefixPhrases(PHRASES)
 QUESTION = "What is $1+1$?"
 
 

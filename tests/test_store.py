@@ -97,8 +97,8 @@ def test_two_processes_on_one_folder_are_refused(path):
     filled(path)
     log = journal(path)
     code = (
-        "import sys; from pathlib import Path; from cord_distill.run_folder.journal import lock_folder; from cord_distill.common.errors "
-        "import CordError\n"
+        "import sys; from pathlib import Path; from cord_distill.common.files import lock_folder; "
+        "from cord_distill.common.errors import CordError\n"
         "try: lock_folder(Path(sys.argv[1]))\nexcept CordError as e: print(e)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(path.parent)], capture_output=True, text=True, check=True)
@@ -113,7 +113,7 @@ def test_a_file_system_without_locks_is_a_clear_error(tmp_path, monkeypatch):
     def no_locks(lock, how):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("cord_distill.run_folder.journal.fcntl.flock", no_locks)
+    monkeypatch.setattr("cord_distill.common.files.fcntl.flock", no_locks)
     with pytest.raises(CordError, match="cannot lock files"):
         lock_folder(tmp_path)
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.common.files."""
+"""Writing files so that a reader never sees half of one, locking a folder, and setting old work aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.decode.ensemble."""
+"""The `Ensemble`: the started models that every pipeline decodes one problem with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.decode.figures."""
+"""The figures of one method's trajectories: accuracy, scores, tokens and who wrote which step."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The JSON Schema (2020-12) of a trajectory row, written from the dataclasses in `types.py`, and the check of a row.
 
-`python -m cord_distill.decode.row_schema` writes `trajectory.schema.json` anew; a test compares the file with the types.
+`python -m cord_distill.decode.row_schema` writes `trajectory.schema.json` anew; a test compares it with the types.
 """
 
 from __future__ import annotations

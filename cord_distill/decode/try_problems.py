@@ -168,7 +168,7 @@ def _grading(recipe: Recipe) -> GradeAll:
 
 async def _judged(folder: Path, section: JudgeSection, whole: Whole) -> Verdicts:
     """Verdicts on open-ended answers, kept in `judgements.jsonl`; one without a verdict, or no answer, is wrong."""
-    from cord_distill.evaluation.judge_engines import asker, identity
+    from cord_distill.grading.judge_engines import asker, identity
 
     judge = Judge(identity(section, folder / ".weights.json"), folder / "judgements.jsonl", asker(section))
     form = OPEN_ANSWER.read_text(encoding="utf-8").strip()

@@ -1,24 +1,26 @@
-"""TODO docstring of cord_distill.engines.start_engine."""
+"""Starting the engine that answers for one checkpoint under evaluation."""
 
 from __future__ import annotations
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import Engine
-from cord_distill.evaluation.targets import Target
 from cord_distill.prompts.render import Renderer
+from cord_distill.recipe.models import Model
 
 
-async def start_engine(target: Target, path: str, renderer: Renderer, max_model_len: int) -> Engine:
-    """The engine that `target.model` names. Raises CordError for one that cannot evaluate."""
-    model = target.model
+async def start_engine(model: Model, label: str, path: str, renderer: Renderer, max_model_len: int) -> Engine:
+    """Starts the engine that a recipe's model section names. label: whose it is, for errors.
+
+    Raises CordError for an engine that cannot evaluate.
+    """
     if model.engine == "scripted":
         from cord_distill.common.plugins import load_plugin
         from cord_distill.engines.scripted import ScriptedEngine
 
-        script = load_plugin(str(model.script), f"{target.label}.script")
+        script = load_plugin(str(model.script), f"{label}.script")
         return ScriptedEngine(script(renderer), renderer, **model.engine_args)
     if model.engine != "vllm":
-        raise CordError(f"{target.label}: engine {model.engine!r} cannot evaluate yet; use engine: vllm")
+        raise CordError(f"{label}: engine {model.engine!r} cannot evaluate yet; use engine: vllm")
     from cord_distill.engines.vllm.engine import VllmEngine
 
     return await VllmEngine.start(model, path, max_model_len=max_model_len)

@@ -12,8 +12,8 @@ from typing import Any
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import own_rows
-from cord_distill.evaluation.comparison import PROBLEMS
 from cord_distill.recipe.evaluate import Evaluate, Published
+from cord_distill.run_folder.paths import PROBLEMS
 
 
 def calibrate(evaluate: Evaluate, eval_folder: Path) -> list[dict[str, Any]]:

@@ -14,11 +14,10 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.paths import shown
 from cord_distill.common.quiet import has_gpu
-from cord_distill.evaluation.comparison import RESULTS
 from cord_distill.evaluation.evaluate import TABLE, evaluate_recipe
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import RESULTS, RunFolder
 
 # Names that say nothing of a model: `outputs/quickstart/cord/checkpoints/final` is called cord.
 NAMELESS = {"final", "checkpoints", "model", "hf", ""}

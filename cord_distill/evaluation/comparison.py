@@ -10,8 +10,7 @@ from cord_distill import metrics
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import own_rows
 from cord_distill.evaluation.protocol import differences
-
-RESULTS, PROBLEMS = "results.json", "problems.jsonl"
+from cord_distill.run_folder.paths import PROBLEMS, RESULTS
 
 
 def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:

@@ -20,16 +20,17 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.quiet import prepare_environment
 from cord_distill.engines.start_engine import start_engine
 from cord_distill.evaluation.answering import Answer, Answers, Question
-from cord_distill.evaluation.comparison import PROBLEMS, RESULTS, compare
+from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.jobs import MODEL_KEYS, Job, is_done, make_job
 from cord_distill.evaluation.overlap import check_disjoint, training_questions
 from cord_distill.evaluation.protocol import lines
 from cord_distill.evaluation.records import figures
 from cord_distill.evaluation.samples import Sample, SampleStore
-from cord_distill.evaluation.suites import Loaded, Suite, find_suites, load_suite
+from cord_distill.evaluation.suite import Suite
+from cord_distill.evaluation.suites import Loaded, find_suites, load_suite
 from cord_distill.evaluation.targets import Target, methods, targets
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
+from cord_distill.run_folder.paths import PROBLEMS, RESULTS, TRAIN_FILE, RunFolder
 
 __all__ = ["check_disjoint", "compare", "evaluate_recipe"]
 
@@ -122,7 +123,7 @@ def evaluate_job(job: Job, asked: Asked) -> dict[str, Any]:
             renderer,
             store,
             identity,
-            lambda length: start_engine(target, job.path, renderer, length),
+            lambda length: start_engine(target.model, target.label, job.path, renderer, length),
             recipe.evaluate.max_new_tokens,
             job.protocol["max_model_len"],
             recipe.evaluate.seed,
@@ -168,9 +169,9 @@ def _with_graders(job: Job, recipe: Recipe, loaded: Sequence[Loaded], answers: A
     open_ended = {x.suite.name: x for x in graded if x.suite.judged}
     if not open_ended or recipe.evaluate.judge is None:
         return answers, graded
-    from cord_distill.evaluation.judge_engines import asker
     from cord_distill.evaluation.judging import judge_prompts, with_judge
     from cord_distill.grading.judge import Judge
+    from cord_distill.grading.judge_engines import asker
 
     judge = Judge(job.protocol["judge"], job.folder / JUDGEMENTS, asker(recipe.evaluate.judge))
 

@@ -11,8 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.quiet import has_gpu
-from cord_distill.evaluation.comparison import RESULTS
-from cord_distill.evaluation.engine_version import engine_version
+from cord_distill.engines.version import engine_version
 from cord_distill.evaluation.suites import Loaded, samples_per_problem
 from cord_distill.evaluation.targets import Target
 from cord_distill.model_files.locate import local_folder
@@ -20,6 +19,7 @@ from cord_distill.model_files.weights import weights_hash
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import adapter_base
+from cord_distill.run_folder.paths import RESULTS
 
 WEIGHTS = ".weights.json"
 # What decides the text of a sample, beside prompt, seed and budget. Devices and memory do not.
@@ -77,8 +77,8 @@ def _judge_identity(recipe: Recipe, loaded: Sequence[Loaded], side_file: Path) -
     judged = [suite.suite.name for suite in loaded if suite.suite.judged]
     if not judged:
         return None
-    from cord_distill.evaluation.judge_engines import identity
     from cord_distill.evaluation.judging import required
+    from cord_distill.grading.judge_engines import identity
 
     return identity(required(recipe.evaluate.judge, judged[0]), side_file)
 

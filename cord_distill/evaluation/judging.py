@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.evaluation.judging."""
+"""Which answers of a suite a judge is asked about, and the suite's grader that looks its verdicts up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.samples import Sample
-from cord_distill.evaluation.suites import Loaded, Suite
+from cord_distill.evaluation.suite import Suite
+from cord_distill.evaluation.suites import Loaded
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
 from cord_distill.recipe.evaluate import Judge as JudgeSection

@@ -11,7 +11,7 @@ from typing import Any
 
 from cord_distill import metrics
 from cord_distill.evaluation.samples import Sample
-from cord_distill.evaluation.suites import Check, Measure
+from cord_distill.evaluation.suite import Check, Measure
 from cord_distill.grading import Grader
 from cord_distill.grading.latex import canonical
 from cord_distill.types import Problem, Stop

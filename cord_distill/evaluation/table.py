@@ -10,9 +10,10 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation import over_seeds
-from cord_distill.evaluation.comparison import RESULTS, compare, sentence
+from cord_distill.evaluation.comparison import compare, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
 from cord_distill.evaluation.protocol import differences
+from cord_distill.run_folder.paths import RESULTS
 
 MARK = "†"
 FIXED = {

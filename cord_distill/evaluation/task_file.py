@@ -1,11 +1,16 @@
-"""TODO docstring of cord_distill.evaluation.task_file."""
+"""What a task file is written with: one import for the files in `eval/` and for a user's own.
+
+A task file names its suites, and `__getattr__ = tasks_table(SUITES)` makes it a task file of lighteval too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cord_distill.evaluation.suites import Suite
+from cord_distill.evaluation.suite import Hub, OpenEnded, Suite
+
+__all__ = ["Hub", "OpenEnded", "Suite", "tasks_table"]
 
 
 def tasks_table(suites: Mapping[str, Suite]) -> Callable[[str], Any]:

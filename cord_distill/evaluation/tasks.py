@@ -20,7 +20,8 @@ from lighteval.tasks.requests import Doc, SamplingMethod
 from cord_distill import metrics
 from cord_distill.evaluation.records import Record, judge, majority
 from cord_distill.evaluation.samples import Sample
-from cord_distill.evaluation.suites import Hub, Loaded, Suite, hub_problem
+from cord_distill.evaluation.suite import Hub, Suite
+from cord_distill.evaluation.suites import Loaded, hub_problem
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem, Stop
 
 STANDALONE_SAMPLES = 16

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import Any
 
 from cord_distill.common.jsonl import own_rows
-from cord_distill.evaluation.comparison import PROBLEMS, RESULTS
 from cord_distill.evaluation.targets import methods, training_of
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import PROBLEMS, RESULTS, RunFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import SHOWN
 from cord_distill.tracking.wandb_run import SAMPLES, table, wandb_run

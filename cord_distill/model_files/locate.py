@@ -1,13 +1,18 @@
-"""TODO docstring of cord_distill.model_files.locate."""
+"""Where the files of a model lie: a local folder, one that the recipe builds, or the hub's snapshot."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
-from cord_distill.model_files.build import DONE, PREFIX, models_folder
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.models import Models
 from cord_distill.recipe.recipe import Recipe
+
+PREFIX = "built:"
+DONE = "built.json"
 
 
 def model_path(recipe: Recipe, model: str, key: str) -> str:
@@ -52,3 +57,16 @@ def local_folder(path: str, revision: str | None) -> Path:
         raise CordError(
             f"{path}: neither a folder nor a model that the hub gives ({reason}); check the name and the network"
         ) from None
+
+
+def models_folder(models: Models) -> Path:
+    """`outputs/models/<hash of builder, args and the builder module's VERSION>`."""
+    module = models.builder.partition(":")[0]
+    try:
+        version = getattr(importlib.import_module(module), "VERSION", 1)
+    except ModuleNotFoundError:
+        version = 1
+    key = recipe_hash({"builder": models.builder, "args": models.args, "version": version})
+    root = Path(models.cache_dir) if models.cache_dir else Path("outputs/models")
+    label = next(part for part in reversed(module.split(".")) if part not in ("build", "builder", "models"))
+    return (root / f"{label}-{key[:12]}").absolute()

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.base."""
+"""What all sections of a recipe share: the strict base class, and the types of names, shares and plug-ins."""
 
 from __future__ import annotations
 

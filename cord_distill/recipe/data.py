@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.data."""
+"""The `data` section: which trajectories, and which rows of others, become training rows."""
 
 from __future__ import annotations
 

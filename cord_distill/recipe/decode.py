@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.decode."""
+"""The `decode` section: how trajectories are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.evaluate."""
+"""The `evaluate` section: which suites run on which checkpoints, and who judges open-ended answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.models."""
+"""The `models`, `teachers` and `meta_prover` sections: where a model is, how it runs and how it samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.recipe.problems."""
+"""The `problems` section: where questions and known answers come from, and which of them are hard."""
 
 from __future__ import annotations
 

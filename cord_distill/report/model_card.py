@@ -10,11 +10,11 @@ from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.data.card import without_folders
-from cord_distill.model_files.build import PREFIX
-from cord_distill.model_files.locate import is_on_the_hub
+from cord_distill.model_files.locate import PREFIX, is_on_the_hub
+from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.report.summary import evaluated, method_recipes
+from cord_distill.report.summary import evaluated
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder.checkpoints import DONE_FILE
 from cord_distill.run_folder.paths import RunFolder, method_name, training_folder

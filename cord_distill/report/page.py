@@ -11,18 +11,21 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.html import asset, content_hash
+from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import Curve, loss_curves
 from cord_distill.report.pictures import pictures, teacher_order
 from cord_distill.report.sections import Section, sections
-from cord_distill.report.summary import method_recipes, write_summary
+from cord_distill.report.summary import write_summary
 from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells, table_notes
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.view.payload import embedded_json, pick_problems, tree_of
 
 HERE = Path(__file__).parent
+VIEW = HERE.parent / "view"
+STYLES = HERE.parent / "common"
 NOTES = (
     "Right answers and S are about a method's data; S is also what the search selects by, so it favours CoRD by "
     "construction: read it beside the share of traces whose steps are all right, and beside the students. "
@@ -82,10 +85,10 @@ def render_page(
     losses: Mapping[str, Curve] | None = None,
 ) -> str:
     """The whole page as text. Every value from outside is escaped; model text stands only in the JSON payload."""
-    css, beam_tree, script = (asset(name) for name in ("page.css", "beam_tree.js", "tree.js"))
+    css, beam_tree, script = asset("page.css", STYLES), asset("beam_tree.js", VIEW), asset("tree.js", HERE)
     script = beam_tree + script
     head, rows = table_cells(summary)
-    template = Template(asset("page.html"))
+    template = Template(asset("page.html", HERE))
     return template.substitute(
         script_hash=content_hash(script),
         css=css,

@@ -14,7 +14,7 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.figures import model_figures, summarise_method
 from cord_distill.evaluation.over_seeds import over_seeds
-from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows
@@ -63,14 +63,6 @@ def write_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
     root = RunFolder.of(method_recipes(recipe_source, overrides)[0])
     write_atomic(root.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
-
-
-def method_recipes(recipe_source: str | Path, overrides: Iterable[str] = ()) -> list[Recipe]:
-    """One resolved recipe per method: per variant, or the recipe itself where it has none; no seed of a list picked."""
-    kept = [x for x in overrides if not x.startswith("variant=")]
-    whole = load_recipe(recipe_source, kept)
-    found = [load_recipe(recipe_source, kept, variant=v) for v in whole.variants] or [whole]
-    return [recipe.model_copy(update={"train_seed": None}) for recipe in found]
 
 
 def _by_method(students: dict[str, Any], runs: dict[str, list[Recipe]]) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from pathlib import Path
 from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import check_decode
 from cord_distill.decode.problems import load_candidates
-from cord_distill.model_files.build import PREFIX
-from cord_distill.model_files.locate import model_path
+from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cord_distill.model_files.build import PREFIX
-from cord_distill.model_files.locate import is_on_the_hub
+from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import NEW, Stage

@@ -17,8 +17,7 @@ from cord_distill.common.quiet import quiet_environment
 from cord_distill.data.build import build_dataset
 from cord_distill.decode.hard_problems import filter_fingerprint
 from cord_distill.decode.inputs import decode_inputs
-from cord_distill.model_files.build import DONE, models_folder
-from cord_distill.model_files.locate import model_path
+from cord_distill.model_files.locate import DONE, model_path, models_folder
 from cord_distill.model_files.weights import SUFFIXES
 from cord_distill.recipe.experiment import method_variants, picks
 from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash

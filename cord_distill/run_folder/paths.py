@@ -7,6 +7,8 @@ from pathlib import Path
 
 from cord_distill.recipe.recipe import Recipe
 
+# Of an evaluated model: its figures, and one row per problem.
+RESULTS, PROBLEMS = "results.json", "problems.jsonl"
 TRAIN_FILE = "train.jsonl"
 STATS_FILE = "stats.json"
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.run_folder.trajectories."""
+"""Reading the trajectories of a run folder, row by row, with what tables and figures need of each."""
 
 from __future__ import annotations
 

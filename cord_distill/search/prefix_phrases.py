@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cord_distill.recipe.decode import PHRASES
 from cord_distill.search.segment import Segmentation
 
 SENTENCE_ENDS = (".", "!", "?", "…")
@@ -25,7 +24,7 @@ class PrefixPhrases(Segmentation):
     something besides its own phrase.
     """
 
-    phrases: tuple[str, ...] = PHRASES
+    phrases: tuple[str, ...]
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from typing import Any
 
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
-from cord_distill.evaluation.comparison import RESULTS
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import fingerprint_of, is_over
-from cord_distill.run_folder.paths import RunFolder, checkpoint_label
+from cord_distill.run_folder.paths import RESULTS, RunFolder, checkpoint_label
 from cord_distill.tracking.run_file import read_run_file
 from cord_distill.tracking.wandb_run import wandb_run
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.tracking.dataset."""
+"""The Weights & Biases run of a finished data set: its figures and a table of sample rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring of cord_distill.tracking.run_file."""
+"""The file in a training folder that says which Weights & Biases run it is logged to."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.report.model_card import write_checkpoint_card
 from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.training.sft import one_seed
@@ -26,8 +25,6 @@ def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:
         raise CordError(f"{to} is not empty: give --to another folder, or remove it")
     beside = to.with_name(f".{to.name}.tmp")
     write_model(source, beside, finished=step is None)
-    if step is not None:
-        write_checkpoint_card(recipe, beside, step)
     checkpoints.replace_folder(beside, to)
     return to
 

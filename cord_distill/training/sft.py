@@ -18,7 +18,6 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.paths import shown
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.report.model_card import write_model_card
 from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
 from cord_distill.tracking.run_file import read_run_file
@@ -95,13 +94,17 @@ def one_seed(recipe: Recipe, said: str = "RECIPE") -> Recipe:
     return runs[0]
 
 
-def train(recipe: Recipe, said: str = "RECIPE") -> None:
-    """Trains the student of `recipe` in this process (one rank of a launcher's group, or alone). Raises CordError."""
+def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
+    """Trains the student of `recipe` in this process (one rank of a launcher's group, or alone). Raises CordError.
+
+    Returns the recipe of the one training that ran, so that its model card can be written; None where it was finished
+    before.
+    """
     made = plan(recipe, said)
     recipe = made.recipe
     if made.done:
         _say(f"already trained: {shown(made.folder.final_model)} (train.resume_from_checkpoint=false trains it anew)")
-        return
+        return None
     if recipe.train.get("deepspeed") and sft_deepspeed.launcher_brings_it():
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
     for name, value in environment(recipe).items():
@@ -109,6 +112,7 @@ def train(recipe: Recipe, said: str = "RECIPE") -> None:
     if made.found.state == "partial" and not made.anew:
         _go_on_in_wandb(made)
     _run(made)
+    return recipe
 
 
 def _go_on_in_wandb(made: Plan) -> None:
@@ -159,7 +163,6 @@ def _run(made: Plan) -> None:
             zero_stage=made.zero_stage,
             world_size=args.world_size,
         )
-        write_model_card(made.recipe)
         _say(f"trained: {shown(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
     trainer.end()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.report.summary import method_recipes
+from cord_distill.recipe.experiment import method_recipes
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows, row_facts
 from cord_distill.view.pack import packed

@@ -17,6 +17,7 @@ from cord_distill.view.gather import CUT_TEXT, find_run, gather
 from cord_distill.view.pack import packed
 
 HERE = Path(__file__).parent
+STYLES = HERE.parent / "common"
 SCRIPTS = ("data.js", "maths.js", "list.js", "curve.js", "trajectory.js", "overview.js", "main.js")
 # Every text, whatever the run's size.
 WHOLE = 0
@@ -45,8 +46,8 @@ def write_view(
 
 def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
     """The page in parts. The script stands before the chunks: the list is there while the browser still reads them."""
-    style = asset("page.css") + asset("view.css", HERE)
-    script = asset("beam_tree.js") + "".join(asset(name, HERE) for name in SCRIPTS)
+    style = asset("page.css", STYLES) + asset("view.css", HERE)
+    script = asset("beam_tree.js", HERE) + "".join(asset(name, HERE) for name in SCRIPTS)
     maths = asset("temml/temml.min.js", HERE)
     yield Template(asset("view.html", HERE)).substitute(
         policy=" ".join(f"'{content_hash(code)}'" for code in (maths, script)),

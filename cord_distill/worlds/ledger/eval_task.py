@@ -1,6 +1,6 @@
 """The ledger as an evaluation suite: held-out problems; answers and steps are judged. See `evaluate.tasks`."""
 
-from cord_distill.evaluation.suites import Suite
+from cord_distill.evaluation.suite import Suite
 
 WORLD = "cord_distill.worlds.ledger.world"
 

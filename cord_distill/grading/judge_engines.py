@@ -10,8 +10,7 @@ from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.engines.base import EngineError
 from cord_distill.engines.chat import Chat, EngineChat, chat_sampling, served_chat
 from cord_distill.engines.start_engine import start_engine
-from cord_distill.evaluation.engine_version import engine_version
-from cord_distill.evaluation.targets import Target
+from cord_distill.engines.version import engine_version
 from cord_distill.grading.judge import Ask, Keep
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
@@ -62,5 +61,5 @@ async def _started(judge: Judge, prompts: list[str]) -> Chat:
     path = str(local_folder(judge.model, judge.revision))
     renderer = renderer_of(judge, path)
     longest = max(len(renderer.prompt_ids(prompt)) for prompt in prompts) + judge.max_tokens
-    engine = await start_engine(Target(judge.label, path, judge, "", 1), path, renderer, longest)
+    engine = await start_engine(judge, judge.label, path, renderer, longest)
     return EngineChat(engine, renderer)
