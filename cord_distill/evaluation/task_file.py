@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cord_distill.evaluation.suite import Hub, OpenEnded, Suite
+from cord_distill.evaluation.suite import Hub, OpenEnded, Row, Suite
 
-__all__ = ["Hub", "OpenEnded", "Suite", "tasks_table"]
+__all__ = ["Hub", "OpenEnded", "Row", "Suite", "tasks_table"]
 
 
 def tasks_table(suites: Mapping[str, Suite]) -> Callable[[str], Any]:
