@@ -130,3 +130,13 @@ def test_real_limo_rows(shared_data):
     overrides = ["problems.dataset=null", f"problems.path={file}", "problems.question=problem"]
     problems = load_candidates(load_recipe(bundled("recipes") / "limo_v1.yaml", overrides))
     assert len(problems) == 200 and problems[0].answer == "25" and problems[0].id == "limo-v1-000"
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), "nan", "None", " ", None, True, [2, 3]])
+def test_an_answer_that_says_nothing_is_refused(answer: object) -> None:
+    """Fails for `str(answer)`: NaN of a hub data set would be the known answer "nan"."""
+    from cord_distill.decode.problems import _problem
+    from cord_distill.recipe.problems import Problems
+
+    with pytest.raises(CordError, match=r"row 1: problems\.answer"):
+        _problem({"question": "q", "answer": answer}, Problems(path="x"), "row 1", 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
+from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
 from cord_distill.common.plugins import load_plugin
 from cord_distill.recipe.problems import Problems
 from cord_distill.recipe.recipe import Recipe
@@ -83,7 +83,8 @@ def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> P
         raise CordError(
             f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
         )
-    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+    nothing = str(answer).strip().lower() in ("", "nan", "none", "null")
+    if fault([question, answer]) or nothing or isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
         raise CordError(
             f"{where}: problems.answer ({source.answer!r}) is {answer!r}; the known answer must be a text or a number"
         )
