@@ -1,5 +1,5 @@
-"""JSON from disk. Files of rows from elsewhere (JSONL, a JSON array, CSV, Parquet, plain or gzipped): each fault is named
-with its row. Our own files: a missing or half-written one of one object is none.
+"""JSON from disk. Files of rows from elsewhere (JSONL, a JSON array, CSV, Parquet, plain or gzipped): each
+fault is named with its row. Our own files: a missing or half-written one of one object is none.
 
 A line ends at \\n alone: U+2028 or U+0085 inside a text is a letter of it.
 """
@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from cord_distill.common.errors import CordError
 
@@ -79,8 +79,8 @@ def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
         return
     with open(path, "rb") as plain:
         zipped = plain.read(len(GZIP)) == GZIP
-    with gzip.open(path, "rb") if zipped else open(path, "rb") as file:  # type: ignore[attr-defined]
-        lines = _lines(file, path.name)
+    with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
+        lines = _lines(cast(BinaryIO, file), path.name)
         if path.name.removesuffix(".gz").endswith(".csv"):
             yield from _csv(lines, path.name)
             return

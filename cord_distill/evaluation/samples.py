@@ -59,12 +59,12 @@ class SampleStore:
         with open(self.path, "rb") as file:
             for line in file:
                 try:
-                    row = json.loads(line) if line.endswith(b"\n") else None
-                    sample = Sample(**{**row, "stop": Stop(row["stop"])}) if line.endswith(b"\n") else None
+                    if not line.endswith(b"\n"):
+                        break
+                    row = json.loads(line)
+                    sample = Sample(**{**row, "stop": Stop(row["stop"])})
                 except (ValueError, TypeError, KeyError) as error:
                     raise CordError(f"{self.path}: a damaged line ({error}); remove it and evaluate again") from None
-                if sample is None:
-                    break
                 found[sample.key] = sample
                 whole += len(line)
         # The torn last line of a killed run.

@@ -64,7 +64,7 @@ class ProcessReward(Model):
     one); auto = softmax for several, sigmoid for one. aggregation: of the steps' rewards.
     """
 
-    engine: Literal["vllm", "server", "scripted"] = "vllm"  # type: ignore[assignment]
+    engine: Literal["vllm", "server", "scripted"] = "vllm"
     step_separator: str | None = None
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
     head_output: Annotated[int, Field(ge=0)] = 1

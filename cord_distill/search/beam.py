@@ -96,7 +96,8 @@ class BeamSearch:
 
     def expand(self) -> list[Ask]:
         """The proposals that can be asked for now and were not handed out before."""
-        asks, self._asks = self._asks, []
+        asks = self._asks
+        self._asks = []
         return asks
 
     def absorb(self, ask: Ask, proposal: Proposal) -> None:
@@ -130,7 +131,7 @@ class BeamSearch:
         """Asks every teacher to go on from every live beam; finished beams are candidates as they stand."""
         step = len(self._steps) + 1
         samples = self.first_step_proposals if step == 1 else self.proposals_per_teacher
-        self._asks = [
+        self._asks: list[Ask] = [
             Ask(step, path, teacher, sample, beam)
             for beam, path in zip(self.beams, self._paths, strict=True)
             if beam.live

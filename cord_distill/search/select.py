@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from cord_distill.search.seeds import SEED_BITS
 
@@ -54,7 +55,7 @@ def random_value(seed: int) -> float:
     return seed / 2**SEED_BITS
 
 
-def order_key(score: float, parent: int, teacher: int, sample: int) -> tuple[float, int, int, int]:
+def order_key(score: float, parent: int | tuple[int, ...], teacher: int, sample: int) -> tuple[Any, ...]:
     """Sorts candidates best first: by S rounded to 1e-6, then the parent's place among the kept, teacher, sample.
 
     The order is strict and owes nothing to arrival.
