@@ -92,6 +92,7 @@ class BeamSearch:
         self.beams: tuple[Beam, ...] = (Beam(),)
         self._paths: list[Path] = [()]
         self._steps: list[tuple[Candidate, ...]] = []
+        self._asks: list[Ask] = []
         self._begin_step()
 
     def expand(self) -> list[Ask]:
@@ -131,7 +132,7 @@ class BeamSearch:
         """Asks every teacher to go on from every live beam; finished beams are candidates as they stand."""
         step = len(self._steps) + 1
         samples = self.first_step_proposals if step == 1 else self.proposals_per_teacher
-        self._asks: list[Ask] = [
+        self._asks = [
             Ask(step, path, teacher, sample, beam)
             for beam, path in zip(self.beams, self._paths, strict=True)
             if beam.live
