@@ -109,7 +109,7 @@ def test_wheel_checks_the_quickstart_in_an_empty_folder(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for want in ("recipes/quickstart.yaml", "recipes/r1_qwen_14b.yaml", "train.py"):
         assert f"cord_distill/bundled/{want}" in names
-    for want in ("report/beam_tree.js", "view/view.html", "view/main.js", "view/temml/temml.min.js"):
+    for want in ("view/beam_tree.js", "common/page.css", "view/view.html", "view/main.js", "view/temml/temml.min.js"):
         assert f"cord_distill/{want}" in names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
