@@ -34,6 +34,12 @@ CPU_ENGINE = {
 }
 
 
+def keep_private() -> None:
+    """Turns the telemetry of third parties off for this process and its children, unless the user decided otherwise."""
+    for name, value in PRIVATE.items():
+        os.environ.setdefault(name, value)
+
+
 def prepare_environment() -> None:
     """Sets each variable unless the user did. Call before torch, vllm or transformers is imported."""
     for name, value in {**PRIVATE, **QUIET, **({} if has_gpu() else CPU_ENGINE)}.items():

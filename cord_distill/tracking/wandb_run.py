@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.quiet import keep_private
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 
@@ -29,6 +30,8 @@ def wandb_run(
     if settings.mode == "disabled":
         yield None
         return
+    # `cord run` itself comes here too, and W&B's telemetry reads this when it is first imported.
+    keep_private()
     import wandb
 
     root = RunFolder.of(recipe).wandb
