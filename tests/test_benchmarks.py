@@ -1,6 +1,7 @@
 """The benchmark runs, and writes the figures that it promises. How good they are is no matter for a test."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ def test_the_quick_run_writes_every_figure(tmp_path):
     found = json.loads(figures.read_text())
     kinds = ("proposals", "scored", "barrier_ids", "barrier_text")
     names = {f"{unit}_{kind}" for unit in ("step_ratio", "ratio") for kind in kinds}
-    for name in {*names, "ms_per_proposal_16k", "ms_per_score_16k"}:
-        assert found[name] > 0, name
+    assert all(found[name] > 0 for name in names)
+    # Differences of two measured times: on a busy machine one may fall below zero.
+    assert all(math.isfinite(found[name]) for name in ("ms_per_proposal_16k", "ms_per_score_16k"))
     assert sorted(found["details"]["runs"]) == variants

@@ -488,8 +488,9 @@ def test_a_run_on_vllm(
     assert sorted(len(row["model_response"]["text"]) for row in rows) == [2, 2, 2, 2]
 
     capsys.readouterr()
-    monkeypatch.setattr("cord_distill.evaluation.evaluate.start_engine", None)
-    evaluate_recipe(recipe)
+    with monkeypatch.context() as no_engine:
+        no_engine.setattr("cord_distill.evaluation.evaluate.start_engine", None)
+        evaluate_recipe(recipe)
     assert "done before" in capsys.readouterr().out
     texts = (tmp_path / "out" / "eval" / "t" / "samples.jsonl").read_text().splitlines()
 
