@@ -490,3 +490,40 @@ def test_option_letters_that_are_said() -> None:
         assert gpqa("x</think>" + text, asked) == ("D", True), text
     assert gpqa("x</think>Option A is wrong, D might be.", asked) == (None, False)
     assert gpqa("x</think>\\boxed{B}. D would be too large.", asked) == ("B", False)
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction"),
+    [
+        (r"8\text{ h}", "8 hours"),
+        (r"8\,\mathrm{s}", "8"),
+        ("12", r"12\text{ N}"),
+        ("7.5", "7.5 oz"),
+        ("40", "40 yd"),
+        (r"9\text{ ft}", "9 feet"),
+        (r"2\text{ hours }5\text{ minutes}", r"2\text{ hr }5\text{ min}"),
+        (r"30\text{ m/s}", r"30\ \mathrm{m}/\mathrm{s}"),
+        ("250", "Rs. 250"),
+    ],
+)
+def test_one_unit_has_many_spellings(gold: str, prediction: str) -> None:
+    """Fails for a reader that takes \\text{s} for a variable, or compares units letter by letter."""
+    assert same_math(gold, prediction)
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction"),
+    [
+        (r"8\text{ h}", r"8\text{ min}"),
+        (r"8\text{ m}", r"8\text{ mi}"),
+        ("9 ft", "9 in"),
+        ("1", "1 in 4"),
+        ("24", "24 m"),
+        (r"2\text{ h }5\text{ min}", r"2\text{ h }50\text{ min}"),
+        ("3", r"3\mathrm{e}"),
+        ("2", r"2\mathrm{i}"),
+    ],
+)
+def test_a_unit_is_no_loophole(gold: str, prediction: str) -> None:
+    """Fails for a rule that drops any letters behind a number: other units, variables and odds stay different."""
+    assert not same_math(gold, prediction)

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from cord_distill.grading.units import LETTERS, SHORT, SPELLINGS, unit_name
+
 UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
@@ -44,6 +46,10 @@ ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
 UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
+# 5 ft, 5in, but not "1 in 4".
+SHORT_UNIT = re.compile(rf"(?P<core>.*\d)\s?(?P<unit>{SHORT})\.?")
+# m/s whose halves stand in two groups.
+RATIO = re.compile(r"‹([^‹›]*)›\s*/\s*(?:‹([^‹›]*)›|([A-Za-z]+))")
 PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent(?:age)?|pct))\s*$")
 # 468 \\pmod{1000}, 468 (mod 1000).
 RESIDUE = re.compile(r"\s*\(?\s*(?:\\(?:p|b)?mod|‹?\(?\s*mod\s*›?)\s*\{?(\d+)\}?\s*›?\s*\)?$")
@@ -80,7 +86,7 @@ def written(text: str) -> Written:
     if trailing and re.search(r"\d", core[: trailing.start()]) and not JOIN_WORDS.match(trailing.group(1)):
         unit, core = trailing.group(1), core[: trailing.start()].strip()
         power = trailing.group(2) or ""
-    elif "‹" not in core and (match := UNIT.fullmatch(core)) and not re.search(r"\b(and|or)\b", match["unit"]):
+    elif "‹" not in core and (match := _plain_unit(core)):
         unit, core = match["unit"], match["core"].strip()
     if DEGREES.search(core) and (FUNCTION.search(core) or len(DEGREES.findall(core)) > 1):
         core = DEGREES.sub(lambda m: f"(\\frac{{{m[1]}\\pi}}{{180}})", core)
@@ -88,10 +94,31 @@ def written(text: str) -> Written:
         unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
     if unit and unit.strip().lower() in ("percent", "pct", "percentage"):
         unit, percent = "", True
-    core = re.sub(r"‹([^‹›]*)›", lambda m: f" {m[1].strip()} " if JOIN_WORDS.match(m[1]) else m[1], core)
+    core = re.sub(r"‹([^‹›]*)›", _inner_text, core)
     core = re.sub(r"\s+", " ", core).strip()
-    name = re.sub(r"[^a-z]", "", unit.lower()).removesuffix("s")
+    name = unit_name(unit)
     return Written(core, "deg" if name == "degree" else name + power, percent)
+
+
+def _plain_unit(core: str) -> re.Match[str] | None:
+    """A number and a unit that stands in no \\text{}; `3 apples and 2 pears` are two answers, not one with a unit."""
+    match = SHORT_UNIT.fullmatch(core) or UNIT.fullmatch(core)
+    return None if match and re.search(r"\b(and|or)\b", match["unit"]) else match
+
+
+def _kept_text(group: re.Match[str]) -> str:
+    """What stood in \\text{}, marked as text; a letter alone is a formula's, unless it is the unit of a number."""
+    text = group[1].replace("~", " ")
+    before = group.string[: group.start()].rstrip(" ~")
+    is_unit = text.strip() in LETTERS and before[-1:].isdigit()
+    return f"‹{text}›" if len(text.strip()) > 1 or is_unit else text
+
+
+def _inner_text(group: re.Match[str]) -> str:
+    """Text inside an answer: `and`, `or` keep their blanks, the units of 3 h 20 min get their one name."""
+    if JOIN_WORDS.match(group[1]):
+        return f" {group[1].strip()} "
+    return unit_name(group[1]) if group[1].strip() in SPELLINGS else group[1]
 
 
 def spelled(text: str) -> str:
@@ -106,12 +133,13 @@ def spelled(text: str) -> str:
     text = SPACING.sub(" ", text)
     text = SIZED.sub("", text)
     text = re.sub(r"(?<!\\)\$", "", text)
-    text = re.sub(r"[€£¥]", "", text)
+    text = re.sub(r"[€£¥]|(?<![A-Za-z])Rs\.?\s*(?=\d)", "", text)
     text = MATRIX.sub(r"\\begin{array}", text)
     text = re.sub(r"\\(begin|end)\{(?:array|bmatrix|pmatrix|matrix|vmatrix)\}", r"\\\1{pmatrix}", text)
     text = re.sub(r"[\[(]\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*[\])]", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"\\\\\s*\\end", r"\\end", text)
-    text = TEXT.sub(lambda m: f"‹{m.group(1)}›" if len(m.group(1).strip()) > 1 else m.group(1), text)
+    text = TEXT.sub(_kept_text, text)
+    text = RATIO.sub(lambda m: f"‹{m[1]}/{m[2] or m[3]}›", text)
     text = COMMAND.sub(lambda m: _same(m.group(1)), text)
     text = re.sub(r"!\s*=", r"\\ne ", text)
     text = re.sub(r">\s*=", r"\\ge ", re.sub(r"<\s*=", r"\\le ", text))
