@@ -14,6 +14,7 @@ from cord_distill.common.files import set_aside, write_atomic
 from cord_distill.common.progress import Progress, progress
 from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.decode.admission import Admission, problems_in_flight
+from cord_distill.decode.check_templates import check_templates
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
@@ -83,6 +84,8 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
 
 
 async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Part) -> list[Recipe]:
+    for recipe, _ in work:
+        check_templates(recipe)
     pool = EnginePool()
     try:
         return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.decode.check_templates import template_faults
 from cord_distill.decode.generate import check_decode
 from cord_distill.decode.problems import load_candidates
 from cord_distill.model_files.locate import PREFIX, model_path
@@ -93,6 +94,7 @@ def faults_of(recipe: Recipe) -> list[str]:
                 model_path(recipe, model, key)
             except CordError as error:
                 faults.append(str(error))
+    faults += template_faults(recipe)
     for suite, file in recipe.evaluate.data.items():
         if not Path(file).is_file():
             faults.append(f"evaluate.data.{suite}: {file} is not there")
