@@ -19,8 +19,8 @@ from cord_distill.decode.replay import Meter, ReplayEngine
 from cord_distill.engines.base import Generation, Sampling
 from cord_distill.engines.vllm.engine import VllmEngine
 from cord_distill.prompts.render import Renderer, load_renderer
-from cord_distill.recipe.decode import Decode
-from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.recipe.decode import DecodeConfig
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.run_folder.journal import Journal
 from cord_distill.types import THINK_CLOSE, Problem, Step, Stop
 
@@ -170,7 +170,7 @@ async def start_engine(path: Path, size: Size, **settings: Any) -> tuple[VllmEng
     renderer = load_renderer(str(path), name="teacher")
     EndsInMarker.tail = marker_ids(renderer)
     forced = {"logits_processors": [EndsInMarker]}
-    section = ModelSection(model=str(path), max_num_seqs=size.slots, engine_args=forced, **settings)
+    section = ModelConfig(model=str(path), max_num_seqs=size.slots, engine_args=forced, **settings)
     return await VllmEngine.start(section, str(path), deterministic=False), renderer
 
 
@@ -188,7 +188,7 @@ def ensemble(
     vocabularies = {"teacher": "v"}
     teacher = model("teacher", "v", engine, renderer, sampling, None, vocabularies)
     scorer = Unscored() if prover is None else model("prover", "v", prover, renderer, sampling, None, vocabularies)
-    decode = Decode(
+    decode = DecodeConfig(
         beam_size=size.beams,
         proposals_per_teacher=size.proposals,
         fill_first_step=True,

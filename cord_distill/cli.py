@@ -175,14 +175,14 @@ def _generate(arguments: argparse.Namespace) -> None:
     prepare_environment()
     from cord_distill.common.errors import CordError
     from cord_distill.decode.generate import generate
-    from cord_distill.decode.shards import Part, Shard
+    from cord_distill.decode.shards import Shard, Subset
     from cord_distill.recipe.experiment import method_variants
     from cord_distill.recipe.file import load_recipe
     from cord_distill.view.wandb_panels import track_decoding
 
     if arguments.limit is not None and arguments.limit < 1:
         raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
-    part = Part(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
+    part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
     decoded = generate(recipes, overwrite=arguments.overwrite, part=part)

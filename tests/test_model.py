@@ -13,7 +13,7 @@ from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.pipelines.cord import cord
 from cord_distill.engines.base import Generation, Sampling
 from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import Problem, Step, Stop
 
@@ -193,7 +193,7 @@ def test_each_engine_gets_its_own_encoding_of_template_and_text(renderers, order
     engines = {name: RandomEngine(renderers[name], name=name) for name in renderers}
     vocabularies = {name: name for name in renderers}
     models = {name: replace(model(renderers[name], engines[name]), vocabularies=vocabularies) for name in renderers}
-    decode = Decode(beam_size=3, budgets={"reasoning_tokens": 160, "answer_tokens": 16, "max_step_tokens": 40})
+    decode = DecodeConfig(beam_size=3, budgets={"reasoning_tokens": 160, "answer_tokens": 16, "max_step_tokens": 40})
     ensemble = Ensemble(tuple(models[name] for name in order), models["prover"], decode, seed=3)
     outcome = asyncio.run(cord(Problem("p", QUESTION, "42"), ensemble))
     assert outcome.steps and outcome.steps[-1].text.endswith("</think>")

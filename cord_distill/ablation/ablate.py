@@ -19,7 +19,7 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.figures import DIGITS
 from cord_distill.recipe.file import find_recipe, load_recipe
-from cord_distill.recipe.recipe import Ablate, Recipe
+from cord_distill.recipe.recipe import AblateConfig, Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
 
@@ -29,7 +29,7 @@ class Ablation:
     """settings: the recipe's `ablate` section. runs: variant -> seed -> its recipe. root: the folder of all of it."""
 
     name: str
-    settings: Ablate
+    settings: AblateConfig
     runs: dict[str, dict[int, Recipe]]
     changes: dict[str, dict[str, Any]]
     root: Path
@@ -157,7 +157,7 @@ def write(made: dict[str, Any], root: Path) -> None:
     write_atomic(root / "ablations.md", markdown(made))
 
 
-def _at(root: Path, settings: Ablate, seed: int) -> list[str]:
+def _at(root: Path, settings: AblateConfig, seed: int) -> list[str]:
     return [f"output_dir={root / f'seed{seed}'}", f"{settings.seed_key}={seed}"]
 
 

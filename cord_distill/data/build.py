@@ -20,7 +20,7 @@ from cord_distill.common.files import replacing, write_atomic
 from cord_distill.data.card import card_text
 from cord_distill.data.decontaminate import Contamination
 from cord_distill.data.near_duplicates import NearDuplicates
-from cord_distill.data.rows import REMEDIES, Incoming, from_trajectory, marker_pattern, sft_row, why_dropped
+from cord_distill.data.rows import REMEDIES, CandidateRow, from_trajectory, marker_pattern, sft_row, why_dropped
 from cord_distill.data.sources import copies, incoming
 from cord_distill.data.tally import OWN, Tally
 from cord_distill.recipe.recipe import Recipe
@@ -72,7 +72,7 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict
     return stats
 
 
-def _all_rows(recipe: Recipe, own: Path | None, dropped: Counter[str]) -> Iterator[tuple[Incoming, str, int]]:
+def _all_rows(recipe: Recipe, own: Path | None, dropped: Counter[str]) -> Iterator[tuple[CandidateRow, str, int]]:
     """(row, name of its source, how often it is written), the recipe's own trajectories first."""
     markers = None if recipe.data.keep_markers else marker_pattern(recipe.decode.step_marker)
     filters = recipe.data.filters

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cord_distill.recipe.data import Filters
+from cord_distill.recipe.data import FiltersConfig
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Stop, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class CandidateRow:
     """A row that may be trained, or the reason why not. tokens: reasoning and answer, where somebody counted them."""
 
     id: str
@@ -28,11 +28,11 @@ class Incoming:
     tokens: dict[str, int] = field(default_factory=dict)
 
 
-def from_trajectory(t: Trajectory, filters: Filters, markers: re.Pattern[str] | None) -> Incoming:
+def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[str] | None) -> CandidateRow:
     """markers: what to cut off the start of each step, None = keep the steps as they are."""
     reason = why_dropped(t, filters)
     tokens = {key: t.num_tokens.get(key, 0) for key in ("reasoning", "answer")}
-    return Incoming(
+    return CandidateRow(
         id=t.id,
         question=t.problem.question,
         completion=t.completion,
@@ -51,10 +51,10 @@ def from_text(
     source: str,
     question: str,
     completion: str,
-    filters: Filters,
+    filters: FiltersConfig,
     system: str = "",
     correct: bool | None = None,
-) -> Incoming:
+) -> CandidateRow:
     """A row of somebody else. completion: `<think>` ... `</think>` answer. correct None: nobody graded it.
 
     The filters that need a grade or a search (`finished`, `steps_right`, a missing grade) do not apply.
@@ -71,10 +71,10 @@ def from_text(
         "teachers": [],
     }
     reason = _text_reason(question, body, filters, correct)
-    return Incoming(id, question, body, row, reason, correct=correct)
+    return CandidateRow(id, question, body, row, reason, correct=correct)
 
 
-def _text_reason(question: str, body: str, filters: Filters, correct: bool | None) -> str | None:
+def _text_reason(question: str, body: str, filters: FiltersConfig, correct: bool | None) -> str | None:
     reasoning, _, answer = body.partition(THINK_CLOSE)
     checks = {
         "no_question": not question.strip(),
@@ -104,7 +104,7 @@ def sft_row(trajectory: Trajectory, markers: re.Pattern[str] | None = None) -> d
     }
 
 
-def why_dropped(trajectory: Trajectory, filters: Filters) -> str | None:
+def why_dropped(trajectory: Trajectory, filters: FiltersConfig) -> str | None:
     """The first reason for which a trajectory makes no training row, or None."""
     return next((reason for reason, drops in FILTERS.items() if drops(trajectory, filters)), None)
 
@@ -119,7 +119,7 @@ def _repetition(text: str) -> float:
 
 
 # Reasons in the order in which they are asked; the first four hold for every recipe.
-FILTERS: dict[str, Callable[[Trajectory, Filters], bool]] = {
+FILTERS: dict[str, Callable[[Trajectory, FiltersConfig], bool]] = {
     "error": lambda t, f: t.error is not None,
     "aborted": lambda t, f: t.stop is Stop.ABORT or not t.steps,
     "thought_not_closed_once": lambda t, f: not _one_thought(t),

@@ -11,8 +11,8 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, read_rows
-from cord_distill.data.rows import Incoming, from_text, from_trajectory
-from cord_distill.recipe.data import Filters, Source
+from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
+from cord_distill.recipe.data import FiltersConfig, SourceConfig
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Trajectory
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ BESIDE = ("reasoning_content", "reasoning", "thinking")
 Reader = Callable[[Row], tuple[str, str, str, bool | None]]
 
 
-def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) -> Iterator[Incoming]:
+def incoming(source: SourceConfig, filters: FiltersConfig, markers: re.Pattern[str] | None) -> Iterator[CandidateRow]:
     """Rows of one source, ids prefixed by its name. Raises CordError naming file, line and what is missing."""
     label, read = source.label, READERS.get(source.format)
     seen: Counter[str] = Counter()
@@ -36,7 +36,7 @@ def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) 
             if read is None:
                 made = Trajectory.from_row({**row, "candidates": []})
                 kept = from_trajectory(made, filters, markers)
-                yield Incoming(
+                yield CandidateRow(
                     id, kept.question, kept.completion, {**kept.row, "id": id}, kept.reason, kept.failed, kept.correct,
                     kept.score, kept.teachers, kept.tokens,
                 )  # fmt: skip
@@ -45,7 +45,7 @@ def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) 
                 raise OddRow("unusable_value")
             question, completion, system, correct = read(row)
         except OddRow as odd:
-            yield Incoming(id, "", f"{place}: {odd}", {}, str(odd))
+            yield CandidateRow(id, "", f"{place}: {odd}", {}, str(odd))
             continue
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CordError(
@@ -55,7 +55,7 @@ def incoming(source: Source, filters: Filters, markers: re.Pattern[str] | None) 
         yield from_text(id, label, question, completion, filters, system, correct)
 
 
-def copies(source: Source, id: str, seed: int) -> int:
+def copies(source: SourceConfig, id: str, seed: int) -> int:
     """How often the row `id` is written: floor(weight), and once more for a share of the rows drawn by their ids."""
     whole, rest = divmod(source.weight, 1)
     draw = int.from_bytes(hashlib.sha256(f"{seed}\0{id}".encode()).digest()[:8], "big") / 2**64
@@ -142,7 +142,7 @@ def _thought(thought: str, answer: str) -> str:
 READERS: dict[str, Reader] = {"messages": _messages, "limo": _limo, "s1k": _s1k, "rows": _own_rows}
 
 
-def _rows(source: Source) -> Iterator[tuple[str, Row]]:
+def _rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
     if source.dataset:
         yield from _hub_rows(source)
         return
@@ -151,7 +151,7 @@ def _rows(source: Source) -> Iterator[tuple[str, Row]]:
         yield f"data.sources: {where}", row
 
 
-def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
+def _hub_rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
     from datasets import load_dataset
 
     try:

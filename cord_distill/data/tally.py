@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-from cord_distill.data.rows import Incoming
+from cord_distill.data.rows import CandidateRow
 from cord_distill.recipe.recipe import Recipe
 
 OWN = "own trajectories"
@@ -26,7 +26,7 @@ class Tally:
         self.scores: list[float] = []
         self.sources: dict[str, Counter[str]] = {}
 
-    def repeated(self, one: Incoming) -> str | None:
+    def repeated(self, one: CandidateRow) -> str | None:
         if one.failed:
             return None
         text = hashlib.sha256(f"{one.question}\0{one.completion}".encode()).digest()
@@ -35,7 +35,7 @@ class Tally:
         self.texts.add(text)
         return None
 
-    def drop(self, one: Incoming, reason: str, source: str) -> None:
+    def drop(self, one: CandidateRow, reason: str, source: str) -> None:
         self.sources.setdefault(source, Counter())["read"] += 1
         if reason == "error":
             self.failed.add(one.id)
@@ -43,7 +43,7 @@ class Tally:
             self.good.add(one.id)
             self.dropped[reason] += 1
 
-    def keep(self, one: Incoming, source: str, written: int) -> None:
+    def keep(self, one: CandidateRow, source: str, written: int) -> None:
         """written: how often the row stands in train.jsonl; its tokens and steps are counted once."""
         self.sources.setdefault(source, Counter()).update({"read": 1, "kept": 1, "written": written})
         self.good.add(one.id)

@@ -16,7 +16,7 @@ from typing import Any
 
 from cord_distill.common.quiet import has_gpu, slots
 from cord_distill.decode.pipelines import Ensemble
-from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.recipe import Recipe
 
 # The rest is for partly filled blocks and for prefixes that were dropped from the beam but not yet from the cache.
@@ -94,7 +94,7 @@ class Admission:
         return {"capacity_tokens": self.capacity, "most_tokens": self.most, "waited_seconds": round(self.waited, 1)}
 
 
-def width(decode: Decode) -> int:
+def width(decode: DecodeConfig) -> int:
     """How many traces of one problem stand side by side."""
     if decode.pipeline == "curation":
         return decode.curation.traces_per_teacher
@@ -105,7 +105,7 @@ def width(decode: Decode) -> int:
     return decode.adaptive_beam.max_beam if decode.adaptive_beam else decode.beam_size
 
 
-def growth(decode: Decode) -> int:
+def growth(decode: DecodeConfig) -> int:
     """Tokens that one problem may hold beyond its longest context; whole traces grow within one request."""
     budgets = decode.budgets
     whole = budgets.reasoning_tokens + budgets.answer_tokens

@@ -20,9 +20,7 @@ from cord_distill.engines.server.probe import check_scores
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.file import recipe_hash
-from cord_distill.recipe.models import ChatModel as ChatSection
-from cord_distill.recipe.models import MetaProver
-from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
 
@@ -38,7 +36,7 @@ class EnginePool:
     engines: dict[str, Any] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
 
-    async def model(self, recipe: Recipe, section: ModelSection, key: str, problems: list[Problem]) -> Model:
+    async def model(self, recipe: Recipe, section: ModelConfig, key: str, problems: list[Problem]) -> Model:
         """The started model of one recipe section. key: its dotted name, for errors. problems: what it must hold.
 
         Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
@@ -61,7 +59,7 @@ class EnginePool:
         vocabulary = f"{path}@{section.revision}"
         return Model(section.label, vocabulary, engine, renderer, sampling, longest)
 
-    async def chat(self, recipe: Recipe, section: ChatSection, key: str, length: int) -> ChatModel:
+    async def chat(self, recipe: Recipe, section: ChatModelConfig, key: str, length: int) -> ChatModel:
         """The started chat model of one recipe section. length: tokens of prompt and answer that it should hold."""
         path = ""
         if section.engine == "server":
@@ -75,14 +73,14 @@ class EnginePool:
         else:
             path = model_path(recipe, section.model, f"{key}.model")
             renderer = renderer_of(section, path)
-            plain = ModelSection(**section.model_dump(include=set(ModelSection.model_fields)))
+            plain = ModelConfig(**section.model_dump(include=set(ModelConfig.model_fields)))
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
         identity = f"{path or section.model or section.script}@{section.revision}@{section.system_prompt}"
         return ChatModel(section.label, identity, engine, chat_sampling(section))
 
     async def _engine(
-        self, section: ModelSection, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
+        self, section: ModelConfig, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
     ) -> Any:
         settings = section.model_dump(exclude=PER_REQUEST)
         identity = recipe_hash({**settings, "path": path})
@@ -121,17 +119,17 @@ class EnginePool:
         self.engines.clear()
 
 
-def meta_prover_section(recipe: Recipe) -> ModelSection | None:
+def meta_prover_section(recipe: Recipe) -> ModelConfig | None:
     """The meta-prover's own section, or the teacher's that it shares."""
     prover = recipe.meta_prover
     if prover is None:
         return None
-    if isinstance(prover, MetaProver) and prover.same_as:
+    if isinstance(prover, MetaProverConfig) and prover.same_as:
         return next(teacher for teacher in recipe.teachers if teacher.label == prover.same_as)
     return prover
 
 
-def decoding_sections(recipe: Recipe) -> dict[str, ModelSection]:
+def decoding_sections(recipe: Recipe) -> dict[str, ModelConfig]:
     """The models that decode or score, by their dotted names: teachers, meta-prover, a judge of its own."""
     sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
     alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
@@ -157,7 +155,7 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
     return longest + budgets.reasoning_tokens + closing
 
 
-def model_positions(path: str, section: ModelSection) -> int:
+def model_positions(path: str, section: ModelConfig) -> int:
     """Longest context that the model's config allows."""
     from transformers import AutoConfig
 
@@ -165,5 +163,5 @@ def model_positions(path: str, section: ModelSection) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
 
-def _tokenizer_of(section: ModelSection, key: str) -> str:
+def _tokenizer_of(section: ModelConfig, key: str) -> str:
     raise CordError(f"{key}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")

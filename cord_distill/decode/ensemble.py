@@ -11,7 +11,7 @@ from cord_distill.decode.reward_model import RewardModel
 from cord_distill.decode.selectors import SELECTORS, Rating
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.grading import Grader
-from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.line_break import LineBreak
 from cord_distill.search.prefix_phrases import PrefixPhrases
 from cord_distill.search.seeds import keyed_seed
@@ -30,7 +30,7 @@ class Ensemble:
 
     teachers: tuple[Model, ...]
     meta_prover: Model | None
-    decode: Decode
+    decode: DecodeConfig
     seed: int
     reward_model: RewardModel | None = None
     judge: Model | None = None
@@ -73,7 +73,7 @@ class Ensemble:
         return len(self.meta_prover.open_ids(step) if self.meta_prover else step.ids)
 
 
-def segmentation_of(decode: Decode) -> Segmentation:
+def segmentation_of(decode: DecodeConfig) -> Segmentation:
     """Where steps begin and end, by `decode.segmentation`."""
     if decode.segmentation == "line_break":
         return LineBreak()

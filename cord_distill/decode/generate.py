@@ -26,7 +26,7 @@ from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import row_maker, write_rows
 from cord_distill.decode.selectors.check import check_selector
-from cord_distill.decode.shards import WHOLE, Part
+from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.chat import EngineChat, ServedChat
@@ -44,7 +44,7 @@ from cord_distill.types import Problem
 FAILURES_IN_A_ROW = 8
 
 
-def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Part = WHOLE) -> list[Recipe]:
+def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset = WHOLE) -> list[Recipe]:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
@@ -83,7 +83,7 @@ def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
     check_hooks(recipe.decode)
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Part) -> list[Recipe]:
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset) -> list[Recipe]:
     for recipe, _ in work:
         check_templates(recipe)
     pool = EnginePool()
@@ -93,7 +93,7 @@ async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Part) ->
         await pool.close()
 
 
-async def _generate_one(recipe: Recipe, problems: list[Problem], part: Part, pool: EnginePool) -> bool:
+async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool) -> bool:
     run = part.folder(recipe)
     chosen = part.chosen(problems)
     inputs = decode_inputs(recipe)

@@ -14,7 +14,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_json, read_jsonl
 from cord_distill.decode.problems import load_candidates
 from cord_distill.recipe.file import recipe_hash
-from cord_distill.recipe.problems import HardFor
+from cord_distill.recipe.problems import HardForConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Problem, Stop
@@ -41,7 +41,7 @@ class Try:
     stop: Stop
 
 
-def why_not_hard(tries: Sequence[Try], right: Sequence[bool], hard_for: HardFor) -> str | None:
+def why_not_hard(tries: Sequence[Try], right: Sequence[bool], hard_for: HardForConfig) -> str | None:
     """`solved`: a try is right. `short`: the reasoning is no longer than asked. None: the problem is kept."""
     if any(right):
         return "solved"
@@ -74,7 +74,7 @@ def filter_fingerprint(recipe: Recipe) -> str:
     return recipe_hash({**try_inputs(recipe), "rule": rule})
 
 
-def required(recipe: Recipe) -> HardFor:
+def required(recipe: Recipe) -> HardForConfig:
     if recipe.problems is None or recipe.problems.hard_for is None:
         raise CordError("problems.hard_for: the recipe has none; give the small model, e.g. problems.hard_for.model=ID")
     return recipe.problems.hard_for

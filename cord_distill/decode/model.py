@@ -22,7 +22,7 @@ Ids = TypeVar("Ids", list[int], tuple[int, ...])
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Completion:
     """What a model wrote. text: as it stands in the context. ids: of `text`, in the writer's vocabulary.
 
     generated: tokens sampled for it, those thrown away included.
@@ -106,7 +106,7 @@ class Model:
 
     async def propose(
         self, question: str, steps: tuple[Step, ...], segmentation: Segmentation, *, max_tokens: int, seed: int
-    ) -> Written:
+    ) -> Completion:
         """One next step after `steps`: our opening, then what the model writes up to the step's end or `</think>`.
 
         A stop string that ends no step (a marker in the middle of a line) is text: generation goes on behind it.
@@ -132,7 +132,7 @@ class Model:
             before = None if made else self._before_stop(out)
             text = opening + out.text
             if before is not None and segmentation.end(text, out.matched or "") == len(text):
-                return Written(text, (*head, *before), out.stop, generated)
+                return Completion(text, (*head, *before), out.stop, generated)
             ids = [*made, *(out.ids[:-1] if out.stop is Stop.EOS else out.ids)]
             body = self.renderer.decode(ids)
             at = self._end(body, out, begun)
@@ -148,25 +148,25 @@ class Model:
         text = opening + body
         ids = [*head, *kept] if kept is not None else self.renderer.encode(text)
         stop = Stop.LENGTH if end is None else out.stop
-        return Written(text, tuple(ids), stop, generated)
+        return Completion(text, tuple(ids), stop, generated)
 
     async def write(
         self, question: str, steps: tuple[Step, ...], opening: str, *, max_tokens: int, seed: int
-    ) -> Written:
+    ) -> Completion:
         """Free reasoning after `steps` and `opening`, up to `</think>`, the end of the turn or the budget."""
         context = self.context_ids(question, steps) + self.renderer.encode(opening)
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=(THINK_CLOSE,))
 
     async def answer(
         self, question: str, steps: tuple[Step, ...], opening: str = "", *, max_tokens: int, seed: int
-    ) -> Written:
+    ) -> Completion:
         """The final answer after the closed thought and `opening`, up to the end of the turn or the budget."""
         context = self.context_ids(question, steps) + (self.encode(opening) if opening else [])
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=())
 
     async def conclude(
         self, question: str, steps: tuple[Step, ...], conclusion: str, *, max_tokens: int, seed: int
-    ) -> Written:
+    ) -> Completion:
         """What this model writes behind `steps` (the thought cut open) and `conclusion`, up to the end of the turn.
 
         The text begins with `conclusion`: told that time is up, the model finishes.
@@ -176,7 +176,7 @@ class Model:
 
     async def _run(
         self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]
-    ) -> Written:
+    ) -> Completion:
         out = await self.engine.generate(
             context,
             replace(
@@ -193,7 +193,7 @@ class Model:
         body, kept = self._cut(ids, body, self._end(body, out))
         text = opening + body
         ids = [*self.renderer.encode(opening), *kept] if kept is not None else self.renderer.encode(text)
-        return Written(text, tuple(ids), out.stop, len(out.ids))
+        return Completion(text, tuple(ids), out.stop, len(out.ids))
 
     def _before_stop(self, out: Generation) -> tuple[int, ...] | None:
         """The ids of `out.text`, where a step's stop string begins with a token of its own: nearly always.

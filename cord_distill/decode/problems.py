@@ -11,7 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
 from cord_distill.common.plugins import load_plugin
-from cord_distill.recipe.problems import Problems
+from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
 
@@ -52,7 +52,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
     return problems
 
 
-def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+def _hub_rows(source: ProblemsConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     from datasets import load_dataset
 
     try:
@@ -68,7 +68,7 @@ def _hub_rows(source: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{source.dataset}, row {number}", row
 
 
-def _problem(row: dict[str, Any], source: Problems, where: str, index: int) -> Problem:
+def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int) -> Problem:
     def column(key: str, name: str) -> Any:
         try:
             return column_of(row, name)

@@ -38,7 +38,7 @@ class Meter:
     request_seconds: float = 0.0
 
 
-class Room(Protocol):
+class AdmissionGate(Protocol):
     """Who says when a problem may go on (admission.py)."""
 
     async def room_for(self, problem: str, context: int) -> None: ...
@@ -53,7 +53,7 @@ class ReplayEngine:
 
     def __init__(
         self, engine: Any, journal: Journal, problem_id: str, identity: str, meter: Meter, timeout: float | None,
-        admission: Room | None = None,
+        admission: AdmissionGate | None = None,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.journal = journal

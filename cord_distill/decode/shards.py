@@ -48,7 +48,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Subset:
     """Which problems one call of `cord generate` decodes. shard: its own, in a folder of its own. only: these ids.
     limit: the first so many."""
 
@@ -75,7 +75,7 @@ class Part:
         return [problem for problem in problems if not self.only or problem.id in self.only][: self.limit]
 
 
-WHOLE = Part()
+WHOLE = Subset()
 
 
 def shard_number(problem_id: str, count: int) -> int:

@@ -19,7 +19,7 @@ from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
-from cord_distill.recipe.decode import ProcessReward
+from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
@@ -63,7 +63,7 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
 
 
 async def _engine(
-    recipe: Recipe, section: ProcessReward, path: str, renderer: Renderer, length: int, pool: EnginePool
+    recipe: Recipe, section: ProcessRewardConfig, path: str, renderer: Renderer, length: int, pool: EnginePool
 ) -> Any:
     identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
     if identity in pool.engines:

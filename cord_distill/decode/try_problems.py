@@ -33,10 +33,10 @@ from cord_distill.grading import load_grader
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
 from cord_distill.model_files.build import build_models
-from cord_distill.recipe.evaluate import Judge as JudgeSection
+from cord_distill.recipe.evaluate import JudgeConfig
 from cord_distill.recipe.file import recipe_hash
-from cord_distill.recipe.models import Model as ModelSection
-from cord_distill.recipe.problems import HardFor
+from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.problems import HardForConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal, written_fingerprint
 from cord_distill.run_folder.paths import RunFolder
@@ -102,7 +102,9 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
     return stats
 
 
-async def _try_all(recipe: Recipe, hard_for: HardFor, problems: list[Problem], journal: Journal) -> dict[str, Any]:
+async def _try_all(
+    recipe: Recipe, hard_for: HardForConfig, problems: list[Problem], journal: Journal
+) -> dict[str, Any]:
     """Every problem's tries into the journal; returns what the model did for them in this process."""
     todo = [problem for problem in problems if not journal.is_finished(problem.id)]
     if not todo:
@@ -111,7 +113,7 @@ async def _try_all(recipe: Recipe, hard_for: HardFor, problems: list[Problem], j
     own = hard_for.model_dump(include={"reasoning_tokens", "answer_tokens"})
     budgets = recipe.decode.budgets.model_copy(update=own)
     recipe = recipe.model_copy(update={"decode": recipe.decode.model_copy(update={"budgets": budgets})})
-    section = ModelSection(**hard_for.model_dump(include=set(ModelSection.model_fields)))
+    section = ModelConfig(**hard_for.model_dump(include=set(ModelConfig.model_fields)))
     pool = EnginePool()
     try:
         model = await pool.model(recipe, section, KEY, todo)
@@ -133,7 +135,7 @@ async def _try_all(recipe: Recipe, hard_for: HardFor, problems: list[Problem], j
         await pool.close()
 
 
-async def _try(model: Model, problem: Problem, hard_for: HardFor, sample: int) -> Try:
+async def _try(model: Model, problem: Problem, hard_for: HardForConfig, sample: int) -> Try:
     """One thought and, where it was closed, the answer behind it, as the model writes them by itself."""
     seed = keyed_seed(hard_for.seed, problem.id, "try", sample)
     thought = await model.write(problem.question, (), "", max_tokens=hard_for.reasoning_tokens, seed=seed)
@@ -166,7 +168,7 @@ def _grading(recipe: Recipe) -> GradeAll:
     return graded
 
 
-async def _judged(folder: Path, section: JudgeSection, whole: Whole) -> Verdicts:
+async def _judged(folder: Path, section: JudgeConfig, whole: Whole) -> Verdicts:
     """Verdicts on open-ended answers, kept in `judgements.jsonl`; one without a verdict, or no answer, is wrong."""
     from cord_distill.grading.judge_engines import asker, identity
 

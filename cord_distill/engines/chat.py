@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cord_distill.engines.base import Engine, EngineError, Sampling
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe.models import ChatModel
+from cord_distill.recipe.models import ChatModelConfig
 from cord_distill.types import Stop
 
 
@@ -114,7 +114,7 @@ class ScriptedChat:
         pass
 
 
-def served_chat(section: ChatModel, *, timeout: float, wait: float) -> ServedChat:
+def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> ServedChat:
     """The client of a recipe section. Its `url` ends in `/v1`; `/chat/completions` may be written behind it.
 
     timeout, wait: seconds, see HttpClient. engine_args are further keys of the request's body.
@@ -125,5 +125,5 @@ def served_chat(section: ChatModel, *, timeout: float, wait: float) -> ServedCha
     return ServedChat(client, model, system_prompt=section.system_prompt, extra=section.engine_args)
 
 
-def chat_sampling(section: ChatModel) -> Sampling:
+def chat_sampling(section: ChatModelConfig) -> Sampling:
     return Sampling(section.max_tokens, 0, section.temperature, section.top_p)

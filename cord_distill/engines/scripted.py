@@ -14,7 +14,7 @@ from typing import Any
 from cord_distill.common.plugins import load_plugin
 from cord_distill.engines.base import Generation, Sampling, stop_of
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.types import Stop
 
 
@@ -33,7 +33,7 @@ class ScriptedEngine:
         self.kv_tokens = kv_tokens
 
     @classmethod
-    def of(cls, section: Model, key: str, renderer: Renderer) -> ScriptedEngine:
+    def of(cls, section: ModelConfig, key: str, renderer: Renderer) -> ScriptedEngine:
         """The engine of a recipe's model section. key: its dotted name, for errors."""
         script = load_plugin(str(section.script), f"{key}.script")
         return cls(script(renderer), renderer, **section.engine_args)

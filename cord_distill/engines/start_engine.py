@@ -5,10 +5,10 @@ from __future__ import annotations
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import Engine
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 
 
-async def start_engine(model: Model, label: str, path: str, renderer: Renderer, max_model_len: int) -> Engine:
+async def start_engine(model: ModelConfig, label: str, path: str, renderer: Renderer, max_model_len: int) -> Engine:
     """Starts the engine that a recipe's model section names. label: whose it is, for errors.
 
     Raises CordError for an engine that cannot evaluate.

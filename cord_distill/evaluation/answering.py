@@ -33,7 +33,7 @@ Start = Callable[[int], Awaitable[Engine]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SampleRequest:
     """One sample that is not stored yet."""
 
     question: Question
@@ -71,7 +71,7 @@ class Answers:
         found = iter([self.store.samples[w.key] for w in wanted])
         return [[next(found) for _ in range(question.n)] for question in questions]
 
-    def _wanted(self, question: Question, i: int) -> Wanted:
+    def _wanted(self, question: Question, i: int) -> SampleRequest:
         ids = self.renderer.prompt_ids(question.text)
         room = self.positions - len(ids)
         if room < 1:
@@ -81,9 +81,9 @@ class Answers:
             )
         seed = keyed_seed(self.seed, question.suite, question.id, i)
         max_tokens = min(self.max_new_tokens, room)
-        return Wanted(question, i, ids, max_tokens, seed, sample_key(self.identity, ids, max_tokens, seed))
+        return SampleRequest(question, i, ids, max_tokens, seed, sample_key(self.identity, ids, max_tokens, seed))
 
-    async def _make(self, missing: list[Wanted], display: Progress) -> None:
+    async def _make(self, missing: list[SampleRequest], display: Progress) -> None:
         engine = await self.start(max(len(w.ids) + w.max_tokens for w in missing))
         try:
             done = await asyncio.gather(*(self._one(engine, w, display) for w in missing), return_exceptions=True)
@@ -99,7 +99,7 @@ class Answers:
                 "kept, run it again"
             )
 
-    async def _one(self, engine: Engine, wanted: Wanted, display: Progress) -> None:
+    async def _one(self, engine: Engine, wanted: SampleRequest, display: Progress) -> None:
         model = self.target.model
         out: Generation = await engine.generate(
             wanted.ids,

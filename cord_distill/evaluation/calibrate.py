@@ -12,11 +12,11 @@ from typing import Any
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import own_rows
-from cord_distill.recipe.evaluate import Evaluate, Published
+from cord_distill.recipe.evaluate import EvaluateConfig, PublishedConfig
 from cord_distill.run_folder.paths import PROBLEMS
 
 
-def calibrate(evaluate: Evaluate, eval_folder: Path) -> list[dict[str, Any]]:
+def calibrate(evaluate: EvaluateConfig, eval_folder: Path) -> list[dict[str, Any]]:
     """One row per published value: {label, suite, published, k, avg, ci, agrees}; shares in 0..1.
 
     Raises CordError when nothing is published, or a named model or suite was not evaluated.
@@ -50,7 +50,7 @@ def calibration_lines(rows: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def _held_against(published: Published, groups: list[list[float]]) -> dict[str, Any]:
+def _held_against(published: PublishedConfig, groups: list[list[float]]) -> dict[str, Any]:
     rounding = 0.5 * 10.0**-published.decimals / 100 if published.samples else 0.0
     found = metrics.agreement(groups, published.value / 100, published.samples, rounding)
     return {"published": published.value / 100, "k": min(map(len, groups)), **found}

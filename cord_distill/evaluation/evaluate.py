@@ -27,7 +27,7 @@ from cord_distill.evaluation.protocol import lines
 from cord_distill.evaluation.records import figures
 from cord_distill.evaluation.samples import Sample, SampleStore
 from cord_distill.evaluation.suite import Suite
-from cord_distill.evaluation.suites import Loaded, find_suites, load_suite
+from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
 from cord_distill.evaluation.targets import Target, methods, targets
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import PROBLEMS, RESULTS, TRAIN_FILE, RunFolder
@@ -43,7 +43,7 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
     labels: only these checkpoints. What is done is skipped; what was begun goes on. Raises CordError before anything
     heavy is loaded: a model or file that is not there, a bad row, a question that was trained on.
     """
-    asked = Asked.of(recipe)
+    asked = EvaluationPlan.of(recipe)
     asked.refuse_trained_questions()
     jobs = [asked.job(target) for target in targets(recipe, labels)]
     todo = [job for job in jobs if not is_done(job)]
@@ -68,15 +68,15 @@ def write_table(eval_folder: Path, order: list[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationPlan:
     """What every checkpoint of a run is asked: our suites with their problems, and tasks of lighteval's own."""
 
     recipe: Recipe
-    loaded: Sequence[Loaded]
+    loaded: Sequence[LoadedSuite]
     foreign: Sequence[Any]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Asked:
+    def of(cls, recipe: Recipe) -> EvaluationPlan:
         if not recipe.evaluate.suites:
             raise CordError("evaluate.suites is empty: name at least one suite, e.g. evaluate.suites=[aime24]")
         prepare_environment()
@@ -97,7 +97,7 @@ class Asked:
             check_disjoint(trained, suite.problems, suite.suite.name)
 
 
-def evaluate_job(job: Job, asked: Asked) -> dict[str, Any]:
+def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
     """Makes the samples that are missing, grades all of them, writes `results.json` last and returns it."""
     from cord_distill.evaluation.quiet import quiet
 
@@ -162,7 +162,9 @@ def evaluate_job(job: Job, asked: Asked) -> dict[str, Any]:
     return results
 
 
-def _with_graders(job: Job, recipe: Recipe, loaded: Sequence[Loaded], answers: Answer) -> tuple[Answer, list[Loaded]]:
+def _with_graders(
+    job: Job, recipe: Recipe, loaded: Sequence[LoadedSuite], answers: Answer
+) -> tuple[Answer, list[LoadedSuite]]:
     """The suites with the graders that the recipe asks for; and the answers, judged where a model has to."""
     in_thought = recipe.evaluate.answer_in_thought
     graded = [replace(x, suite=replace(x.suite, grader=x.suite.load_grader(in_thought))) for x in loaded]

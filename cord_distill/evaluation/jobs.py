@@ -12,7 +12,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.quiet import has_gpu
 from cord_distill.engines.version import engine_version
-from cord_distill.evaluation.suites import Loaded, samples_per_problem
+from cord_distill.evaluation.suites import LoadedSuite, samples_per_problem
 from cord_distill.evaluation.targets import Target
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
@@ -41,7 +41,7 @@ class Job:
 
 
 def make_job(
-    recipe: Recipe, target: Target, loaded: Sequence[Loaded], foreign: Sequence[Any], eval_folder: Path
+    recipe: Recipe, target: Target, loaded: Sequence[LoadedSuite], foreign: Sequence[Any], eval_folder: Path
 ) -> Job:
     evaluate, model = recipe.evaluate, target.model
     folder = local_folder(target.path, model.revision)
@@ -73,7 +73,7 @@ def make_job(
     return Job(target, eval_folder / target.label, str(folder), protocol, recipe_hash({"protocol": protocol}))
 
 
-def _judge_identity(recipe: Recipe, loaded: Sequence[Loaded], side_file: Path) -> dict[str, Any] | None:
+def _judge_identity(recipe: Recipe, loaded: Sequence[LoadedSuite], side_file: Path) -> dict[str, Any] | None:
     judged = [suite.suite.name for suite in loaded if suite.suite.judged]
     if not judged:
         return None

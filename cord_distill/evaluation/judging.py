@@ -7,14 +7,14 @@ from dataclasses import replace
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Suite
-from cord_distill.evaluation.suites import Loaded
+from cord_distill.evaluation.suites import LoadedSuite
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
-from cord_distill.recipe.evaluate import Judge as JudgeSection
+from cord_distill.recipe.evaluate import JudgeConfig
 from cord_distill.types import Problem, Stop
 
 
-def judge_prompts(loaded: Loaded, samples: dict[str, list[Sample]]) -> list[str]:
+def judge_prompts(loaded: LoadedSuite, samples: dict[str, list[Sample]]) -> list[str]:
     """What is to be judged of a suite. samples: by problem id. Cut-off and empty answers are wrong without a judge."""
     assert loaded.suite.judged is not None
     prompt = loaded.suite.judged.prompt
@@ -43,7 +43,7 @@ def with_judge(suite: Suite, judge: Judge) -> Suite:
     return replace(suite, grader=grade, measure=measure)
 
 
-def required(section: JudgeSection | None, suite: str) -> JudgeSection:
+def required(section: JudgeConfig | None, suite: str) -> JudgeConfig:
     if section is None:
         raise CordError(
             f"suite {suite}: a model judges its answers; give evaluate.judge, e.g. "

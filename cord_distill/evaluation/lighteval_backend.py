@@ -21,7 +21,7 @@ from lighteval.tasks.requests import Doc
 
 from cord_distill.evaluation.answering import Answer, Question
 from cord_distill.evaluation.records import Record
-from cord_distill.evaluation.suites import Loaded
+from cord_distill.evaluation.suites import LoadedSuite
 from cord_distill.evaluation.tasks import SampledResponse, SuiteMetric, loaded_task, problem_of
 from cord_distill.grading.extract import after_thought
 from cord_distill.prompts.render import Renderer
@@ -103,7 +103,7 @@ class _Pipeline(Pipeline):
 
 def run_pipeline(
     label: str,
-    suites: list[tuple[Loaded, int]],
+    suites: list[tuple[LoadedSuite, int]],
     foreign: list[LightevalTaskConfig],
     renderer: Renderer,
     answer: Answer,
@@ -150,7 +150,7 @@ def _save_details(tracker: EvaluationTracker) -> None:
     tracker.save_details("latest", tables)
 
 
-def _in_order(records: list[Record], loaded: Loaded) -> list[Record]:
+def _in_order(records: list[Record], loaded: LoadedSuite) -> list[Record]:
     """lighteval shuffles its documents; records go by the order of the data."""
     by_id = {record.id: record for record in records}
     return [by_id[problem.id] for problem in loaded.problems]

@@ -21,12 +21,12 @@ from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import load_plugin
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
-from cord_distill.recipe.evaluate import Evaluate
+from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSuite:
     """A suite with its problems. data_hash: of their texts, answers and order. source: file, builder or hub id."""
 
     suite: Suite
@@ -40,7 +40,7 @@ class Loaded:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find_suites(evaluate: Evaluate) -> dict[str, Any]:
+def find_suites(evaluate: EvaluateConfig) -> dict[str, Any]:
     """The suites that the recipe names, in its order: ours as `Suite`, a plain lighteval task file's as its config.
 
     Raises CordError: an unknown suite (with those that there are), a task file that is not there.
@@ -71,7 +71,7 @@ def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, str]) -> l
     return [name for name in members if name in data] or members
 
 
-def load_suite(suite: Suite, evaluate: Evaluate) -> Loaded:
+def load_suite(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
     """The problems of a suite: from the recipe's file, else the builder, else the hub; the first `limit` of them.
 
     `evaluate.instruction` is put behind each question here: what is hashed and shown is what the model reads.
@@ -80,10 +80,10 @@ def load_suite(suite: Suite, evaluate: Evaluate) -> Loaded:
     if not (evaluate.instruction and suite.instruct):
         return loaded
     asked = [replace(p, question=f"{p.question}\n\n{evaluate.instruction}") for p in loaded.problems]
-    return Loaded(suite, tuple(asked), loaded.source)
+    return LoadedSuite(suite, tuple(asked), loaded.source)
 
 
-def _load(suite: Suite, evaluate: Evaluate) -> Loaded:
+def _load(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
     file = evaluate.data.get(suite.name)
     if file is not None:
         problems, source = list(_from_file(Path(file), suite)), Path(file).name
@@ -96,7 +96,7 @@ def _load(suite: Suite, evaluate: Evaluate) -> Loaded:
     if not problems:
         raise CordError(f"suite {suite.name}: {source} holds no problems")
     refuse_duplicates((problem.id for problem in problems), source)
-    return Loaded(suite, tuple(problems[: evaluate.limit]), source)
+    return LoadedSuite(suite, tuple(problems[: evaluate.limit]), source)
 
 
 def samples_per_problem(suite: str, samples: int | dict[str, int]) -> int:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from cord_distill.common.errors import CordError
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
 from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
@@ -28,7 +28,7 @@ class Target:
 
     label: str
     path: str
-    model: Model
+    model: ModelConfig
     system_prompt: str
     samples: int | dict[str, int]
     base: str = ""
@@ -112,22 +112,22 @@ def _trained(method: RunFolder) -> str:
 
 
 def _student(recipe: Recipe, label: str, path: str, base: str) -> Target:
-    model = _with(Model(model=path, name=label), recipe)
+    model = _with(ModelConfig(model=path, name=label), recipe)
     system = recommended_system_prompt(base) if model.system_prompt is None else model.system_prompt
     return Target(label, path, model, system, recipe.evaluate.samples, base, student=True)
 
 
-def _other(recipe: Recipe, model: Model, path: str, samples: int | dict[str, int]) -> Target:
+def _other(recipe: Recipe, model: ModelConfig, path: str, samples: int | dict[str, int]) -> Target:
     system = recommended_system_prompt(model.model) if model.system_prompt is None else model.system_prompt
     return Target(model.label, path, _with(model, recipe), system, samples, model.model)
 
 
-def _with(model: Model, recipe: Recipe) -> Model:
+def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:
     """`model` under the engine settings and the sampling of `evaluate:`."""
     evaluate = recipe.evaluate
     values = {**model.model_dump(exclude_defaults=True), **evaluate.engine}
     try:
-        return Model(
+        return ModelConfig(
             **{**values, "temperature": evaluate.temperature, "top_p": evaluate.top_p, "top_k": -1, "min_p": 0.0}
         )
     except ValidationError as error:

@@ -21,7 +21,7 @@ from cord_distill import metrics
 from cord_distill.evaluation.records import Record, judge, majority
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Hub, Suite
-from cord_distill.evaluation.suites import Loaded, hub_problem
+from cord_distill.evaluation.suites import LoadedSuite, hub_problem
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem, Stop
 
 STANDALONE_SAMPLES = 16
@@ -93,7 +93,9 @@ def mean(values: list[float]) -> float:
     return metrics.mean(values)
 
 
-def loaded_task(loaded: Loaded, n: int) -> tuple[LightevalTaskConfig, SuiteMetric, dict[str, list[dict[str, Any]]]]:
+def loaded_task(
+    loaded: LoadedSuite, n: int
+) -> tuple[LightevalTaskConfig, SuiteMetric, dict[str, list[dict[str, Any]]]]:
     """Task, metric and data (split -> rows) of a suite whose problems are already in memory."""
     rows = [_row(problem) for problem in loaded.problems]
     config, fn = task_config(loaded.suite, n, _doc_of_row, Hub(loaded.source, split="test"))

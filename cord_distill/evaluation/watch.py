@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
-from cord_distill.evaluation.evaluate import Asked, evaluate_job, write_table
+from cord_distill.evaluation.evaluate import EvaluationPlan, evaluate_job, write_table
 from cord_distill.evaluation.jobs import is_done
 from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
 from cord_distill.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ LOADABLE = ".evaluated"
 class Watcher:
     """seen: checkpoints that were evaluated or failed, by path and the time of their last file."""
 
-    asked: Asked
+    asked: EvaluationPlan
     seen: set[tuple[Path, int]] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
 
@@ -94,7 +94,7 @@ def _remove_leftovers(recipe: Recipe) -> None:
 
 def evaluate_checkpoints(recipe: Recipe) -> int:
     """Those that are there, once. Returns 1 when one failed."""
-    watcher = Watcher(Asked.of(recipe))
+    watcher = Watcher(EvaluationPlan.of(recipe))
     _remove_leftovers(recipe)
     watcher.evaluate_new()
     log_after_training(recipe, _trainings(recipe))
@@ -107,7 +107,7 @@ def watch(recipe: Recipe, sleep: Callable[[float], None] = time.sleep) -> int:
     Returns 1 when a checkpoint failed. Raises CordError before it waits for anything when the suites or the judge are
     not there.
     """
-    watcher = Watcher(Asked.of(recipe))
+    watcher = Watcher(EvaluationPlan.of(recipe))
     _remove_leftovers(recipe)
     folders = [folder for _, folder in _trainings(recipe)]
     print(f"watching {', '.join(map(os.path.relpath, folders))}", flush=True)

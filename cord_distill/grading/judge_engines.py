@@ -14,14 +14,14 @@ from cord_distill.engines.version import engine_version
 from cord_distill.grading.judge import Ask, Keep
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
-from cord_distill.recipe.evaluate import Judge
+from cord_distill.recipe.evaluate import JudgeConfig
 
 # Seconds for one reply, and that a server may be away or busy.
 TIMEOUT = 1800.0
 WAIT = 120.0
 
 
-def identity(judge: Judge, side_file: Path) -> dict[str, Any]:
+def identity(judge: JudgeConfig, side_file: Path) -> dict[str, Any]:
     """What can change a verdict. A server tells no more of itself than the name of its model."""
     shared = {
         "model": judge.model,
@@ -33,7 +33,7 @@ def identity(judge: Judge, side_file: Path) -> dict[str, Any]:
     return {**shared, "engine_version": engine_version(judge.engine), "weights": weights_hash(folder, side_file)}
 
 
-def asker(judge: Judge) -> Ask:
+def asker(judge: JudgeConfig) -> Ask:
     """Asks the judge, wherever it runs; an engine in this process is started for the prompts and closed again."""
 
     async def ask(prompts: list[str], keep: Keep) -> None:
@@ -53,7 +53,7 @@ def asker(judge: Judge) -> Ask:
     return ask
 
 
-async def _started(judge: Judge, prompts: list[str]) -> Chat:
+async def _started(judge: JudgeConfig, prompts: list[str]) -> Chat:
     if judge.engine == "server":
         return served_chat(judge, timeout=TIMEOUT, wait=WAIT)
     from cord_distill.prompts.render import renderer_of

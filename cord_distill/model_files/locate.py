@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.file import recipe_hash
-from cord_distill.recipe.models import Models
+from cord_distill.recipe.models import ModelsConfig
 from cord_distill.recipe.recipe import Recipe
 
 PREFIX = "built:"
@@ -59,7 +59,7 @@ def local_folder(path: str, revision: str | None) -> Path:
         ) from None
 
 
-def models_folder(models: Models) -> Path:
+def models_folder(models: ModelsConfig) -> Path:
     """`outputs/models/<hash of builder, args and the builder module's VERSION>`."""
     module = models.builder.partition(":")[0]
     try:

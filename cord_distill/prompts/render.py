@@ -15,7 +15,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
-    from cord_distill.recipe.models import Model as ModelSection
+    from cord_distill.recipe.models import ModelConfig
 
 PROBE = "cord-distill probe"
 # What bytes that are no whole character are decoded to.
@@ -153,7 +153,7 @@ def split_thought(completion: str) -> tuple[str, str]:
     return reasoning, answer
 
 
-def renderer_of(section: ModelSection, path: str) -> Renderer:
+def renderer_of(section: ModelConfig, path: str) -> Renderer:
     """Renderer of a recipe's model section, whose files are at `path` (a folder or hub id). Raises CordError."""
     return load_renderer(
         path,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from cord_distill.recipe.base import FolderName, Positive, Section, Share
 
 
-class Filters(Section):
+class FiltersConfig(Section):
     """Which trajectories become training rows. Every dropped row is counted by its reason.
 
     correct: keep only right answers. finished: keep only traces whose teacher closed the thought itself. boxed: keep
@@ -26,7 +26,7 @@ class Filters(Section):
     steps_right: bool = False
 
 
-class Source(Section):
+class SourceConfig(Section):
     """Rows from elsewhere that are trained on too: a local JSONL `path` or a hub `dataset`.
 
     format: `trajectories` (another run's), `rows` (another data set's train.jsonl), `messages` (a chat whose last turn
@@ -50,13 +50,13 @@ class Source(Section):
         return self.name or (self.dataset or self.path or "").rstrip("/").rsplit("/", 1)[-1].partition(".jsonl")[0]
 
     @model_validator(mode="after")
-    def _one_place(self) -> Source:
+    def _one_place(self) -> SourceConfig:
         if bool(self.path) == bool(self.dataset):
             raise ValueError("give either path (a JSONL file) or dataset (a hub id)")
         return self
 
 
-class Data(Section):
+class DataConfig(Section):
     """Trajectories, and rows of others, to SFT rows.
 
     keep_markers: leave `### Step N.` in the training text. decontaminate: files of questions not to train on.
@@ -69,16 +69,16 @@ class Data(Section):
     `apache-2.0`; "" says `other`.
     """
 
-    filters: Filters = Filters()
+    filters: FiltersConfig = FiltersConfig()
     keep_markers: bool = True
     decontaminate: list[str] = []
     decontaminate_coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
-    sources: list[Source] = []
+    sources: list[SourceConfig] = []
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     licence: str = ""
 
     @model_validator(mode="after")
-    def _sources_have_names(self) -> Data:
+    def _sources_have_names(self) -> DataConfig:
         labels = [source.label for source in self.sources]
         twice = sorted({x for x in labels if labels.count(x) > 1})
         if twice:

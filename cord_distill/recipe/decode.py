@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from cord_distill.recipe.base import PlugIn, Positive, Section, _module_function
-from cord_distill.recipe.models import ChatModel, MetaProver, Model
+from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 
 # The paper's three lists: verification, multi-method validation, error correction.
 PHRASES = (
@@ -21,7 +21,7 @@ def _text_or_function(value: str) -> str:
     return value if value == "text" else _module_function(value)
 
 
-class Budgets(Section):
+class BudgetsConfig(Section):
     """Token budgets, counted in the meta-prover's tokens (sampling limits: the proposer's own).
 
     reasoning_tokens: of a whole thought. answer_tokens: of what follows it. max_step_tokens: a longer step is cut there
@@ -35,7 +35,7 @@ class Budgets(Section):
     max_steps: Positive | None = None
 
 
-class AdaptiveBeam(Section):
+class AdaptiveBeamConfig(Section):
     """Keeps more than beam_size candidates of a step while they are close to the best one.
 
     max_beam: at most so many. spread: the best score minus theirs has to be smaller than this.
@@ -45,7 +45,7 @@ class AdaptiveBeam(Section):
     spread: Annotated[float, Field(ge=0)]
 
 
-class Curation(Section):
+class CurationConfig(Section):
     """`pipeline: curation`: the complete trace with the best S is kept.
 
     traces_per_teacher: complete traces sampled from each teacher.
@@ -54,7 +54,7 @@ class Curation(Section):
     traces_per_teacher: Positive = 4
 
 
-class ProcessReward(Model):
+class ProcessRewardConfig(ModelConfig):
     """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one (reward.py).
 
     engine: `vllm` (its pooling), `server` (the `/pooling` of a vLLM at `url`), `scripted`.
@@ -71,14 +71,14 @@ class ProcessReward(Model):
     aggregation: Literal["last", "min", "mean"] = "last"
 
 
-class BinaryJudgment(Section):
+class BinaryJudgmentConfig(Section):
     """`selector: binary_judgment`: a judge is told that time is up and finishes from the prefix.
 
     judge: null = the meta-prover; else a model of its own, or `same_as` a teacher. runs: completions per prefix, the
     share of which that is right is the value. conclusion: what is written behind the prefix. max_tokens: for each.
     """
 
-    judge: MetaProver | None = None
+    judge: MetaProverConfig | None = None
     runs: Positive = 10
     conclusion: str = (
         "\n\nTime is up. I have to give the final answer with what I have.\n</think>\n\nThe final answer is \\boxed{"
@@ -86,7 +86,7 @@ class BinaryJudgment(Section):
     max_tokens: Positive = 64
 
 
-class Mcts(Section):
+class MctsConfig(Section):
     """Monte Carlo tree search (`pipeline: mcts`).
 
     rollouts: finished traces per problem; null = beam_size x teachers, as many as the beam has proposals per step.
@@ -97,7 +97,7 @@ class Mcts(Section):
     exploration: Annotated[float, Field(ge=0)] = 1.414
 
 
-class Integration(ChatModel):
+class IntegrationConfig(ChatModelConfig):
     """`pipeline: integration`: a model merges complete traces of the teachers into one trace (prompts/integration.txt).
 
     A chat model like any: `server` asks the chat completions of an OpenAI-compatible `url`, `vllm` runs in process,
@@ -110,7 +110,7 @@ class Integration(ChatModel):
     tries: Positive = 3
 
 
-class Decode(Section):
+class DecodeConfig(Section):
     """How trajectories are made. docs/decisions.md says what the paper leaves open and what each key decides.
 
     beam_size: B, the traces that live on after each step; 1 is greedy. step_marker: how a step begins; {t} is its
@@ -133,29 +133,29 @@ class Decode(Section):
     segmentation: Literal["step_marker", "line_break", "prefix_phrases"] = "step_marker"
     step_marker: str = "### Step {t}."
     phrases: list[str] = list(PHRASES)
-    adaptive_beam: AdaptiveBeam | None = None
+    adaptive_beam: AdaptiveBeamConfig | None = None
     deduplicate: Annotated[str, AfterValidator(_text_or_function)] | None = None
     step_filter: PlugIn | None = None
     selector: Literal["predictive_perplexity", "process_reward", "binary_judgment", "random", "longest"] = (
         "predictive_perplexity"
     )
-    process_reward: ProcessReward | None = None
-    binary_judgment: BinaryJudgment = BinaryJudgment()
+    process_reward: ProcessRewardConfig | None = None
+    binary_judgment: BinaryJudgmentConfig = BinaryJudgmentConfig()
     proposals_per_teacher: Positive = 1
     fill_first_step: bool = False
     answer_opening: str | None = None
     answer_suffix: str = " </think> The final answer is {A}."
-    curation: Curation = Curation()
-    mcts: Mcts = Mcts()
-    integration: Integration | None = None
-    budgets: Budgets = Budgets()
+    curation: CurationConfig = CurationConfig()
+    mcts: MctsConfig = MctsConfig()
+    integration: IntegrationConfig | None = None
+    budgets: BudgetsConfig = BudgetsConfig()
     deterministic: bool | None = None
     problems_in_flight: Positive | None = None
     request_timeout: Annotated[float, Field(gt=0)] = 3600.0
     server_wait: Annotated[float, Field(ge=0)] = 600.0
 
     @model_validator(mode="after")
-    def _templates_have_their_fields(self) -> Decode:
+    def _templates_have_their_fields(self) -> DecodeConfig:
         if "{A}" not in self.answer_suffix:
             raise ValueError("answer_suffix has no {A}: it must hold the place of the known answer")
         if "{t}" not in self.step_marker or not self.step_marker.partition("{t}")[0].strip():

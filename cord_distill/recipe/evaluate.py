@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cord_distill.recipe.base import FolderName, Positive, Section
-from cord_distill.recipe.models import ChatModel, Model
+from cord_distill.recipe.models import ChatModelConfig, ModelConfig
 
 
-class Judge(ChatModel):
+class JudgeConfig(ChatModelConfig):
     """The model that decides whether an open-ended answer is right.
 
     engine: `server` asks the chat completions of an OpenAI-compatible `url`, `vllm` runs it in process once the
@@ -20,7 +20,7 @@ class Judge(ChatModel):
     temperature: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Published(Section):
+class PublishedConfig(Section):
     """A published avg@k that `cord evaluate --calibrate` holds ours against. value: in percent, as papers print it.
 
     samples: its k; null = the value is exact. decimals: how far it was rounded.
@@ -31,7 +31,7 @@ class Published(Section):
     decimals: Annotated[int, Field(ge=0)] = 1
 
 
-class Evaluate(Section):
+class EvaluateConfig(Section):
     """Which suites run on which checkpoints.
 
     suites: names of `eval/` suites, of their groups (`math`), or of `tasks` entries. tasks: extra lighteval task files
@@ -55,19 +55,19 @@ class Evaluate(Section):
     limit: Positive | None = None
     untrained: bool = True
     teachers: bool = False
-    models: list[Model] = []
+    models: list[ModelConfig] = []
     instruction: str = ""
     answer_in_thought: bool = False
     seed: int = 0
     engine: dict[str, Any] = {}
-    judge: Judge | None = None
+    judge: JudgeConfig | None = None
     checkpoints: bool = False
     when: Literal["after", "with_training"] = "after"
     devices: list[Annotated[int, Field(ge=0)]] | None = None
-    published: dict[FolderName, dict[str, Published]] = {}
+    published: dict[FolderName, dict[str, PublishedConfig]] = {}
 
     @model_validator(mode="after")
-    def _watching_is_asked_for(self) -> Evaluate:
+    def _watching_is_asked_for(self) -> EvaluateConfig:
         if self.when == "with_training" and not self.checkpoints:
             raise ValueError("when: with_training evaluates checkpoints: add checkpoints: true, or remove it")
         if self.devices == []:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share
 
 
-class Models(Section):
+class ModelsConfig(Section):
     """Models that a stage builds before anything else; they are named `built:NAME` in the rest of the recipe.
 
     builder: a plug-in, called as `builder(folder, **args)`, that writes one folder per model under `folder`. args: for
@@ -21,7 +21,7 @@ class Models(Section):
     cache_dir: str | None = None
 
 
-class Model(Section):
+class ModelConfig(Section):
     """A model that decodes or scores: where it is, how it runs, how it samples.
 
     model: hub id, local path (starting with ./, ../, ~ or /), or `built:NAME`. system_prompt: null takes what the
@@ -73,7 +73,7 @@ class Model(Section):
         return [self.url] if isinstance(self.url, str) else list(self.url or [])
 
     @model_validator(mode="after")
-    def _has_what_its_engine_needs(self) -> Model:
+    def _has_what_its_engine_needs(self) -> ModelConfig:
         if self.engine == "scripted" and not self.script:
             raise ValueError("engine: scripted needs script: package.module:function")
         if self.engine == "server" and not self.url:
@@ -88,13 +88,13 @@ class Model(Section):
         return self
 
 
-class MetaProver(Model):
+class MetaProverConfig(ModelConfig):
     """The model that only scores. `same_as: NAME` shares a teacher's engine, by the teacher's name."""
 
     same_as: str | None = None
 
 
-class ChatModel(Model):
+class ChatModelConfig(ModelConfig):
     """A model that is asked in words and answers in words: at a `server` by its chat completions.
 
     max_tokens: of one answer. concurrency: requests under way at once at a URL.

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cord_distill.recipe.base import PlugIn, Positive, Section, _module_function
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 
 
-class HardFor(Model):
+class HardForConfig(ModelConfig):
     """A small model that problems must be too hard for: kept are those whose `tries` are all wrong and whose reasoning
     is longer than min_reasoning_tokens (the small model's tokens), by the mean, the shortest or the longest try.
 
@@ -25,7 +25,7 @@ class HardFor(Model):
     seed: int = 0
 
 
-class Problems(Section):
+class ProblemsConfig(Section):
     """Where questions and known answers come from: a local JSONL `path`, a hub `dataset`, or a `builder` plug-in.
 
     builder: called as `builder(**args)`, yields `Problem`s. subset, split: of the hub data set. question, answer: names
@@ -50,10 +50,10 @@ class Problems(Section):
     limit: Positive | None = None
     grader: str = "math"
     process_check: PlugIn | None = None
-    hard_for: HardFor | None = None
+    hard_for: HardForConfig | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> Problems:
+    def _one_source(self) -> ProblemsConfig:
         given = [key for key in ("builder", "path", "dataset") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given: keep one source of problems")

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
 
 from cord_distill.recipe.base import FolderName, Positive, Section
-from cord_distill.recipe.data import Data
-from cord_distill.recipe.decode import Decode
-from cord_distill.recipe.evaluate import Evaluate
-from cord_distill.recipe.models import MetaProver, Model, Models
-from cord_distill.recipe.problems import Problems
+from cord_distill.recipe.data import DataConfig
+from cord_distill.recipe.decode import DecodeConfig
+from cord_distill.recipe.evaluate import EvaluateConfig
+from cord_distill.recipe.models import MetaProverConfig, ModelConfig, ModelsConfig
+from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.temperatures import one_teacher_per_temperature
 from cord_distill.recipe.train_keys import check_train_keys
 
@@ -28,7 +28,7 @@ def _seed_or_seeds(value: Any) -> int | list[int]:
     return numbers if isinstance(value, list) else numbers[0]
 
 
-class Launch(Section):
+class LaunchConfig(Section):
     """How `cord run` starts training.
 
     accelerate_config: a name in accelerate_configs/ or a path; null = none, as in `accelerate launch train.py RECIPE`.
@@ -40,7 +40,7 @@ class Launch(Section):
     parallel_jobs: Positive = 1
 
 
-class Wandb(Section):
+class WandbConfig(Section):
     """Weights & Biases. Offline by default: nothing leaves the machine until `mode: online` says so.
 
     log_model: put the finished model's weights into an artifact of their own; otherwise models are known by reference.
@@ -53,13 +53,13 @@ class Wandb(Section):
     log_model: bool = False
 
 
-class Track(Section):
+class TrackConfig(Section):
     """Where figures go besides the run folder."""
 
-    wandb: Wandb = Wandb()
+    wandb: WandbConfig = WandbConfig()
 
 
-class Ablate(Section):
+class AblateConfig(Section):
     """What `cord ablate` compares: every entry of `variants`, once per seed, each against `baseline`.
 
     seed_key: the recipe key that takes the values of `seeds`, e.g. `problems.args.seed` for other problems each time.
@@ -78,7 +78,7 @@ class Ablate(Section):
     paper: dict[FolderName, tuple[float, float]] = {}
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> Ablate:
+    def _seeds_differ(self) -> AblateConfig:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} name one twice")
         return self
@@ -99,17 +99,17 @@ class Recipe(Section):
     seed: Annotated[int | list[int], PlainValidator(_seed_or_seeds)] = 0
     train_seed: int | None = None
     output_dir: str | None = None
-    models: Models | None = None
-    teachers: Annotated[list[Model], WrapValidator(one_teacher_per_temperature)] = []
-    meta_prover: MetaProver | None = None
-    problems: Problems | None = None
-    decode: Decode = Decode()
-    data: Data = Data()
+    models: ModelsConfig | None = None
+    teachers: Annotated[list[ModelConfig], WrapValidator(one_teacher_per_temperature)] = []
+    meta_prover: MetaProverConfig | None = None
+    problems: ProblemsConfig | None = None
+    decode: DecodeConfig = DecodeConfig()
+    data: DataConfig = DataConfig()
     train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
-    launch: Launch = Launch()
-    evaluate: Evaluate = Evaluate()
-    track: Track = Track()
-    ablate: Ablate | None = None
+    launch: LaunchConfig = LaunchConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    track: TrackConfig = TrackConfig()
+    ablate: AblateConfig | None = None
     variants: dict[FolderName, dict[str, Any]] = {}
     variant: FolderName | None = None
 

@@ -56,6 +56,11 @@ def explained(section: type[Section]) -> tuple[str, dict[str, str]]:
     return "\n\n".join(filter(None, whole)), of_keys
 
 
+def _title(section: type[Section]) -> str:
+    """The section's name as a heading: `DecodeConfig` is `Decode`."""
+    return section.__name__.removesuffix("Config")
+
+
 def _page_of(section: type[Section]) -> str:
     whole, of_keys = explained(section)
     base = next((kind for kind in section.__bases__ if kind is not Section and issubclass(kind, Section)), None)
@@ -65,9 +70,9 @@ def _page_of(section: type[Section]) -> str:
         for name, field in section.model_fields.items()
         if name not in inherited or name in section.__annotations__
     ]
-    also = f"Every key of [{base.__name__}](#{base.__name__.lower()}), and:\n" if base else ""
+    also = f"Every key of [{_title(base)}](#{_title(base).lower()}), and:\n" if base else ""
     table = "| key | takes | default | |\n|---|---|---|---|\n" + "".join(rows)
-    return "\n".join(filter(None, [f"## {section.__name__}", _plain(whole) and f"{_plain(whole)}\n", also, table]))
+    return "\n".join(filter(None, [f"## {_title(section)}", _plain(whole) and f"{_plain(whole)}\n", also, table]))
 
 
 def shown_kind(kind: Any) -> str:
@@ -84,7 +89,7 @@ def shown_kind(kind: Any) -> str:
     if origin is dict:
         return "mapping" if args[1] is Any else f"mapping to {shown_kind(args[1])}"
     if isinstance(kind, type) and issubclass(kind, Section):
-        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+        return f"[{_title(kind)}](#{_title(kind).lower()})"
     return WORDS.get(kind, "anything")
 
 

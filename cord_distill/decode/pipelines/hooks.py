@@ -7,14 +7,14 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
-from cord_distill.recipe.decode import Decode
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.deduplicate import StateKey, text_key
 from cord_distill.types import Beam, Problem, Step
 
 REFUSED = "refused by decode.step_filter"
 
 
-def state_key(decode: Decode, problem: Problem) -> StateKey | None:
+def state_key(decode: DecodeConfig, problem: Problem) -> StateKey | None:
     """What makes two candidates of one step the same, by `decode.deduplicate`; None where nothing is dropped."""
     spec = decode.deduplicate
     if spec is None or spec == "text":
@@ -30,7 +30,7 @@ def state_key(decode: Decode, problem: Problem) -> StateKey | None:
     return key
 
 
-def allowed(decode: Decode, problem: Problem, steps: tuple[Step, ...]) -> bool:
+def allowed(decode: DecodeConfig, problem: Problem, steps: tuple[Step, ...]) -> bool:
     """Whether the last of `steps` may be selected, by `decode.step_filter`.
 
     Raises CordError when the filter fails or gives no bool: a dict of findings would let every step pass.
@@ -45,7 +45,7 @@ def allowed(decode: Decode, problem: Problem, steps: tuple[Step, ...]) -> bool:
     return made
 
 
-def check_hooks(decode: Decode) -> None:
+def check_hooks(decode: DecodeConfig) -> None:
     """Raises CordError when a function that the recipe names is not there."""
     if decode.step_filter:
         load_plugin(decode.step_filter, "decode.step_filter")

@@ -33,7 +33,7 @@ _THINK_TAGS = re.compile(r"</?think>")
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class IntegratedTrace:
     """steps: (category or None where it is none of CATEGORIES, text with its marker and a blank line behind)."""
 
     steps: tuple[tuple[str | None, str], ...]
@@ -55,7 +55,7 @@ def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker)
     return re.sub(r"\{(count|marker|question|solutions)\}", lambda found: values[found[1]], template)
 
 
-def read_reply(reply: str, marker: StepMarker) -> Merged:
+def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
     """The trace in an integrator's reply. Raises ValueError saying what is wrong with one that cannot be used.
 
     Read all the same: code fences, words around the JSON, a thought before it, trailing commas, unescaped quotes and
@@ -89,7 +89,7 @@ def read_reply(reply: str, marker: StepMarker) -> Merged:
             raise ValueError(f"step {number} says nothing")
         pieces += [(category, piece) for piece in split]
     numbered = tuple((category, _marked(piece, n, marker)) for n, (category, piece) in enumerate(pieces, 1))
-    return Merged(numbered, _THINK_TAGS.sub("", answer).strip())
+    return IntegratedTrace(numbered, _THINK_TAGS.sub("", answer).strip())
 
 
 def _loads(text: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.selectors import SELECTORS
-from cord_distill.recipe.models import Model as ModelSection
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 
 NOTHING_TO_SELECT = ("single", "integration")
@@ -43,7 +43,7 @@ def check_selector(recipe: Recipe) -> None:
         )
 
 
-def judge_section(recipe: Recipe) -> ModelSection | None:
+def judge_section(recipe: Recipe) -> ModelConfig | None:
     """The judge's own section, or the teacher's that it shares; None: the meta-prover, or no judge is asked.
 
     Raises CordError when `same_as` names no teacher.

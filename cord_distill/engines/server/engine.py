@@ -14,7 +14,7 @@ from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import Endpoint, Scores, probe, scoring
 from cord_distill.prompts.render import Renderer
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 
 # Answer tokens in one request: each brings a prompt of its own, and all share what the server has cached.
 TARGETS_AT_ONCE = 32
@@ -40,7 +40,9 @@ class ServerEngine:
         self.kv_tokens: int | None = None
 
     @classmethod
-    async def start(cls, section: Model, key: str, renderer: Renderer, *, timeout: float, wait: float) -> ServerEngine:
+    async def start(
+        cls, section: ModelConfig, key: str, renderer: Renderer, *, timeout: float, wait: float
+    ) -> ServerEngine:
         """Probes every URL of `section`. key: its dotted name, for errors. timeout: seconds for one request. wait:
         seconds that the servers may be away, now and later.
 
@@ -131,7 +133,7 @@ def read_generation(page: Any) -> Generation:
     )
 
 
-async def _same_tokenizer(endpoint: Endpoint, section: Model, key: str, renderer: Renderer) -> None:
+async def _same_tokenizer(endpoint: Endpoint, section: ModelConfig, key: str, renderer: Renderer) -> None:
     """Raises CordError when the server reads a text as other ids than the tokenizer of `model`."""
     text = renderer.prompt_text("What is $2 + 2$?") + SAMPLE
     client = HttpClient(endpoint.url, api_key_env=section.api_key_env, wait=0.0, timeout=PROBE_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.server.http import HttpClient
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 
 # The cheaper first: it reads the server's prefix cache, the other computes the whole prompt again.
 Scores = Literal["logprob_token_ids", "prompt_logprobs"]
@@ -42,7 +42,7 @@ def server_root(url: str) -> str:
     return url.rstrip("/").removesuffix("/completions").removesuffix("/chat").removesuffix("/v1")
 
 
-async def probe(section: Model, key: str, *, wait: float, timeout: float) -> list[Endpoint]:
+async def probe(section: ModelConfig, key: str, *, wait: float, timeout: float) -> list[Endpoint]:
     """One Endpoint per `url` of a recipe section. key: its dotted name, for errors. wait: seconds for one to come up.
 
     Raises CordError: not there, no such model, does not continue token ids; each with what to do.
@@ -61,7 +61,7 @@ def check_scores(endpoints: list[Endpoint], key: str) -> None:
             )
 
 
-async def _probe_one(url: str, section: Model, key: str, wait: float, timeout: float) -> Endpoint:
+async def _probe_one(url: str, section: ModelConfig, key: str, wait: float, timeout: float) -> Endpoint:
     root = server_root(url)
     client = HttpClient(root, api_key_env=section.api_key_env, wait=wait, timeout=timeout)
     try:
@@ -74,7 +74,7 @@ async def _probe_one(url: str, section: Model, key: str, wait: float, timeout: f
         await client.close()
 
 
-async def model_name(client: HttpClient, section: Model, key: str, root: str) -> tuple[str, int | None]:
+async def model_name(client: HttpClient, section: ModelConfig, key: str, root: str) -> tuple[str, int | None]:
     """(the name to send, the longest context) by the server's own list of models."""
     try:
         cards = {str(card["id"]): card for card in (await client.get("/v1/models"))["data"]}
@@ -160,7 +160,7 @@ def _in_order(page: Any) -> list[Any]:
     return sorted(page["choices"], key=lambda choice: choice["index"])
 
 
-def start_command(section: Model, root: str) -> str:
+def start_command(section: ModelConfig, root: str) -> str:
     """A command line that serves the section's model at this address."""
     port = root.rpartition(":")[2] if root.count(":") > 1 else "8000"
     return f"vllm serve {section.model} --port {port} --generation-config vllm --enable-prompt-tokens-details"

@@ -9,7 +9,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import PROBE_IDS, model_name, server_root
-from cord_distill.recipe.decode import ProcessReward
+from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.search.select import step_reward
 
 
@@ -23,7 +23,7 @@ class ServerRewardEngine:
     kv_tokens: int | None = None
 
     def __init__(
-        self, client: HttpClient, served: str, section: ProcessReward, max_model_len: int | None, home: str = ""
+        self, client: HttpClient, served: str, section: ProcessRewardConfig, max_model_len: int | None, home: str = ""
     ) -> None:
         self.client = client
         self.served = served
@@ -33,7 +33,7 @@ class ServerRewardEngine:
         self._reward = functools.partial(step_reward, activation=section.activation, output=section.head_output)
 
     @classmethod
-    async def start(cls, section: ProcessReward, key: str, *, timeout: float, wait: float) -> ServerRewardEngine:
+    async def start(cls, section: ProcessRewardConfig, key: str, *, timeout: float, wait: float) -> ServerRewardEngine:
         """Asks the first URL for its model and for one reward. Arguments as for ServerEngine.start.
 
         Raises CordError: not there, serving another model, or not as a reward model; each with what to do.

@@ -9,7 +9,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment, slots
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.vllm import shims as vllm_shims
-from cord_distill.recipe.models import Model
+from cord_distill.recipe.models import ModelConfig
 
 CPU_KV_GIB = 0.5
 
@@ -31,7 +31,7 @@ class VllmEngine:
 
     @classmethod
     async def start(
-        cls, model: Model, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None,
+        cls, model: ModelConfig, path: str, *, deterministic: bool | None = None, max_model_len: int | None = None,
         step_timeout: float | None = None,
     ) -> VllmEngine:  # fmt: skip
         """Loads `path` as `model` says. deterministic None = true on CPU. max_model_len: for a recipe that gives none.
@@ -159,7 +159,7 @@ class VllmEngine:
 
 
 def engine_args(
-    model: Model, path: str, *, on_cpu: bool, deterministic: bool, max_model_len: int | None
+    model: ModelConfig, path: str, *, on_cpu: bool, deterministic: bool, max_model_len: int | None
 ) -> dict[str, Any]:
     """vLLM's engine arguments for a recipe's model. `engine_args` of the recipe wins over all of them."""
     max_num_seqs = slots(model.max_num_seqs, not on_cpu)

@@ -10,7 +10,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment
 from cord_distill.engines.base import EngineError
 from cord_distill.engines.vllm.engine import engine_args
-from cord_distill.recipe.decode import ProcessReward
+from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.search.select import step_reward
 
 TASK = "token_classify"
@@ -24,7 +24,7 @@ class VllmRewardEngine:
     no prefix cache, since rows out of the cache have no outputs: each prefix is computed anew.
     """
 
-    def __init__(self, runner: Any, section: ProcessReward) -> None:
+    def __init__(self, runner: Any, section: ProcessRewardConfig) -> None:
         self.runner = runner
         self.name = section.label
         self.max_model_len: int = runner.max_model_len
@@ -34,7 +34,7 @@ class VllmRewardEngine:
     @classmethod
     async def start(
         cls,
-        section: ProcessReward,
+        section: ProcessRewardConfig,
         path: str,
         *,
         deterministic: bool | None = None,

@@ -21,7 +21,7 @@ NEEDS = "needs"
 MOMENTS = {"loss": "the loss", "layer": "the backward pass of a layer", "step": "the optimizer step"}
 
 
-class Limits(NamedTuple):
+class MemoryLimits(NamedTuple):
     """GiB of one GPU and of one host; None = not asked. batch: `train.global_batch_size`."""
 
     gpu: float | None
@@ -29,7 +29,7 @@ class Limits(NamedTuple):
     batch: int | None
 
 
-class Change(NamedTuple):
+class MemorySaving(NamedTuple):
     """kind: two of one kind exclude each other."""
 
     kind: str
@@ -47,7 +47,7 @@ def memory_page(
     shape = shape_of(model)
     setup = setup_of(recipe, shape, gpus, per_node)
     batch = recipe.train.get("global_batch_size")
-    limits = Limits(gpu_memory, host_memory, int(batch) if batch else None)
+    limits = MemoryLimits(gpu_memory, host_memory, int(batch) if batch else None)
     memory = predict(shape, setup)
     page, wrong = table(shape, setup, memory), what_is_wrong(shape, setup, limits)
     if wrong is None or not wrong.startswith(NEEDS):
@@ -56,7 +56,7 @@ def memory_page(
     return page, [f"{wrong}; it would fit with {change}" if change else f"{wrong}; no change known here makes it fit"]
 
 
-def what_is_wrong(shape: Shape, setup: Setup, limits: Limits) -> str | None:
+def what_is_wrong(shape: Shape, setup: Setup, limits: MemoryLimits) -> str | None:
     """The first thing that keeps this training from running, or None."""
     if shape.heads % setup.sp:
         return f"sequence parallelism over {setup.sp} ranks does not divide the {shape.heads} query heads"
@@ -75,7 +75,7 @@ def what_is_wrong(shape: Shape, setup: Setup, limits: Limits) -> str | None:
     return None
 
 
-def smallest_change(shape: Shape, setup: Setup, limits: Limits) -> str | None:
+def smallest_change(shape: Shape, setup: Setup, limits: MemoryLimits) -> str | None:
     """The fewest changes that fit; among as many, the one that costs least time. What changes the result comes last."""
     harmless = list(_harmless(shape, setup))
     for count in (1, 2, 3):
@@ -95,23 +95,27 @@ def smallest_change(shape: Shape, setup: Setup, limits: Limits) -> str | None:
     return None
 
 
-def _harmless(shape: Shape, setup: Setup) -> Iterator[Change]:
+def _harmless(shape: Shape, setup: Setup) -> Iterator[MemorySaving]:
     """Changes that leave the trained weights as they would be, cheapest first."""
     if not setup.checkpointing:
-        yield Change("checkpointing", "train.gradient_checkpointing=true", lambda s: replace(s, checkpointing=True))
+        yield MemorySaving(
+            "checkpointing", "train.gradient_checkpointing=true", lambda s: replace(s, checkpointing=True)
+        )
     if setup.rows > 1:
-        yield Change("rows", "train.per_device_train_batch_size=1", lambda s: replace(s, rows=1, masked=False))
+        yield MemorySaving("rows", "train.per_device_train_batch_size=1", lambda s: replace(s, rows=1, masked=False))
     if setup.zero.stage < 3:
-        yield Change("zero", "ZeRO-3 (launch.accelerate_config=zero3)", _with_zero3)
+        yield MemorySaving("zero", "ZeRO-3 (launch.accelerate_config=zero3)", _with_zero3)
     for sp in (2, 4, 8):
         if sp > setup.sp and shape.heads % sp == 0 and setup.gpus % sp == 0:
             said = f"sequence parallelism over {sp} ranks (accelerate_configs/zero3_sp.yaml, sp_size {sp})"
-            yield Change("sp", said, partial(_with_sp, sp))
+            yield MemorySaving("sp", said, partial(_with_sp, sp))
     if not setup.zero.offload_optimizer:
-        yield Change("offload", "the optimizer on the host (launch.accelerate_config=zero3_offload)", _with_offload)
+        yield MemorySaving(
+            "offload", "the optimizer on the host (launch.accelerate_config=zero3_offload)", _with_offload
+        )
     for times in (2, 4, 8):
         said = f"--gpus {setup.gpus * times} (accelerate_configs/multi_node.yaml)"
-        yield Change("gpus", said, partial(_with_more_gpus, times))
+        yield MemorySaving("gpus", said, partial(_with_more_gpus, times))
 
 
 def _with_sp(sp: int, setup: Setup) -> Setup:

@@ -1,0 +1,269 @@
+"""`cord ablate` on the scripted engine: what is run and what is skipped, and exact tables of rows made by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from made_rows import made_row
+
+from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
+from cord_distill.ablation.tables import markdown, tables_of
+from cord_distill.cli import main
+from cord_distill.common.errors import CordError
+from cord_distill.recipe.file import load_recipe
+from cord_distill.report.table import markdown_table
+from cord_distill.run_folder.paths import RunFolder
+
+SECTION = {
+    "baseline": "wide",
+    "seeds": [0, 5],
+    "tables": {"Search": ["wide", "narrow"], "Pipeline": ["wide", "whole"]},
+    "plain_search": ["narrow", "wide"],
+    "at_equal_tokens": ["whole"],
+    "left_out": {"Segmentation": "there is one kind of step"},
+    "paper": {"narrow": [81.6, 0.719]},
+}
+VARIANTS = {
+    "wide": {},
+    "narrow": {"decode.beam_size": 1},
+    "whole": {"decode.pipeline": "curation", "decode.curation.traces_per_teacher": 2},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plain recipe of two scripted teachers and four problems; its list of variants lies in ablations/ beside it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    scripted = {"engine": "scripted", "script": "scripted_world:script"}
+    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(4)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    base = {
+        "output_dir": "run",
+        "teachers": [{"model": str(random_models[name]), "name": name, **scripted} for name in ("r1", "qwq")],
+        "meta_prover": {"model": str(random_models["prover"]), **scripted},
+        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "decode": {"beam_size": 2, "budgets": {"reasoning_tokens": 300, "answer_tokens": 40, "max_step_tokens": 60}},
+    }
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "base.yaml").write_text(
+        yaml.safe_dump({"extends": "../base.yaml", "ablate": SECTION, "variants": VARIANTS}, sort_keys=False)
+    )
+    return tmp_path / "base.yaml"
+
+
+def put_rows(recipe: Path, variant: str, seed: int, rows: list[dict]) -> None:
+    """Rows made by hand in the place where this variant's would be."""
+    run = RunFolder.of(load_ablation(list_of_variants(recipe)).runs[variant][seed])
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.trajectories.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_every_variant_runs_once_per_seed_and_a_second_call_starts_no_engine(recipe, monkeypatch) -> None:
+    made = ablate(str(recipe))
+    root = recipe.parent / "run"
+    found = sorted(str(path.parent.relative_to(root)) for path in root.rglob("trajectories.jsonl"))
+    assert found == [f"seed{seed}/{name}" for seed in (0, 5) for name in ("narrow", "whole", "wide")]
+    assert {name: v["num_problems"] for name, v in made["variants"].items()} == {"wide": 8, "narrow": 8, "whole": 8}
+    assert made["missing"] == {} and made["variants"]["narrow"]["changes"] == {"decode.beam_size": 1}
+    assert made["variants"]["wide"]["generated"] > made["variants"]["narrow"]["generated"]
+    assert made["variants"]["wide"]["seconds"] > 0
+    assert json.loads((root / "ablations.json").read_text()) == made
+    assert (root / "ablations.md").read_text() == markdown(made)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
+    assert ablate(str(recipe)) == made
+
+
+def test_the_engines_are_shared_by_all_variants_and_seeds(recipe, monkeypatch) -> None:
+    """Fails one process or one pool per variant, which would load every model again."""
+    from cord_distill.engines import scripted
+
+    begun = []
+    first = scripted.ScriptedEngine.__init__
+
+    def counted(self, *arguments, **options):
+        begun.append(1)
+        first(self, *arguments, **options)
+
+    monkeypatch.setattr(scripted.ScriptedEngine, "__init__", counted)
+    ablate(str(recipe))
+    assert len(begun) == 3  # two teachers and a meta-prover
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_left(recipe, monkeypatch) -> None:
+    """A killed run ends with the same figures; what was finished is not decoded again."""
+    whole = ablate(str(recipe))
+    root = recipe.parent / "run"
+    cut = root / "seed5" / "narrow"
+    lines = (cut / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (cut / "journal.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]))
+    (cut / "trajectories.jsonl").unlink()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("generate_stats.json")}
+    again = ablate(str(recipe))
+    changed = [path.parent for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
+    assert changed == [cut]
+    timed = {"narrow": again["variants"]["narrow"].pop("seconds"), "was": whole["variants"]["narrow"].pop("seconds")}
+    assert again == whole
+    assert timed["narrow"] is None and timed["was"] is not None  # a run in two pieces has no time of its own
+
+
+def test_one_variant_at_a_time(recipe) -> None:
+    made = ablate(str(recipe), only=["narrow"])
+    assert list(made["variants"]) == ["narrow"]
+    assert made["missing"] == {"wide": [0, 5], "whole": [0, 5]}
+    assert made["variants"]["narrow"]["difference"] == {"right": None, "valid": None}
+    text = markdown(made)
+    assert "- Not run yet: `wide` (seed 0, 5), `whole` (seed 0, 5)." in text and "| wide |" not in text
+    assert list(ablate(str(recipe), only=["wide"])["missing"]) == ["whole"]
+
+
+def test_the_tables_of_rows_made_by_hand(recipe) -> None:
+    """Two seeds of four problems: the cells by hand. Fails shares over finished problems and unpaired differences."""
+    for seed in (0, 5):
+        put_rows(recipe, "wide", seed, [made_row(i, correct=i != 3) for i in range(4)])
+    put_rows(recipe, "narrow", 0, [made_row(0), made_row(1, correct=False), *(made_row(i) for i in (2, 3))])
+    put_rows(recipe, "narrow", 5, [made_row(0), made_row(1), made_row(2, error="gone"), made_row(3, correct=False)])
+    made = ablate(str(recipe), run=False)
+    (title, head, rows), *_ = tables_of(made)
+    assert (title, rows[0][0], rows[1][0]) == ("Search", "wide", "narrow")
+    cells = [dict(zip(head, row, strict=False)) for row in rows]
+    assert cells[0]["right answers %"] == "75.0 [40.9, 92.9]" and cells[0]["over seeds"] == "75.0 to 75.0"
+    assert cells[1]["right answers %"] == "62.5 [30.6, 86.3]" and cells[1]["over seeds"] == "50.0 to 75.0"
+    assert rows[0][2] == "–" and rows[1][2].startswith("-12.5 [")
+    assert (cells[0]["wrong"], cells[1]["wrong"]) == ("2 of 8", "3 of 8, 1 failed")
+    assert (cells[0]["generated"], cells[0]["scored"], cells[1]["paper: % / S"]) == ("702", "5,000", "81.6 / 0.719")
+    assert "s/problem" not in head and "all steps right %" not in head  # nothing was timed, no process check
+    text = markdown(made)
+    assert "- `narrow`: 1 problems failed (counted as wrong)." in text
+    assert "- Not run yet: `whole` (seed 0, 5)." in text
+    assert "- Segmentation: left out; there is one kind of step." in text
+
+
+def test_a_table_of_the_baseline_alone_is_left_out_once_another_variant_ran(recipe) -> None:
+    """Of two variants out of many, every table would say the baseline's row again."""
+    put_rows(recipe, "wide", 0, [made_row(0)])
+    made = ablate(str(recipe), run=False)
+    made["tables"] = {"Search": ["wide", "narrow"], "Selection": ["wide", "whole"]}
+    assert [title for title, *_ in tables_of(made)] == ["Search", "Selection"]
+    put_rows(recipe, "narrow", 0, [made_row(0)])
+    again = ablate(str(recipe), run=False) | {"tables": made["tables"], "at_equal_tokens": {}}
+    assert [title for title, *_ in tables_of(again)] == ["Search"]
+
+
+def test_the_baseline_may_be_ahead_of_the_others(recipe) -> None:
+    """A half-finished table compares what both have: seed 0."""
+    put_rows(recipe, "wide", 0, [made_row(i, correct=True) for i in range(4)])
+    put_rows(recipe, "wide", 5, [made_row(i, correct=False) for i in range(4)])
+    put_rows(recipe, "narrow", 0, [made_row(i, correct=False) for i in range(4)])
+    made = ablate(str(recipe), run=False)
+    compared = made["variants"]["narrow"]["difference"]["right"]
+    assert (compared["difference"], compared["num_problems"]) == (-1.0, 4)
+    assert made["missing"] == {"narrow": [5], "whole": [0, 5]}
+
+
+def test_equal_tokens_in_the_table(recipe) -> None:
+    put_rows(recipe, "narrow", 0, [made_row(i, correct=False) for i in range(4)])  # 701.5 tokens
+    put_rows(recipe, "wide", 0, [made_row(i + 200, correct=True) for i in range(4)])  # other problems: nothing shared
+    put_rows(recipe, "whole", 0, [made_row(i, correct=True) for i in range(4)])
+    assert ablate(str(recipe), run=False)["at_equal_tokens"]["whole"]["right"] is None
+    put_rows(recipe, "wide", 0, [{**made_row(i), "num_tokens": tokens(900)} for i in range(4)])
+    put_rows(recipe, "whole", 0, [{**made_row(i), "num_tokens": tokens(800)} for i in range(4)])
+    made = ablate(str(recipe), run=False)
+    _, head, (row,) = tables_of(made)[-1]
+    assert head[:5] == ["", "problems", "generated", "plain search that spends no more", "right answers %"]
+    assert row[:5] == ["whole", "4", "800", "50 % narrow, 50 % wide: 49.6 at 800", "100.0"]
+    assert row[5] == "+50.4 [+50.4, +50.4] seeds missing"  # seed 5 is not done: nothing is won yet
+    same = ablate(str(recipe), ["ablate.seeds=[0]"], run=False)
+    assert tables_of(same)[-1][2][0][5] == "+50.4 [+50.4, +50.4] wins"
+
+
+def test_a_plain_size_is_held_against_the_other_sizes(recipe) -> None:
+    """Fails the version that finds a variant no better than itself."""
+    put_rows(recipe, "narrow", 0, [{**made_row(i, correct=False), "num_tokens": tokens(500)} for i in range(4)])
+    put_rows(recipe, "wide", 0, [{**made_row(i), "num_tokens": tokens(900)} for i in range(4)])
+    found = ablate(str(recipe), ["ablate.at_equal_tokens=[narrow, wide]"], run=False)["at_equal_tokens"]
+    assert (found["wide"]["right"]["reference"], found["wide"]["right"]["difference"]) == ({"narrow": 1.0}, 1.0)
+    assert found["narrow"]["right"] is None  # nothing is as cheap
+
+
+def tokens(generated: int) -> dict[str, int]:
+    return {"reasoning": 72, "answer": 9, "generated_total": generated, "scored_total": 5000}
+
+
+def test_nothing_run_yet_is_said(recipe, capsys) -> None:
+    assert main(["ablate", str(recipe), "--tables"]) == 0
+    assert "Nothing measured yet." in capsys.readouterr().out
+
+
+def test_the_command_prints_the_tables(recipe, capsys) -> None:
+    assert main(["ablate", str(recipe), "ablate.seeds=[0]", "--variant", "wide", "--variant", "narrow"]) == 0
+    out = capsys.readouterr().out
+    assert "Search" in out and "narrow" in out and "ablations.md" in out and "Not run yet: `whole` (seed 0)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"only": ["narow"]}, r"--variant: no variant is called 'narow'; did you mean 'narrow'\?"),
+        ({"overrides": ["ablate.baseline=cord"]}, "ablate.baseline: no variant is called 'cord'; there are: wide"),
+        ({"overrides": ["ablate.tables.Search=[wide, grredy]"]}, "ablate.tables.Search: no variant is called 'grredy'"),
+        ({"overrides": ["ablate.plain_search=[width]"]}, "ablate.plain_search: .* did you mean 'wide'"),
+        ({"overrides": ["ablate.seeds=[1, 1]"]}, "name one twice"),
+    ],
+)
+def test_a_name_that_is_not_there_is_named_before_anything_runs(recipe, arguments, message) -> None:
+    with pytest.raises(CordError, match=message):
+        ablate(str(recipe), **arguments)
+    assert not (recipe.parent / "run").exists()
+
+
+def test_a_recipe_without_a_list_says_where_one_belongs(recipe) -> None:
+    (recipe.parent / "ablations" / "base.yaml").unlink()
+    with pytest.raises(CordError, match=r"base\.yaml lists no variants .*/ablations/base\.yaml with `extends"):
+        ablate(str(recipe))
+
+
+def test_an_engine_that_is_gone_leaves_the_tables_of_what_is_done(recipe) -> None:
+    dying = [f"teachers.{i}.script=scripted_world:dying" for i in range(2)]
+    rows = [{"id": "a", "question": "fine", "answer": 1}, {"id": "b", "question": "bad", "answer": 1}]
+    (recipe.parent / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    put_rows(recipe, "whole", 0, [made_row(0)])
+    with pytest.raises(CordError, match="an engine is gone"):
+        ablate(str(recipe), [*dying, "decode.problems_in_flight=1"], only=["wide"])
+    assert list(json.loads((recipe.parent / "run" / "ablations.json").read_text())["variants"]) == ["whole"]
+
+
+def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
+    """`cord ablate quickstart` finds the bundled list; its `narrow_beam_4` on seed 0 is the quickstart's own CoRD."""
+    from cord_distill.decode.inputs import decode_inputs
+
+    path = list_of_variants("quickstart")
+    assert path.parts[-2:] == ("ablations", "quickstart.yaml")
+    ablation = load_ablation(path)
+    assert len(ablation.settings.seeds) >= 3
+    own = load_recipe("quickstart", variant="cord")
+    assert own.ablate is None and list(load_recipe("quickstart").variants) == ["cord", "curation"]
+    assert decode_inputs(ablation.runs["narrow_beam_4"][0]) == decode_inputs(own)
+    assert decode_inputs(ablation.runs["cord"][1])["problems.args.seed"] == 1
+    shown = {name for names in ablation.settings.tables.values() for name in names}
+    assert set(ablation.runs) <= shown | set(ablation.settings.at_equal_tokens), "a variant that no table shows"
+    hashes = [json.dumps(decode_inputs(at[0]), sort_keys=True) for at in ablation.runs.values()]
+    assert len(set(hashes)) == len(hashes), "two variants are the same run"
+
+
+def test_the_tables_in_benchmarks_are_those_of_the_figures_beside_them() -> None:
+    """Fails a page whose figures were not kept with it, or were edited."""
+    folder = Path(__file__).parents[2] / "benchmarks"
+    made = json.loads((folder / "ablations.json").read_text())
+    page = (folder / "ABLATIONS.md").read_text()
+    for title, head, rows in tables_of(made):
+        assert f"## {title}\n\n{markdown_table(head, rows)}\n" in page, title
+    assert len(made["seeds"]) >= 3 and not made["missing"].get(made["baseline"])
+    for name, seeds in made["missing"].items():
+        assert f"`{name}` (seed {', '.join(map(str, seeds))})" in page, "a variant that is not finished is not said"
+    known = load_ablation(list_of_variants("quickstart"))
+    measured = {name: v["changes"] for name, v in made["variants"].items()}
+    assert measured | {name: known.changes[name] for name in made["missing"]} == known.changes

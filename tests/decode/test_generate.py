@@ -1,0 +1,209 @@
+"""Whole decoding runs on the scripted engine: the same bytes however the work was cut up, and errors before any
+work."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cord_distill.common.errors import CordError
+from cord_distill.decode.generate import generate
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.decode.row_schema import validate_row
+from cord_distill.recipe.file import load_recipe, recipe_hash
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.types import Stop, Trajectory
+
+
+@pytest.fixture
+def recipe_path(tmp_path, random_models, monkeypatch):
+    """A recipe of three scripted teachers with three vocabularies, a scripted meta-prover and nine problems."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3? {'$x$ ' * i}", "answer": i % 3} for i in range(9)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    scripted = {"engine": "scripted", "script": "scripted_world:script"}
+    recipe = {
+        "output_dir": "run",
+        "teachers": [{"model": str(random_models[name]), "name": name, **scripted} for name in ("r1", "qwq", "phi4")],
+        "meta_prover": {"model": str(random_models["prover"]), **scripted},
+        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "decode": {"beam_size": 3, "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60}},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def run(path, *overrides, **options) -> str:
+    recipe = load_recipe(path, overrides)
+    generate([recipe], **options)
+    return RunFolder.of(recipe).trajectories.read_text()
+
+
+def rows_without_recipe(text: str) -> list[dict]:
+    return [{**json.loads(line), "recipe_hash": ""} for line in text.splitlines()]
+
+
+def test_rows_are_complete_valid_and_in_problem_order(recipe_path):
+    rows = [json.loads(line) for line in run(recipe_path).splitlines()]
+    assert [row["id"] for row in rows] == [f"p{i}" for i in range(9)]
+    for row in rows:
+        validate_row(row)
+        trajectory = Trajectory.from_row(row)
+        assert trajectory.to_row() == {
+            **row,
+            "steps": trajectory.to_row()["steps"],
+            "candidates": trajectory.to_row()["candidates"],
+        }
+        assert trajectory.stop is Stop.THINK_END and trajectory.reasoning.endswith("</think>")
+        assert trajectory.reasoning.startswith("### Step 1.") and "boxed" in trajectory.final_answer_text
+        assert trajectory.score == trajectory.steps[-1].score
+        kept = [sum(c.kept for c in level) for level in trajectory.candidates]
+        assert kept == [min(3, len(level)) for level in trajectory.candidates]
+    assert {row["correct"] for row in rows} == {True, False}
+
+
+def test_any_number_in_flight_gives_the_same_bytes(recipe_path, tmp_path):
+    """Fails one global sampling stream, ties by arrival, and rows that hold anything timed."""
+    made = {
+        run(
+            recipe_path,
+            f"output_dir={tmp_path}/{n}",
+            f"decode.problems_in_flight={n}",
+        )
+        for n in (1, 4, 64)
+    }
+    assert len(made) == 1
+
+
+def test_a_tiny_cache_changes_no_row(recipe_path, tmp_path):
+    """Fails the version whose waiting reaches the results, and one that never comes to an end."""
+    wide = rows_without_recipe(run(recipe_path, f"output_dir={tmp_path}/wide"))
+    tiny = run(recipe_path, f"output_dir={tmp_path}/tiny", "teachers.0.engine_args.kv_tokens=1000")
+    assert rows_without_recipe(tiny) == wide
+    stats = RunFolder.of(load_recipe(recipe_path, [f"output_dir={tmp_path}/tiny"])).generate_stats
+    admission = json.loads(stats.read_text())["admission"]
+    # Three beams of two steps of 60 tokens: with their contexts, two problems fit at the most.
+    assert admission["capacity_tokens"] == 800 and 360 < admission["most_tokens"] < 3 * 800
+    assert admission["waited_seconds"] > 0
+
+
+def test_a_journal_cut_anywhere_goes_on_to_the_same_rows_and_asks_nothing_twice(recipe_path, tmp_path):
+    """Kill at random places: candidates, scores and choices equal those of the undisturbed run."""
+    undisturbed = run(recipe_path)
+    journal = RunFolder.of(load_recipe(recipe_path)).journal
+    whole = journal.read_bytes()
+    rng = random.Random(0)
+    for _ in range(8):
+        journal.write_bytes(whole[: rng.randrange(len(whole))])
+        journal.with_name("trajectories.jsonl").unlink()
+        assert run(recipe_path) == undisturbed
+        keys = [(e["p"], e.get("k", "row")) for e in map(json.loads, journal.read_text().splitlines()[1:])]
+        assert len(keys) == len(set(keys))
+
+
+def test_a_finished_run_starts_no_engine(recipe_path, monkeypatch):
+    first = run(recipe_path)
+    monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
+    assert run(recipe_path) == first
+
+
+def test_more_problems_go_on_in_the_same_journal(recipe_path):
+    three = run(recipe_path, "problems.limit=3")
+    nine = run(recipe_path)
+    assert nine.startswith(three) and len(nine.splitlines()) == 9
+
+
+def test_a_changed_recipe_is_refused_and_overwrite_sets_the_old_aside(recipe_path):
+    first = run(recipe_path)
+    with pytest.raises(CordError, match=r"decode\.beam_size"):
+        run(recipe_path, "decode.beam_size=2")
+    assert run(recipe_path, "decode.beam_size=2", overwrite=True) != first
+    run_folder = RunFolder.of(load_recipe(recipe_path)).folder
+    (kept,) = run_folder.glob("stale/*/trajectories.jsonl")
+    assert kept.read_text() == first
+
+
+def test_keys_that_change_only_speed_do_not_change_the_fingerprint(recipe_path):
+    plain = decode_inputs(load_recipe(recipe_path))
+    faster = [
+        "decode.problems_in_flight=9",
+        "teachers.0.devices=[0,1]",
+        "teachers.1.max_num_seqs=5",
+        "problems.limit=2",
+    ]
+    assert decode_inputs(load_recipe(recipe_path, faster)) == plain
+    for change in (
+        "seed=1",
+        "teachers.0.temperature=0.9",
+        "decode.budgets.max_step_tokens=9",
+        "meta_prover.dtype=float16",
+    ):
+        assert recipe_hash(decode_inputs(load_recipe(recipe_path, [change]))) != recipe_hash(plain), change
+
+
+def test_a_failing_problem_is_a_record_and_the_others_go_on(recipe_path, tmp_path):
+    rows = [{"id": "a", "question": "fine", "answer": 1}, {"id": "b", "question": "bad", "answer": 1}]
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    broken = [f"teachers.{i}.script=scripted_world:broken" for i in range(3)]
+    made = [json.loads(line) for line in run(recipe_path, *broken).splitlines()]
+    assert [row["error"] for row in made] == [None, "EngineError: the engine fell over"]
+    assert made[1]["steps"] == [] and made[1]["correct"] is None
+    # The script is part of the recipe's fingerprint, so mending it means another run; the same command tries `b` again.
+    again = [json.loads(line) for line in run(recipe_path, *broken).splitlines()]
+    assert again == made
+
+
+def test_many_failures_in_a_row_stop_the_run_with_the_journal_whole(recipe_path, tmp_path):
+    rows = [{"id": f"q{i}", "question": "bad", "answer": 1} for i in range(20)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    broken = [f"teachers.{i}.script=scripted_world:broken" for i in range(3)]
+    with pytest.raises(CordError, match="failed one after the other"):
+        run(recipe_path, *broken)
+
+
+def test_an_engine_that_is_gone_stops_the_run_with_the_journal_whole(recipe_path, tmp_path):
+    """Fails the version that goes on to fail every problem that is left."""
+    rows = [{"id": f"q{i}", "question": "bad" if i == 3 else "fine", "answer": 1} for i in range(20)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dying = [f"teachers.{i}.script=scripted_world:dying" for i in range(3)] + ["decode.problems_in_flight=1"]
+    with pytest.raises(CordError, match="an engine is gone: out of memory"):
+        run(recipe_path, *dying)
+    journal = RunFolder.of(load_recipe(recipe_path)).journal
+    made = [json.loads(line).get("row") for line in journal.read_text().splitlines()]
+    assert [(row["id"], bool(row["error"])) for row in made if row] == [
+        ("q0", False),
+        ("q1", False),
+        ("q2", False),
+        ("q3", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a", "question": "q"}], r"row 1: no column 'answer'"),
+        ([{"id": "a", "question": "q", "answer": 1}, {"id": "b", "question": " ", "answer": 1}], r"row 2: .*empty"),
+        ([{"id": "a", "question": "q", "answer": None}], "must be a text or a number"),
+        ([{"id": "a", "question": "q", "answer": True}], "must be a text or a number"),
+        (
+            [{"id": "a", "question": "q", "answer": 1}, {"id": "a", "question": "r", "answer": 1}],
+            r"'a' occurs twice \(rows 1 and 2\)",
+        ),
+        ([], "holds no problems"),
+    ],
+)
+def test_bad_rows_are_named_before_anything_starts(recipe_path, tmp_path, rows, message):
+    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(CordError, match=message):
+        run(recipe_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_not_there_and_a_context_too_long_are_named(recipe_path, tmp_path):
+    with pytest.raises(CordError, match=r"teachers\.0\.model: .*no config\.json"):
+        run(recipe_path, "teachers.0.model=./nowhere")
+    with pytest.raises(CordError, match=r"teachers\.2: phi4 holds 300 tokens, but prompt and budgets need \d+"):
+        run(recipe_path, "teachers.2.engine_args={max_model_len: 300}")

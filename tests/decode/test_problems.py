@@ -1,0 +1,142 @@
+"""Reading problems: columns inside columns, contexts, and the question sets of the recipes."""
+
+import json
+
+import pytest
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
+from cord_distill.decode.problems import column_of, load_candidates
+from cord_distill.recipe.file import load_recipe
+from cord_distill.types import Problem
+
+# A row as the hub's qiaojin/PubMedQA (pqa_labeled) has it.
+PUBMED = {
+    "pubid": 21645374,
+    "question": "Do mitochondria play a role in remodelling lace plant leaves during programmed cell death?",
+    "context": {"contexts": ["The first paragraph.", "The second."], "labels": ["A", "B"], "meshes": ["Plants"]},
+    "long_answer": "Results depicted mitochondrial dynamics in vivo.",
+    "final_decision": "yes",
+}
+# Question set -> (hub id, how many problems, a row with the columns of its card, the problem that comes of it).
+SETS = {
+    "limo_v1": (
+        "GAIR/LIMO", {"question": "What is 1+1?", "solution": "It is 2.", "answer": "2"},
+        Problem("00000", "What is 1+1?", "2"),
+    ),
+    "limo_v2": (
+        "GAIR/LIMO-v2", {"question": "What is 1+1?", "solution": "It is 2.", "answer": 2},
+        Problem("00000", "What is 1+1?", "2"),
+    ),
+    "s1k": (
+        "simplescaling/s1K-1.1",
+        {"question": "Why?", "solution": "Because.", "cot_type": "math", "deepseek_thinking_trajectory": "So."},
+        Problem("00000", "Why?", "Because."),
+    ),
+    "pubmedqa_456": (
+        "qiaojin/PubMedQA", PUBMED,
+        Problem("21645374", f"The first paragraph.\n\nThe second.\n\n{PUBMED['question']}", PUBMED["long_answer"]),
+    ),
+}  # fmt: skip
+
+
+def read(tmp_path, rows, **keys):
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = {"path": "rows.jsonl", **keys}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"problems": values}))
+    return load_candidates(load_recipe(tmp_path / "recipe.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("context.contexts", "The first paragraph.\n\nThe second."),
+        ("long_answer", PUBMED["long_answer"]),
+        ("pubid", 21645374),
+        ("a.b", 3),
+        ("a", {"b": 4}),
+        ("empty", []),
+        ("numbers", [1, 2]),
+    ],
+)
+def test_a_dotted_name_is_a_field_of_a_column_and_texts_are_joined(name, value):
+    """A column whose own name holds a dot comes first. A list that is no list of texts stays what it is."""
+    row = {**PUBMED, "a.b": 3, "a": {"b": 4}, "empty": [], "numbers": [1, 2]}
+    assert column_of(row, name) == value
+
+
+@pytest.mark.parametrize("name", ["context.context", "contexts", "question.text", "context.contexts.0", "context."])
+def test_a_field_that_is_not_there_is_no_column(name):
+    with pytest.raises(KeyError):
+        column_of(PUBMED, name)
+
+
+def test_the_context_stands_before_the_question(tmp_path):
+    """PubMedQA as its card has it. Fails the version that pastes a Python list into the prompt."""
+    keys = {"context": "context.contexts", "answer": "long_answer", "id": "pubid"}
+    assert read(tmp_path, [PUBMED], **keys) == [SETS["pubmedqa_456"][2]]
+
+
+@pytest.mark.parametrize(
+    ("change", "keys", "message"),
+    [
+        ({}, {"context": "context.context"}, r"no column 'context\.context'.*did you mean 'context\.contexts'\?"),
+        ({}, {"context": "context"}, r"problems\.context \('context'\) is empty or no text.*column\.field"),
+        ({"context": {"contexts": []}}, {"context": "context.contexts"}, "is empty or no text"),
+        ({}, {"answer": "context.contents"}, r"no column 'context\.contents'; set problems\.answer"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_row(tmp_path, change, keys, message):
+    with pytest.raises(CordError, match=f"row 1: .*{message}|row 1: {message}"):
+        read(tmp_path, [{**PUBMED, **change}], **{"answer": "long_answer", "id": "pubid", **keys})
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_recipe_of_a_question_set_reads_rows_of_its_card(tmp_path, name):
+    """Hub id and columns; read from a local file of the same shape. Nothing but problems and what hangs on them differs
+    from the recipe that it extends."""
+    dataset, row, problem = SETS[name]
+    recipe = load_recipe(bundled("recipes") / f"{name}.yaml")
+    assert recipe.problems.dataset == dataset
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    local = load_recipe(
+        bundled("recipes") / f"{name}.yaml", ["problems.dataset=null", f"problems.path={tmp_path / 'rows.jsonl'}"]
+    )
+    assert load_candidates(local) == [problem]
+    base = load_recipe(bundled("recipes") / "r1_qwen_14b.yaml")
+    allowed = {"name", "problems", "decode", *({"evaluate"} if name == "pubmedqa_456" else ())}
+    dumps = recipe.model_dump(), base.model_dump()
+    assert {key for key in dumps[0] if dumps[0][key] != dumps[1][key]} <= allowed
+
+
+def test_real_pubmedqa_rows_have_their_abstract_in_the_prompt_and_the_conclusion_as_answer(shared_data, tmp_path):
+    file = shared_data / "pubmedqa" / "pqal_test_500.jsonl"
+    columns = {"question": "problem", "context": "contexts", "answer": "long_answer", "id": "id"}
+    overrides = [f"problems.{key}={value}" for key, value in columns.items()]
+    recipe = load_recipe(
+        bundled("recipes") / "pubmedqa_456.yaml", ["problems.dataset=null", f"problems.path={file}", *overrides]
+    )
+    problems = load_candidates(recipe)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(problems) == 500
+    for problem, row in zip(problems, rows, strict=True):
+        assert problem.answer == row["long_answer"] and problem.answer not in problem.question
+        assert problem.question.endswith(row["problem"])
+        assert all(paragraph in problem.question for paragraph in row["contexts"])
+
+
+def test_real_limo_rows(shared_data):
+    file = shared_data / "limo_v1_first200" / "limo_v1_first200.jsonl"
+    overrides = ["problems.dataset=null", f"problems.path={file}", "problems.question=problem"]
+    problems = load_candidates(load_recipe(bundled("recipes") / "limo_v1.yaml", overrides))
+    assert len(problems) == 200 and problems[0].answer == "25" and problems[0].id == "limo-v1-000"
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), "nan", "None", " ", None, True, [2, 3]])
+def test_an_answer_that_says_nothing_is_refused(answer: object) -> None:
+    """Fails for `str(answer)`: NaN of a hub data set would be the known answer "nan"."""
+    from cord_distill.decode.problems import _problem
+    from cord_distill.recipe.problems import ProblemsConfig
+
+    with pytest.raises(CordError, match=r"row 1: problems\.answer"):
+        _problem({"question": "q", "answer": answer}, ProblemsConfig(path="x"), "row 1", 0)

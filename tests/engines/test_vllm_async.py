@@ -1,0 +1,43 @@
+"""The way vLLM runs on GPUs (AsyncLLM, its core in another process), here on CPU: the same answers as in process."""
+
+import asyncio
+
+import pytest
+
+from cord_distill.engines.base import EngineError, Sampling
+from cord_distill.recipe.models import ModelConfig
+from cord_distill.types import Stop
+
+pytestmark = pytest.mark.slow
+
+
+def test_async_llm_answers_as_the_engine_in_process_does(random_models, monkeypatch):
+    """Fails an AsyncRunner that was never run: on a machine without a GPU nothing else calls it."""
+    from cord_distill.engines.vllm.engine import VllmEngine, engine_args
+    from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
+
+    path = str(random_models["qwq"])
+    section = ModelConfig(model=path, max_num_seqs=16)
+    args = engine_args(section, path, on_cpu=True, deterministic=False, max_model_len=512)
+    calls = [
+        ([20 + i, 30, 40 + i], Sampling(24, seed=i, top_p=0.95, stop=("a",) if i % 2 else ("zz",))) for i in range(8)
+    ]
+    prefix = list(range(20, 140))
+
+    async def answers(runner_class):
+        engine = VllmEngine(runner_class(args), deterministic=False, native_scores=False, name="qwq")
+        try:
+            made = await asyncio.gather(*[engine.generate(*call) for call in calls])
+            scores = [await engine.logprobs(prefix, [7, 8, 9]) for _ in range(2)]
+            with pytest.raises(EngineError):
+                await engine.generate([5] * 4000, Sampling(4, seed=0))
+            return [out.ids for out in made], [out.stop for out in made], scores, engine.max_model_len
+        finally:
+            await engine.close()
+
+    beside = asyncio.run(answers(AsyncRunner))
+    inside = asyncio.run(answers(InProcessRunner))
+    assert Stop.STEP in inside[1] and Stop.LENGTH in inside[1]
+    assert beside[0] == inside[0] and beside[1] == inside[1] and beside[3] == inside[3] == 512
+    for mine, other in zip(beside[2], inside[2], strict=True):
+        assert mine == pytest.approx(other, abs=1e-5)

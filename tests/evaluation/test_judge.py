@@ -1,0 +1,247 @@
+"""The judge of open-ended answers. Lazy versions that fail here: a verdict read in the judge's thought, an unreachable
+judge counted as "wrong", verdicts of one judge kept for another, the whole batch lost with one failed request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cord_distill.common.errors import CordError
+from cord_distill.engines.server import http
+from cord_distill.evaluation.evaluate import evaluate_recipe
+from cord_distill.evaluation.judging import judge_prompts, with_judge
+from cord_distill.evaluation.samples import Sample
+from cord_distill.evaluation.suites import find_suites, load_suite
+from cord_distill.grading import judge_engines
+from cord_distill.grading.judge import Judge, verdict_of
+from cord_distill.recipe.evaluate import EvaluateConfig, JudgeConfig
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Stop
+
+ROWS = [
+    {"id": str(i), "problem": f"Is it {i}?", "answer": "yes", "contexts": [f"It is {i}."], "long_answer": f"It is {i}."}
+    for i in range(3)
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("Verdict: correct", True),
+        ("It differs.\n\n**Verdict:** incorrect.", False),
+        ("Verdict: incorrect. No: Verdict: correct", True),
+        ("<think>Verdict: correct</think>Verdict: incorrect", False),
+        ("<think>Verdict: correct</think>I cannot say", None),
+        ("correct", None),
+        ("", None),
+        ("verdict" + " " * 100_000, None),
+    ],
+)
+def test_the_last_verdict_outside_the_thought_counts(reply: str, verdict: bool | None) -> None:
+    assert verdict_of(reply) is verdict
+
+
+class Server:
+    """An OpenAI-compatible server: right is what holds `good`. Keeps its requests; fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[str | None] = []
+        self.failures: list[int] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append({"path": self.path, **body})
+                outer.headers.append(self.headers["Authorization"])
+                if outer.failures:
+                    self.send_response(outer.failures.pop(0))
+                    self.end_headers()
+                    return
+                asked = body["messages"][-1]["content"].partition("Answer to judge:")[2]
+                verdict = "Verdict: " + ("correct" if "good" in asked.partition("The answer")[0] else "incorrect")
+                said = "<think>hm</think>" + ("I cannot say." if "odd" in asked else verdict)
+                reply = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(reply)))
+                self.end_headers()
+                self.wfile.write(reply)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(judge_engines, "WAIT", 1.0)
+    found = Server()
+    yield found
+    found.http.shutdown()
+    found.http.server_close()
+
+
+def section(server: Server, **values: Any) -> JudgeConfig:
+    return JudgeConfig(engine="server", url=server.url, model="judge-32b", **values)
+
+
+def judge_of(server: Server, folder: Path, **values: Any) -> Judge:
+    asked = section(server, **values)
+    identity = judge_engines.identity(asked, folder / "side.json")
+    return Judge(identity, folder / "judgements.jsonl", judge_engines.asker(asked))
+
+
+def test_a_served_judge(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    asked = EvaluateConfig(suites=["pubmedqa_open"], data={"pubmedqa_open": str(file)})
+    loaded = load_suite(find_suites(asked)["pubmedqa_open"], asked)
+
+    def sample(id: str, i: int, text: str, stop: Stop = Stop.EOS) -> Sample:
+        return Sample("pubmedqa_open", id, i, 0, text, stop, 5, f"{id}{i}")
+
+    samples = {
+        "0": [sample("0", 0, "t</think>good one"), sample("0", 1, "t</think>bad one")],
+        "1": [sample("1", 0, "t</think>good", Stop.LENGTH), sample("1", 1, "good but no answer")],
+        "2": [sample("2", 0, "t</think>odd"), sample("2", 1, "t</think>odd")],
+    }
+    prompts = judge_prompts(loaded, samples)
+    assert len(prompts) == 4  # a cut-off output and one without an answer are wrong without asking
+    judge = judge_of(server, tmp_path)
+    asyncio.run(judge.decide(prompts))
+    assert len(server.requests) == 3  # equal answers to one question are asked once
+    first = server.requests[0]
+    assert (first["path"], first["model"], first["temperature"]) == ("/v1/chat/completions", "judge-32b", 0.0)
+    assert server.headers[0] == "Bearer k"
+    asked_of_judge = [request["messages"][0]["content"] for request in server.requests]  # in any order: they overlap
+    assert sum("Reference conclusion (yes): It is 0." in text for text in asked_of_judge) == 2
+
+    suite = with_judge(loaded.suite, judge)
+    grade, measure = suite.load_grader(), suite.measure
+    assert measure is not None
+    problems = {p.id: p for p in loaded.problems}
+    assert [grade(s.text, problems["0"]) for s in samples["0"]] == [("good one", True), ("bad one", False)]
+    assert grade("no end", problems["1"]) == (None, False)
+    assert [measure(s.text, problems["2"]) for s in samples["2"]] == [{"unjudged": 1.0}] * 2
+
+    # A second process knows all of it; another judge nothing.
+    again = judge_of(server, tmp_path)
+    asyncio.run(again.decide(prompts))
+    assert len(server.requests) == 3
+    asyncio.run(judge_of(server, tmp_path, temperature=0.6).decide(prompts))
+    assert len(server.requests) == 6
+
+
+def test_a_busy_server_is_asked_again_and_a_refusal_is_said(server: Server, tmp_path: Path) -> None:
+    server.failures = [503, 429]
+    judge = judge_of(server, tmp_path, concurrency=1)
+    asyncio.run(judge.decide(["Answer to judge: good\n\nThe answer"]))
+    assert judge.verdict("Answer to judge: good\n\nThe answer") is True
+    assert len(server.requests) == 3
+    server.failures = [401]
+    with pytest.raises(CordError, match=r"evaluate\.judge: .*: HTTP 401"):
+        asyncio.run(judge.decide(["another"]))
+
+
+def test_verdicts_so_far_survive_a_dead_server_and_a_torn_line(server: Server, tmp_path: Path) -> None:
+    judge = judge_of(server, tmp_path, concurrency=1)
+    asyncio.run(judge.decide(["one"]))
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(CordError, match="verdicts so far are kept, run it again"):
+        asyncio.run(judge.decide(["one", "two"]))
+    with open(tmp_path / "judgements.jsonl", "a") as file:
+        file.write('{"key": "k", "rep')
+    again = Server()
+    asked = JudgeConfig(engine="server", url=again.url, model="judge-32b")
+    resumed = Judge(judge.identity, judge.path, judge_engines.asker(asked))
+    asyncio.run(resumed.decide(["one", "two"]))
+    assert len(again.requests) == 1
+    assert list(Judge(judge.identity, judge.path, judge_engines.asker(asked)).replies) == list(resumed.replies)
+    again.http.shutdown()
+
+
+class Verdicts:
+    """A scripted judge in process."""
+
+    def generate(self, text: str, sampling: Any) -> str:
+        return "hm</think>Verdict: " + ("correct" if "is 1" in text else "incorrect")
+
+
+def verdicts(renderer: Any) -> Verdicts:
+    return Verdicts()
+
+
+class Conclusions:
+    def generate(self, text: str, sampling: Any) -> str:
+        return "t</think>It is good." if sampling.seed % 2 else "t</think>It is not."
+
+
+def conclusions(renderer: Any) -> Conclusions:
+    return Conclusions()
+
+
+def test_a_judge_in_process(random_models: dict[str, Path], tmp_path: Path) -> None:
+    asked = JudgeConfig(model=str(random_models["r1"]), engine="scripted", script=f"{__name__}:verdicts")
+    judge = Judge(judge_engines.identity(asked, tmp_path / "w.json"), tmp_path / "j.jsonl", judge_engines.asker(asked))
+    assert "weights" in judge.identity
+    asyncio.run(judge.decide(["It is 1.", "It is 2."]))
+    assert [judge.verdict(x) for x in ("It is 1.", "It is 2.", "It is 3.")] == [True, False, None]
+
+
+def open_recipe(tmp_path: Path, model: Path, judge: dict[str, Any] | None) -> Recipe:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    evaluate = {
+        "suites": ["pubmedqa_open"],
+        "data": {"pubmedqa_open": str(tmp_path / "rows.jsonl")},
+        "models": [{"model": str(model), "name": "m"}],
+        "engine": {"engine": "scripted", "script": f"{__name__}:conclusions"},
+        **{"samples": 4, "max_new_tokens": 64, "judge": judge},
+    }
+    values = {"name": "r", "output_dir": str(tmp_path / "out"), "evaluate": evaluate}
+    return Recipe.model_validate({**values, "track": {"wandb": {"mode": "disabled"}}})
+
+
+def test_without_a_judge_nothing_starts(random_models: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(CordError, match=r"suite pubmedqa_open: .* give evaluate.judge"):
+        evaluate_recipe(open_recipe(tmp_path, random_models["r1"], None))
+
+
+@pytest.mark.slow
+def test_an_open_ended_suite_through_lighteval(
+    random_models: dict[str, Path], tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = {"engine": "server", "url": server.url, "model": "judge-32b"}
+    recipe = open_recipe(tmp_path, random_models["r1"], judge)
+    evaluate_recipe(recipe)
+    folder = tmp_path / "out" / "eval" / "m"
+    results = json.loads((folder / "results.json").read_text())
+    texts = [json.loads(line)["text"] for line in (folder / "samples.jsonl").read_text().splitlines()]
+    found = results["suites"]["pubmedqa_open"]
+    assert found["avg_at_k"] == pytest.approx(sum("good" in text for text in texts) / 12, abs=1e-6)
+    assert 0 < found["avg_at_k"] < 1
+    assert found["unjudged"] == 0.0
+    assert results["protocol"]["judge"]["model"] == "judge-32b"
+    assert "judge     judge-32b, T=0" in capsys.readouterr().out
+    asked = len(server.requests)
+    evaluate_recipe(recipe)
+    assert "done before" in capsys.readouterr().out
+    # Another judge: the samples stay, the verdicts do not.
+    other = recipe.evaluate.model_copy(update={"judge": JudgeConfig.model_validate({**judge, "model": "other"})})
+    evaluate_recipe(recipe.model_copy(update={"evaluate": other}))
+    assert len(server.requests) == 2 * asked
+    assert json.loads((folder / "results.json").read_text())["samples_made"] == 0
