@@ -1,8 +1,8 @@
 """Peak memory of one training, part by part, by arithmetic alone: no torch, nothing measured, no fitted factor.
 
 Every term is a tensor that the pinned versions of transformers, TRL, DeepSpeed and torch really hold; docs/training.md
-names them, tests/training/test_memory.py counts them in living runs. Units: bytes. Three moments are compared, since their
-peaks do not add up: the loss (`loss`), the backward pass of one layer (`layer`), the optimizer step (`step`).
+names them, tests/training/test_memory.py counts them in living runs. Units: bytes. Three moments are compared, since
+their peaks do not add up: the loss (`loss`), the backward pass of one layer (`layer`), the optimizer step (`step`).
 """
 
 from __future__ import annotations
