@@ -1,18 +1,26 @@
-"""The nouns: Problem, Step, Beam, Candidate, Trajectory. Small, frozen, standard library only.
+"""The nouns: Problem, Step, Beam, Candidate, Trajectory. They are small and frozen, and import nothing heavy.
 
 Derived facts are properties; nothing is stored twice. A `Step` keeps its identity from the search to the disk to
-the viewer: it is never split again from text.
+the viewer: it is never split again from text. The annotations are also the schema of a row in `trajectories.jsonl`
+(decode/row_schema.py), which is why limits stand beside the types.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
-SCHEMA_VERSION = 1
+from annotated_types import Ge, Le
+
+SCHEMA_VERSION: Literal[1] = 1
 THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
+
+# A row is checked strictly: no text where a number belongs, no NaN, no field of another tool.
+STRICT = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
+TokenIds = tuple[Annotated[int, Ge(0)], ...]
+NumTokens = Annotated[int, Ge(0)]
 
 
 class Stop(StrEnum):
@@ -33,6 +41,8 @@ class Stop(StrEnum):
 class Problem:
     """One question with its known answer. `meta` is carried along untouched (graders and process checks read it)."""
 
+    __pydantic_config__ = STRICT
+
     id: str
     question: str
     answer: str
@@ -51,11 +61,13 @@ class Step:
     said so (`progressive`, `verification`, ...); rows leave it out where nobody did.
     """
 
-    n: int
+    __pydantic_config__ = STRICT
+
+    n: Annotated[int, Ge(1)]
     teacher: str
     text: str
-    ids: tuple[int, ...]
-    num_tokens: int
+    ids: TokenIds
+    num_tokens: NumTokens
     score: float | None
     stop: Stop
     category: str | None = None
@@ -65,13 +77,16 @@ class Step:
 class Candidate:
     """One proposal at one step of the search, kept or pruned: what the beam tree shows.
 
-    parent: index of the live beam that it continues. sample: index among the proposals of that teacher for that parent.
+    parent: index of the live beam that it continues. sample: index among the proposals of that teacher for that parent;
+    -1 marks a finished beam that keeps its place.
     score: as a Step's. error: why it could not take part (an engine's failure), else None.
     """
 
-    parent: int
+    __pydantic_config__ = STRICT
+
+    parent: Annotated[int, Ge(0)]
     teacher: str
-    sample: int
+    sample: Annotated[int, Ge(-1)]
     text: str
     score: float | None
     kept: bool
@@ -117,6 +132,8 @@ class Trajectory:
     `stated_in_thought` (the answer that the thought states, repeated); rows leave it out where it did.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     problem: Problem
     pipeline: str
@@ -124,16 +141,16 @@ class Trajectory:
     final_answer_text: str
     prediction: str | None
     correct: bool | None
-    score: float | None
+    score: Annotated[float, Ge(0), Le(1)] | None
     stop: Stop
-    num_tokens: dict[str, int]
+    num_tokens: dict[str, NumTokens]
     recipe_hash: str
     seed: int
     candidates: tuple[tuple[Candidate, ...], ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     answer_rule: str | None = None
-    schema: int = SCHEMA_VERSION
+    schema: Literal[1] = SCHEMA_VERSION
 
     @property
     def reasoning(self) -> str:

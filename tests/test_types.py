@@ -59,8 +59,8 @@ def test_nouns_cannot_be_changed() -> None:
         step(1, "x", None).n = 2  # type: ignore[misc]
 
 
-def test_types_need_the_standard_library_alone() -> None:
+def test_types_need_nothing_heavy() -> None:
     code = "import sys; before = set(sys.modules); import cord_distill.types; print(*(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     outside = {m.split(".")[0] for m in loaded} - set(sys.stdlib_module_names) - {"cord_distill"}
-    assert not outside
+    assert outside <= {"annotated_types", "typing_extensions"}

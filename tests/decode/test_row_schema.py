@@ -6,20 +6,15 @@ import copy
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from made_rows import MALICE, made_row
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.row_schema import FILE, schema_text, trajectory_schema, validate_row
+from cord_distill.decode.row_schema import FILE, schema_text, validate_row
 from cord_distill.types import Trajectory
 
 
 def test_the_file_is_what_the_types_say() -> None:
     assert FILE.read_text() == schema_text(), "types.py changed: python -m cord_distill.decode.row_schema"
-
-
-def test_it_is_a_valid_schema() -> None:
-    Draft202012Validator.check_schema(trajectory_schema())
 
 
 @pytest.mark.parametrize(
@@ -47,18 +42,18 @@ def changed(path: list[Any], value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (["score"], 1.2, "score: 1.2 is greater than the maximum of 1"),
-        (["score"], float("nan"), "score: nan is not of type"),
-        (["score"], -0.1, "score: -0.1 is less than the minimum of 0"),
-        (["steps", 2, "score"], float("inf"), "steps[2].score: inf is not of type"),
-        (["steps", 0, "ids", 1], "7", "steps[0].ids[1]: '7' is not of type 'integer'"),
-        (["candidates", 0, 1, "stop"], "tired", "candidates[0][1].stop: 'tired' is not one of"),
-        (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept: 1 is not of type 'boolean'"),
-        (["num_tokens"], {"reasoning": 1}, "num_tokens: 'answer' is a required property"),
-        (["problem", "answer"], 7, "problem.answer: 7 is not of type 'string'"),
-        (["problem", "split"], "train", "'split' was unexpected"),
-        (["schema"], 2, "schema: 1 was expected"),
-        (["mood"], "good", "row: Additional properties are not allowed ('mood' was unexpected)"),
+        (["score"], 1.2, "score: 1.2: Input should be less than or equal to 1"),
+        (["score"], float("nan"), "score: nan: Input should be a finite number"),
+        (["score"], -0.1, "score: -0.1: Input should be greater than or equal to 0"),
+        (["steps", 2, "score"], float("inf"), "steps[2].score: inf: Input should be a finite number"),
+        (["steps", 0, "ids", 1], "7", "steps[0].ids[1]: '7': Input should be a valid integer"),
+        (["candidates", 0, 1, "stop"], "tired", "candidates[0][1].stop: 'tired': Input should be 'step', 'think_end'"),
+        (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept: 1: Input should be a valid boolean"),
+        (["num_tokens"], {"reasoning": 1}, "num_tokens has no answer, generated_total, scored_total"),
+        (["problem", "answer"], 7, "problem.answer: 7: Input should be a valid string"),
+        (["problem", "split"], "train", "problem.split: 'train': Unexpected"),
+        (["schema"], 2, "schema: 2: Input should be 1"),
+        (["mood"], "good", "mood: 'good': Unexpected"),
     ],
 )
 def test_a_wrong_field_is_named(path: list[Any], value: Any, said: str) -> None:
@@ -71,7 +66,7 @@ def test_a_wrong_field_is_named(path: list[Any], value: Any, said: str) -> None:
 def test_a_missing_field_is_named() -> None:
     row = made_row(1)
     del row["steps"][1]["teacher"]
-    with pytest.raises(CordError, match=r"steps\[1\]: 'teacher' is a required property"):
+    with pytest.raises(CordError, match=r"steps\[1\].teacher: Field required"):
         validate_row(row)
 
 
@@ -82,5 +77,5 @@ def test_a_long_text_does_not_fill_the_message() -> None:
 
 
 def test_what_is_no_row_is_refused() -> None:
-    with pytest.raises(CordError, match="is not of type 'object'"):
+    with pytest.raises(CordError, match="Input should be an object"):
         validate_row([])  # type: ignore[arg-type]
