@@ -70,6 +70,19 @@ def test_the_prompt_is_the_template_with_one_open_think_and_one_bos(renderers, n
     assert ids[: len(template) - 3] == list(template)[: len(template) - 3]
 
 
+@pytest.mark.parametrize("name", ["r1", "phi4"])
+def test_step_instructions_stand_behind_the_question_of_proposals_and_scores(renderers, name):
+    """Fails the version that tells the teachers alone: S would be that of a trace under another prompt."""
+    renderer = renderers[name]
+    told = replace(model(renderer), instructions="\n\nNumber your steps.")
+    expected = renderer.prompt_text(QUESTION + "\n\nNumber your steps.")
+    assert renderer.decode(told.context_ids(QUESTION, ())) == expected
+    assert model(renderer).context_ids(QUESTION, ()) == renderer.prompt_ids(QUESTION)
+    assert renderer.training_ids(QUESTION, "x")[0][: len(renderer.prompt_ids(QUESTION))] == renderer.prompt_ids(
+        QUESTION
+    )
+
+
 def test_a_step_ends_before_the_next_marker_and_keeps_the_ids_that_were_generated(renderers):
     written, engine = proposed(renderers["r1"], (" First, $x=3$.\n\n### Step", Stop.STEP, "### Step"))
     renderer = renderers["r1"]

@@ -57,7 +57,9 @@ class EnginePool:
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
         vocabulary = f"{path}@{section.revision}"
-        return Model(section.label, vocabulary, engine, renderer, sampling, longest)
+        return Model(
+            section.label, vocabulary, engine, renderer, sampling, longest, instructions=step_instructions(recipe)
+        )
 
     async def chat(self, recipe: Recipe, section: ChatModelConfig, key: str, length: int) -> ChatModel:
         """The started chat model of one recipe section. length: tokens of prompt and answer that it should hold."""
@@ -142,7 +144,7 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
     suffix = recipe.decode.answer_suffix
     longest = 0
     for number, problem in enumerate(problems):
-        prompt = renderer.prompt_text(problem.question)
+        prompt = renderer.prompt_text(problem.question + step_instructions(recipe))
         answer = suffix.replace("{A}", problem.answer)
         ids = renderer.encode(prompt)
         longest = max(longest, len(ids) + len(renderer.encode(answer)))
@@ -153,6 +155,12 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
         judgment = recipe.decode.binary_judgment
         closing = max(closing, len(renderer.encode(judgment.conclusion)) + judgment.max_tokens)
     return longest + budgets.reasoning_tokens + closing
+
+
+def step_instructions(recipe: Recipe) -> str:
+    """What stands behind every question that a teacher, the meta-prover or a judge reads: "" for none."""
+    said = recipe.decode.step_instructions.strip()
+    return f"\n\n{said}" if said else ""
 
 
 def model_positions(path: str, section: ModelConfig) -> int:

@@ -48,6 +48,7 @@ class Model:
     """One teacher or meta-prover.
 
     vocabulary: names the tokenizer; models of one vocabulary hand ids on to each other, others hand on text.
+    instructions: stand behind every question (`decode.step_instructions`).
     segments: ids of texts that were encoded before (shared by the requests of one problem, then dropped).
     """
 
@@ -58,6 +59,7 @@ class Model:
     sampling: Sampling
     max_model_len: int | None = None
     vocabularies: dict[str, str] = field(default_factory=dict)
+    instructions: str = ""
     segments: dict[str, list[int]] = field(default_factory=dict)
 
     def for_problem(self, engine: Engine) -> Model:
@@ -101,7 +103,7 @@ class Model:
     def _prompt_ids(self, question: str) -> list[int]:
         key = "\0prompt\0" + question
         if key not in self.segments:
-            self.segments[key] = self.renderer.prompt_ids(question)
+            self.segments[key] = self.renderer.prompt_ids(question + self.instructions)
         return self.segments[key]
 
     async def propose(

@@ -80,8 +80,9 @@ class StepMarker(Segmentation):
         return self.marker(1 + sum(step.stop is not Stop.LENGTH for step in steps))
 
     def end(self, before: str, stop: str) -> int | None:
-        """Right before a marker at the start of a line."""
-        return len(before) if self.at_line_start(before) else None
+        """Right before a marker at the start of a line; a deeper heading (`#### Step 4.` for `### Step`) is one too."""
+        deeper = before.rstrip("#") if stop.startswith("#") else before
+        return len(deeper) if self.at_line_start(deeper) else None
 
     @staticmethod
     def at_line_start(text: str) -> bool:

@@ -122,10 +122,10 @@ def test_single_is_one_trace_of_the_first_teacher(renderer):
     assert len(made.candidates[0]) == 1 and made.stop is Stop.THINK_END
 
 
-def silent(*answers):
-    """A thought that states 2 and ends by EOS, and then these final answers, one for each time it is asked."""
+def silent(*answers, ends="eos"):
+    """A thought that states 2 and ends so, and then these final answers, one for each time it is asked."""
     left = list(answers)
-    return lambda number, sampling: (" so \\boxed{2}.", "eos") if sampling.stop else (left.pop(0), "eos")
+    return lambda number, sampling: (" so \\boxed{2}.", ends) if sampling.stop else (left.pop(0), "eos")
 
 
 @pytest.mark.parametrize("pipeline", ["cord", "curation"])
@@ -153,12 +153,23 @@ def test_an_empty_final_answer_is_asked_again_and_then_taken_from_the_thought(re
     ],
 )
 def test_with_an_opening_an_answer_that_cannot_be_read_is_asked_for_behind_it(renderer, answers, text, rule):
-    """Fails the version that looks for empty answers alone, and the one whose opening is not in the answer."""
-    model = Model("r1", "r1", Teacher(renderer, silent(*answers)), renderer, Sampling(0, 0), None, {"r1": "r1"})
+    """Fails the version that looks for empty answers alone, and the one whose opening is not in the answer. The thought
+    is cut by its budget here, so that the model was not done."""
+    made = answered_behind_an_opening(renderer, silent(*answers, ends=None))
+    assert (made.final_answer_text, made.answer_rule, made.stop) == (text, rule, Stop.LENGTH)
+
+
+def test_a_turn_that_ended_with_its_answer_in_the_thought_is_not_asked_for_another(renderer):
+    """Fails the version whose opening makes the model answer 50000 behind a thought that concludes -50000."""
+    made = answered_behind_an_opening(renderer, silent("I think so.", "", "3}"))
+    assert (made.final_answer_text, made.answer_rule) == ("\n\nThe final answer is \\boxed{2}.", "stated_in_thought")
+
+
+def answered_behind_an_opening(renderer, say):
+    model = Model("r1", "r1", Teacher(renderer, say), renderer, Sampling(0, 0), None, {"r1": "r1"})
     budgets = {"reasoning_tokens": 200, "answer_tokens": 20, "max_step_tokens": 50}
     decode = DecodeConfig(beam_size=1, budgets=budgets, answer_opening="The answer is \\boxed{")
-    made = asyncio.run(PIPELINES["cord"](PROBLEM, Ensemble((model,), replace(model, name="prover"), decode, 0)))
-    assert (made.final_answer_text, made.answer_rule) == (text, rule)
+    return asyncio.run(PIPELINES["cord"](PROBLEM, Ensemble((model,), replace(model, name="prover"), decode, 0)))
 
 
 def test_a_thought_that_states_nothing_leaves_the_answer_empty(renderer):

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,21 @@ def test_a_marker_in_the_middle_of_a_line_is_text():
     assert not MARKER.at_line_start("as in ")
     trace = "### Step 1. as in ### Step 2 below\n### Step 2. b\n"
     assert MARKER.split(trace) == ["### Step 1. as in ### Step 2 below\n", "### Step 2. b\n"]
+
+
+@pytest.mark.parametrize("heading", ["### Step 2.", "#### Step 2.", "###### Step 2."])
+def test_a_deeper_heading_at_the_start_of_a_line_begins_a_step(heading):
+    """Fails the version that looks for `### Step` alone: the `#` before it makes it text in the middle of a line."""
+    trace = f"### Step 1. a\n\n{heading} b\n"
+    assert MARKER.split(trace) == ["### Step 1. a\n\n", f"{heading} b\n"]
+    assert MARKER.end("### Step 1. a\n\n" + heading.partition("### Step")[0], "### Step") == len("### Step 1. a\n\n")
+    assert MARKER.end("### Step 1. C#", "### Step") is None
+
+
+def test_hashes_before_a_marker_that_is_no_heading_are_text():
+    """Fails the version that takes every `#` before a marker for a part of it."""
+    assert StepMarker("Step {t}:").end("so it is #", "Step") is None
+    assert StepMarker("Step {t}:").end("a\n", "Step") == 2
 
 
 def test_split_of_a_trace_without_markers_is_the_trace():

@@ -89,10 +89,12 @@ async def write_answer(
 ) -> Answer:
     """`model` writes the final answer behind the closed `steps`. key: names the trace, for the seed.
 
-    A model that never learned `<think>` may end its turn at once. Then it is asked with another seed, then behind
-    `decode.answer_opening` where the recipe has one, and at last the answer that the thought states is repeated.
+    A model that never learned `<think>` may end its turn at once. Then it is asked with another seed. An answer that is
+    still missing is the one that the thought states, where the model had ended its turn there: it was done. Else it is
+    asked for behind `decode.answer_opening`, where the recipe has one, before what the thought states is repeated.
     """
     decode = ensemble.decode
+    stated = announced("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
     tries: list[tuple[str | None, str]] = [(None, ""), (ANOTHER_SEED, "")]
     if decode.answer_opening:
         tries.append((OPENING, decode.answer_opening))
@@ -108,7 +110,8 @@ async def write_answer(
             answer = Answer(written.text, len(written.ids), generated, rule)
             if not decode.answer_opening or answer_of(THINK_CLOSE + answer.text) is not None:
                 return answer
-    stated = announced("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
+        if rule == ANOTHER_SEED and stated is not None and steps[-1].stop is Stop.EOS:
+            break
     if stated is None or (answer.text and not decode.answer_opening):
         return replace(answer, generated=generated)
     text = f"\n\nThe final answer is \\boxed{{{stated}}}."
