@@ -119,10 +119,10 @@ class DecodeConfig(Section):
     the known answer {A} when it is scored. step_instructions: a text behind every question while teachers decode and
     the meta-prover scores, for models that do not number their steps by themselves; the student's rows hold the
     question alone. answer_opening: how the final answer begins when two tries gave none that can be read, e.g.
-    "\\n\\nThe final answer is \\\\boxed{"; null = only an empty one is tried again, and then the answer that the thought
-    states is repeated. selector: what candidates are ordered by. deterministic: no chunked prefill and no cache reads,
-    for the same bytes in every run; null = on for CPU engines in process. problems_in_flight: searches at once; null = as many as the KV caches hold. request_timeout, server_wait: seconds
-    (docs/engines.md).
+    "\\n\\nThe final answer is \\\\boxed{"; null = only an empty one is tried again, and then the answer that the
+    thought states is repeated. selector: what candidates are ordered by. deterministic: no chunked prefill and no cache
+    reads, for the same bytes in every run; null = on for CPU engines in process. problems_in_flight: searches at once;
+    null = as many as the KV caches hold. request_timeout, server_wait: seconds (docs/engines.md).
 
     phrases: what begins a step with `segmentation: prefix_phrases`. deduplicate: `text`, or a plug-in `key(problem,
     step_texts) -> hashable`: of the candidates of one step with equal keys only the best takes part. step_filter: a
