@@ -22,6 +22,9 @@ from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.run.stages import NEW, Command, Stage, plan, watch_command
 from cord_distill.run_folder.paths import RunFolder
 
+# How often the children of one group are looked at.
+POLL_SECONDS = 0.1
+
 
 class RunLog:
     """`stages.json` of a run: per stage its fingerprint, when it ended and the seconds it took."""
@@ -108,11 +111,15 @@ def _beside(command: Command | None) -> Iterator[None]:
 
 
 def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None:
-    begun = time.monotonic()
-    children: list[tuple[Stage, str, subprocess.Popen[bytes]]] = []
+    """Runs stages that do not read each other's results. Each one's seconds count from its own start to its own end.
+
+    Raises CordError as soon as one fails; the others are stopped then.
+    """
+    children: list[tuple[Stage, str, float, subprocess.Popen[bytes]]] = []
     processes: list[subprocess.Popen[bytes]] = []
     with _children_stopped(processes):
         for stage, fingerprint, reason in stages:
+            begun = time.monotonic()
             say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
             if stage.call is not None:
                 said = stage.call()
@@ -122,14 +129,18 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
             elif stage.command is not None:
                 argv, environment = stage.command()
                 processes.append(subprocess.Popen(argv, env=child_environment(environment)))
-                children.append((stage, fingerprint, processes[-1]))
-        for stage, fingerprint, child in children:
-            code = child.wait()
-            if code != 0:
-                raise CordError(
-                    f"{stage.key} stopped with exit code {code}; mend what it said and run the same command again"
-                )
-            log.done(stage, fingerprint, time.monotonic() - begun)
+                children.append((stage, fingerprint, begun, processes[-1]))
+        while children:
+            ended = [child for child in children if child[-1].poll() is not None]
+            for stage, fingerprint, begun, process in ended:
+                if process.returncode != 0:
+                    raise CordError(
+                        f"{stage.key} stopped with exit code {process.returncode}; mend what it said and run the same "
+                        "command again"
+                    )
+                log.done(stage, fingerprint, time.monotonic() - begun)
+            children = [child for child in children if child not in ended]
+            time.sleep(POLL_SECONDS if children else 0)
 
 
 @contextlib.contextmanager

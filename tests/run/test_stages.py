@@ -137,3 +137,30 @@ def wait_until(true, seconds: float = 300.0) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def child(key: str, code: str) -> Stage:
+    command = ([sys.executable, "-c", code], dict(os.environ))
+    return Stage(key, lambda: "1", (), command=lambda: command, group="train")
+
+
+def test_a_stage_is_done_when_it_ends_whatever_runs_beside_it(tmp_path):
+    """The first waits until the second one's end is on record. Fails the version that waits in the order of the list,
+    where a short stage is booked with the seconds of the long one before it."""
+    log = RunLog(tmp_path)
+    code = (
+        "import pathlib, time, sys\n"
+        f"log = pathlib.Path({str(log.path)!r})\n"
+        "for _ in range(1200):\n"
+        "    if log.exists() and 'short' in log.read_text(): sys.exit(0)\n"
+        "    time.sleep(0.1)\n"
+        "sys.exit(3)\n"
+    )
+    _run_group([child("long", code), child("short", "")], log, parallel=2)
+    assert list(log.entries) == ["short", "long"]
+
+
+def test_a_stage_that_fails_stops_the_one_that_runs_beside_it(tmp_path):
+    with pytest.raises(CordError, match="second stopped with exit code 7"):
+        stages = [child("first", "import time; time.sleep(600)"), child("second", "raise SystemExit(7)")]
+        _run_group(stages, RunLog(tmp_path), 2)
