@@ -9,31 +9,78 @@ from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+
+STUDENT = "train"
+REWARD = "decode.process_reward"
 
 
 def template_faults(recipe: Recipe) -> list[str]:
     """One sentence per local model whose chat template cannot be used, with its key; hub ids are not looked up."""
-    found = []
-    for key, section in decoding_sections(recipe).items():
-        if not section.model or section.model.startswith(PREFIX):
-            continue
-        try:
-            folder = Path(model_path(recipe, section.model, f"{key}.model"))
-        except CordError:
-            continue  # A model that is not there has a fault of its own, which both callers name.
-        if not folder.is_dir():
-            continue
-        given = section.system_prompt
-        system = (recommended_system_prompt(str(folder)) if given is None else given) or ""
-        fault = template_fault(folder, chat_template=section.chat_template, system_prompt=system)
-        if fault:
-            found.append(f"{key}: {section.label}: {fault}")
-    return found
+    return _faults(recipe, rendering_sections(recipe))
 
 
 def check_templates(recipe: Recipe) -> None:
-    """Raises CordError with the first of them."""
-    faults = template_faults(recipe)
+    """Raises CordError with the first of those that decoding would meet."""
+    faults = _faults(recipe, decoding_sections(recipe))
     if faults:
         raise CordError(faults[0])
+
+
+def rendering_sections(recipe: Recipe) -> dict[str, ModelConfig]:
+    """Every model of the recipe whose prompts are made here, by its dotted key; the student is `train`."""
+    decode, evaluate = recipe.decode, recipe.evaluate
+    sections = dict(decoding_sections(recipe))
+    if decode.process_reward and decode.selector == "process_reward":
+        sections[REWARD] = decode.process_reward
+    if recipe.problems and recipe.problems.hard_for:
+        sections["problems.hard_for"] = recipe.problems.hard_for
+    chat: dict[str, ModelConfig | None] = {}
+    chat["decode.integration"] = decode.integration if decode.pipeline == "integration" else None
+    chat["evaluate.judge"] = evaluate.judge if evaluate.suites else None
+    # A server renders its chats itself.
+    sections |= {key: section for key, section in chat.items() if section and section.engine == "vllm"}
+    student = recipe.train.get("model_name_or_path")
+    if student:
+        told = recipe.train.get("chat_template_kwargs") or {}
+        template = recipe.train.get("chat_template_path")
+        sections[STUDENT] = ModelConfig(model=str(student), chat_template=template, chat_template_kwargs=told)
+    if evaluate.suites:
+        sections |= {f"evaluate.models.{i}": section for i, section in enumerate(evaluate.models)}
+    return sections
+
+
+def local_folder_of(recipe: Recipe, key: str, section: ModelConfig) -> Path | None:
+    """Where the model's files lie; None where that is the hub, is still to be built, or is a fault of its own."""
+    if not section.model or section.model.startswith(PREFIX):
+        return None
+    try:
+        folder = Path(model_path(recipe, section.model, f"{key}.model"))
+    except CordError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def system_prompt_of(section: ModelConfig, folder: Path) -> str:
+    given = section.system_prompt
+    return (recommended_system_prompt(str(folder)) if given is None else given) or ""
+
+
+def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
+    found = []
+    for key, section in sections.items():
+        folder = local_folder_of(recipe, key, section)
+        if folder is None:
+            continue
+        fault = template_fault(
+            folder,
+            chat_template=section.chat_template,
+            template_args=section.chat_template_kwargs,
+            system_prompt=system_prompt_of(section, folder),
+            key="train.chat_template_path" if key == STUDENT else "chat_template",
+            thinks=key != REWARD,
+        )
+        if fault:
+            found.append(f"{key}: {section.label}: {fault}")
+    return found

@@ -26,7 +26,10 @@ from cord_distill.types import Problem
 
 ROUND_TRIPS_CHECKED = 50
 # What may differ between two models of one recipe that still share an engine.
-PER_REQUEST = {"name", "temperature", "top_p", "top_k", "min_p", "system_prompt", "chat_template", "same_as"}
+PER_REQUEST = {
+    *("name", "temperature", "top_p", "top_k", "min_p", "system_prompt", "chat_template", "chat_template_kwargs"),
+    "same_as",
+}
 
 
 @dataclass
@@ -79,6 +82,8 @@ class EnginePool:
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
         identity = f"{path or section.model or section.script}@{section.revision}@{section.system_prompt}"
+        if section.chat_template_kwargs:
+            identity += f"@{recipe_hash(section.chat_template_kwargs)}"
         return ChatModel(section.label, identity, engine, chat_sampling(section))
 
     async def _engine(

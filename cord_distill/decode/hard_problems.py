@@ -22,7 +22,8 @@ from cord_distill.types import Problem, Stop
 # What decides the text of a try. Devices and memory do not, nor does the rule, which reads what is written.
 MODEL_KEYS = {
     *("model", "revision", "engine", "script", "engine_args", "dtype", "kv_cache_dtype", "system_prompt"),
-    *("chat_template", "temperature", "top_p", "top_k", "min_p", "tries", "reasoning_tokens", "answer_tokens", "seed"),
+    *("chat_template", "chat_template_kwargs", "temperature", "top_p", "top_k", "min_p"),
+    *("tries", "reasoning_tokens", "answer_tokens", "seed"),
 }
 SOURCE_KEYS = {"builder", "args", "path", "dataset", "subset", "split", "question", "answer", "id", "context"}
 RULE_KEYS = {"min_reasoning_tokens", "reasoning_length"}

@@ -44,7 +44,7 @@ def decode_inputs(recipe: Recipe) -> dict[str, Any]:
         for key, value in flat.items()
         if key not in NEUTRAL
         and not key.startswith(WHICH_PROBLEMS)
-        and not (_of_model(key) and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
+        and not (_of_model(key) and ".chat_template_kwargs." not in key and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
     }
 
 

@@ -117,12 +117,14 @@ class ScriptedChat:
 def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> ServedChat:
     """The client of a recipe section. Its `url` ends in `/v1`; `/chat/completions` may be written behind it.
 
-    timeout, wait: seconds, see HttpClient. engine_args are further keys of the request's body.
+    timeout, wait: seconds, see HttpClient. engine_args are further keys of the request's body, chat_template_kwargs the
+    key of that name (vLLM's own).
     """
     urls = [url.rstrip("/").removesuffix("/chat/completions") for url in section.urls]
     client = HttpClient(urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait, limit=section.concurrency)
     model = section.served_model_name or section.model
-    return ServedChat(client, model, system_prompt=section.system_prompt, extra=section.engine_args)
+    told = {"chat_template_kwargs": section.chat_template_kwargs} if section.chat_template_kwargs else {}
+    return ServedChat(client, model, system_prompt=section.system_prompt, extra={**told, **section.engine_args})
 
 
 def chat_sampling(section: ChatModelConfig) -> Sampling:

@@ -112,6 +112,7 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
         job.path,
         system_prompt=target.system_prompt,
         chat_template=model.chat_template,
+        template_args=model.chat_template_kwargs,
         trust_remote_code=model.trust_remote_code,
         name=target.label,
     )

@@ -51,6 +51,8 @@ def make_job(
         "device": "cuda" if has_gpu() else "cpu",
         "system_prompt": target.system_prompt,
         "chat_template": _template(model.chat_template),
+        # Only where there are some: results of before the key existed keep their protocol.
+        **({"chat_template_kwargs": model.chat_template_kwargs} if model.chat_template_kwargs else {}),
         "instruction": evaluate.instruction,
         "answer_in_thought": evaluate.answer_in_thought,
         "max_new_tokens": evaluate.max_new_tokens,

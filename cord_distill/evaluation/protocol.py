@@ -21,6 +21,8 @@ def lines(protocol: dict[str, Any]) -> list[str]:
         f"system prompt of {len(kept['system_prompt'])} characters" if kept["system_prompt"] else "no system prompt"
     )
     prompt = [system, f"chat template: {kept['chat_template']}"]
+    if kept.get("chat_template_kwargs"):
+        prompt.append(f"chat_template_kwargs: {kept['chat_template_kwargs']}")
     if kept.get("instruction"):
         prompt.append(f"instruction: {kept['instruction']!r}")
     found = [

@@ -42,7 +42,8 @@ class Target:
 def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
     """All checkpoints of a run in table order. labels: only these. CordError where one is missing, with its maker.
 
-    A trained student is prompted as its base model is: the card's system prompt goes by the base model's name.
+    A trained student is prompted as its base model is: the card's system prompt goes by the base model's name. Both are
+    prompted with `train.chat_template_kwargs`, as the training rows are.
     """
     evaluate = recipe.evaluate
     base = str(recipe.train.get("model_name_or_path") or "")
@@ -112,7 +113,8 @@ def _trained(method: RunFolder) -> str:
 
 
 def _student(recipe: Recipe, label: str, path: str, base: str) -> Target:
-    model = _with(ModelConfig(model=path, name=label), recipe)
+    told = recipe.train.get("chat_template_kwargs") or {}
+    model = _with(ModelConfig(model=path, name=label, chat_template_kwargs=told), recipe)
     system = recommended_system_prompt(base) if model.system_prompt is None else model.system_prompt
     return Target(label, path, model, system, recipe.evaluate.samples, base, student=True)
 

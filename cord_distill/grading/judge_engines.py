@@ -27,6 +27,8 @@ def identity(judge: JudgeConfig, side_file: Path) -> dict[str, Any]:
         "model": judge.model,
         **{key: getattr(judge, key) for key in ("engine", "temperature", "top_p", "max_tokens", "system_prompt")},
     }
+    if judge.chat_template_kwargs:
+        shared["chat_template_kwargs"] = judge.chat_template_kwargs
     if judge.engine == "server":
         return {**shared, **judge.engine_args}
     folder = local_folder(judge.model, judge.revision)

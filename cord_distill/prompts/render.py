@@ -27,14 +27,22 @@ TAG = re.compile(r"<\S+>|\[\S+\]")
 class Renderer:
     """Text and ids of one tokenizer under one chat template.
 
-    system_prompt: None or "" = no system message of ours (a template may still write its own).
+    system_prompt: None or "" = no system message of ours (a template may still write its own). template_args: further
+    names that the template reads, e.g. {"enable_thinking": True}.
     Raises CordError when the tokenizer has no chat template, or does not give back the text it was given.
     """
 
     def __init__(
-        self, tokenizer: Any, *, system_prompt: str | None = None, chat_template: str | None = None, name: str = ""
+        self,
+        tokenizer: Any,
+        *,
+        system_prompt: str | None = None,
+        chat_template: str | None = None,
+        template_args: dict[str, Any] | None = None,
+        name: str = "",
     ) -> None:
         self.tokenizer = tokenizer
+        self.template_args = dict(template_args or {})
         self.system_prompt = system_prompt or ""
         self.name = name or getattr(tokenizer, "name_or_path", "tokenizer")
         if chat_template is not None:
@@ -50,7 +58,23 @@ class Renderer:
 
     def turn_text(self, question: str) -> str:
         """The model's own template around `question`, up to where the assistant begins to write."""
-        return self.tokenizer.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+        return self._templated(self.messages(question), add_generation_prompt=True)
+
+    def _templated(self, turns: list[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
+        """What the chat template makes of a conversation. Raises CordError where it raises (its author's own words)."""
+        from jinja2 import TemplateError
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt, **self.template_args
+            )
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            said = " ".join(str(error).split())[:200]
+            raise CordError(
+                f"{self.name}: its chat template fails on the roles {roles} ({said}); give "
+                'another with `chat_template: ./file.jinja`, or `system_prompt: ""` where it takes no system message'
+            ) from None
 
     def prompt_text(self, question: str) -> str:
         """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
@@ -95,7 +119,7 @@ class Renderer:
         """
         tokenizer = self.tokenizer
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE}]
-        written = f"{tokenizer.chat_template} {tokenizer.apply_chat_template(turn, tokenize=False)}"
+        written = f"{tokenizer.chat_template} {self._templated(turn)}"
         if self.system_prompt:
             written = written.replace(self.system_prompt.strip(), "")
         known = set(tokenizer.all_special_tokens) | {THINK_OPEN.strip(), THINK_CLOSE}
@@ -114,7 +138,7 @@ class Renderer:
         Read off the template (the control token after the assistant's content), else the tokenizer's EOS.
         """
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE + " answer"}]
-        tail = self.tokenizer.apply_chat_template(turn, tokenize=False).rpartition(PROBE + " answer")[2].strip()
+        tail = self._templated(turn).rpartition(PROBE + " answer")[2].strip()
         known = sorted(self.control_tokens, key=len, reverse=True)
         found = next((token for token in known if tail.startswith(token)), None)
         token = found or self.tokenizer.eos_token
@@ -160,6 +184,7 @@ def renderer_of(section: ModelConfig, path: str) -> Renderer:
         revision=section.revision,
         system_prompt=section.system_prompt,
         chat_template=section.chat_template,
+        template_args=section.chat_template_kwargs,
         trust_remote_code=section.trust_remote_code,
         name=section.label,
     )
@@ -171,6 +196,7 @@ def load_renderer(
     revision: str | None = None,
     system_prompt: str | None = None,
     chat_template: str | None = None,
+    template_args: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
     name: str = "",
 ) -> Renderer:
@@ -194,4 +220,6 @@ def load_renderer(
         raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     system = recommended_system_prompt(path) if system_prompt is None else system_prompt
-    return Renderer(tokenizer, system_prompt=system, chat_template=template, name=name or path)
+    return Renderer(
+        tokenizer, system_prompt=system, chat_template=template, template_args=template_args, name=name or path
+    )

@@ -17,32 +17,48 @@ PROBE = "What is the sum of 17 and 25?"
 GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 # Texts of tokenizer_config.json that templates write.
 TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+# Names by which templates let the user ask for a thought.
+SWITCHES = ("enable_thinking", "thinking")
 
 
-def template_fault(folder: Path, *, chat_template: str | None = None, system_prompt: str = "") -> str | None:
+def template_fault(
+    folder: Path,
+    *,
+    chat_template: str | None = None,
+    template_args: dict[str, Any] | None = None,
+    system_prompt: str = "",
+    key: str = "chat_template",
+    thinks: bool = True,
+) -> str | None:
     """One sentence about what makes the folder's chat template unusable, None where nothing does.
 
-    chat_template: path of a Jinja file that replaces the model's own. system_prompt: what the recipe puts first.
+    chat_template: path of a Jinja file that replaces the model's own. template_args: what it is told besides
+    (`chat_template_kwargs`). system_prompt: what the recipe puts first. key: the recipe's key for such a file. thinks:
+    the model is to write a thought (a reward model reads one).
     """
     config = _json(folder / "tokenizer_config.json")
     if chat_template and not Path(chat_template).is_file():
-        return f"chat_template {chat_template} is not there"
+        return f"{key} {chat_template} is not there"
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else _own_template(folder, config)
     if not template:
-        return "the tokenizer has no chat template; give one with `chat_template: ./file.jinja`, or take a chat model"
-    fix = "give another with `chat_template: ./file.jinja`"
+        return f"the tokenizer has no chat template; give one with `{key}: ./file.jinja`, or take a chat model"
+    fix = f"give another with `{key}: ./file.jinja`"
     user = {"role": "user", "content": PROBE}
+    told = template_args or {}
+    unread = _unread(template, told)
+    if unread:
+        return unread
     try:
-        prompt = _rendered(template, [user], config)
+        prompt = _rendered(template, [user], config, told)
     except Exception as error:
         return f"its chat template fails on a plain question ({_first_line(error)}); {fix}"
     if PROBE not in prompt:
         return f"its chat template leaves the question out of the prompt (it may want a list of content parts); {fix}"
-    if prompt.rstrip().endswith("</think>"):
-        return f"its chat template closes the thought before the model writes one; {fix} that leaves it open"
+    if thinks and prompt.rstrip().endswith("</think>"):
+        return f"its chat template closes the thought before the model writes one; {_switch(template)}{fix}"
     if system_prompt:
         try:
-            _rendered(template, [{"role": "system", "content": system_prompt}, user], config)
+            _rendered(template, [{"role": "system", "content": system_prompt}, user], config, told)
         except Exception as error:
             return f'its chat template takes no system message ({_first_line(error)}); set system_prompt: "", or {fix}'
     return None
@@ -60,22 +76,56 @@ def _own_template(folder: Path, config: dict[str, Any]) -> str:
     return str(found)
 
 
-def _rendered(template: str, messages: list[dict[str, str]], config: dict[str, Any]) -> str:
-    from jinja2 import TemplateError
+def _unread(template: str, told: dict[str, Any]) -> str | None:
+    """A sentence about a key of `chat_template_kwargs` that the template never reads, so that it would do nothing."""
+    from difflib import get_close_matches
+
+    known = read_names(template) if told else set()
+    for key in told:
+        if known and key not in known:
+            near = get_close_matches(key, known, n=1)
+            reads = f"did you mean {near[0]!r}?" if near else f"it reads {', '.join(sorted(known - set(TOKENS)))}"
+            return f"chat_template_kwargs.{key}: its chat template reads no such name; {reads}"
+    return None
+
+
+def _switch(template: str) -> str:
+    """The advice to set the template's own switch, where it has one."""
+    found = [name for name in SWITCHES if name in read_names(template)]
+    return f"set `chat_template_kwargs: {{{found[0]}: true}}`, or " if found else ""
+
+
+def read_names(template: str) -> set[str]:
+    """Names that a template reads from outside; empty where it cannot be parsed (rendering says why)."""
+    from jinja2 import TemplateError, meta
+
+    try:
+        return set(meta.find_undeclared_variables(_environment().parse(GENERATION.sub("", template))))
+    except TemplateError:
+        return set()
+
+
+def _environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+
+
+def _rendered(
+    template: str, messages: list[dict[str, str]], config: dict[str, Any], told: dict[str, Any] | None = None
+) -> str:
+    from jinja2 import TemplateError
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    environment = _environment()
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     tokens = {name: _token(config.get(name)) for name in TOKENS}
     text = environment.from_string(GENERATION.sub("", template))
-    return text.render(messages=messages, add_generation_prompt=True, **tokens)
+    return text.render(messages=messages, add_generation_prompt=True, **{**tokens, **(told or {})})
 
 
 def _token(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share
+from cord_distill.recipe.template_args import TemplateArgs
 
 
 class ModelsConfig(Section):
@@ -31,7 +32,8 @@ class ModelConfig(Section):
     api_key_env: the environment variable that holds the key.
 
     name: what records and tables call it; null = the last part of `model`. revision: of a hub id. script: the function
-    of `scripted`. chat_template: a Jinja file in place of the tokenizer's own. top_k: -1 = all. devices: GPUs, by
+    of `scripted`. chat_template: a Jinja file in place of the tokenizer's own. chat_template_kwargs: what the template
+    is told besides, e.g. `{enable_thinking: true}`. top_k: -1 = all. devices: GPUs, by
     number; null = all. kv_cache_gib: size of the KV cache; null = what gpu_memory_utilization leaves. max_model_len:
     tokens; null = what prompt and budgets need. dtype, tensor_parallel_size, gpu_memory_utilization, kv_cache_dtype,
     max_num_seqs, max_num_batched_tokens: vLLM's own. engine_args: any other of vLLM's.
@@ -51,6 +53,7 @@ class ModelConfig(Section):
     min_p: Share = 0.0
     system_prompt: str | None = None
     chat_template: str | None = None
+    chat_template_kwargs: TemplateArgs = {}
     trust_remote_code: bool = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     devices: list[int] | None = None

@@ -92,7 +92,8 @@ class Recipe(Section):
     each makes one training run on the same data. train_seed: the run that `seed=N` on the command line picks from a
     list. output_dir: the run folder; null = `outputs/NAME`. teachers: `temperature: [0.5, 0.6, 0.7]` makes one teacher
     for each, called NAME-tTEMPERATURE. problems: null where nothing is decoded. train: keys of TRL's SFTConfig and
-    ModelConfig, and `global_batch_size`. variant: the one that `variant=NAME` on the command line picks.
+    ModelConfig, `global_batch_size`, and `chat_template_kwargs` (as in a `Model` section; evaluation takes them too).
+    variant: the one that `variant=NAME` on the command line picks.
     """
 
     name: FolderName

@@ -1,4 +1,4 @@
-"""Which keys `train:` takes: TRL's SFTConfig and ModelConfig fields, plus `global_batch_size`. Known without TRL.
+"""Which keys `train:` takes: TRL's SFTConfig and ModelConfig fields, plus those of our own (OURS). Known without TRL.
 
 The names are kept in `train_keys.json` (a test compares them with the installed TRL; `python -m
 cord_distill.recipe.train_keys` writes them anew), so that a recipe is checked on any laptop in milliseconds. Types and
@@ -13,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cord_distill.recipe.template_args import check_template_args
+
 FILE = Path(__file__).with_suffix(".json")
-OURS = ("global_batch_size",)
+OURS = ("global_batch_size", "chat_template_kwargs")
 
 
 @cache
@@ -29,6 +31,10 @@ def check_train_keys(train: dict[str, Any]) -> dict[str, Any]:
             near = get_close_matches(str(key), known_train_keys(), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"[{key}] is not a key of TRL's SFTConfig or ModelConfig{hint}")
+    told = train.get("chat_template_kwargs", {})
+    if not isinstance(told, dict):
+        raise ValueError(f"[chat_template_kwargs] {told!r} is no mapping; write e.g. {{enable_thinking: true}}")
+    check_template_args(told)
     return train
 
 

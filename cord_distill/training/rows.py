@@ -96,7 +96,9 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
         one = exchange(row, place)
         total += 1
         if one.system not in renderers:
-            renderers[one.system] = Renderer(renderer.tokenizer, system_prompt=one.system, name=renderer.name)
+            renderers[one.system] = Renderer(
+                renderer.tokenizer, system_prompt=one.system, template_args=renderer.template_args, name=renderer.name
+            )
         ids, labels = renderers[one.system].training_ids(one.question, one.completion)
         if max_tokens is not None and len(ids) > max_tokens:
             out.dropped[f"longer than data.filters.max_tokens {max_tokens}"] += 1

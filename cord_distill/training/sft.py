@@ -176,7 +176,12 @@ def _rows(made: Plan, model_config: Any, args: Any) -> tuple[Any, Any]:
     path, trust = made.section["model_name_or_path"], bool(args.trust_remote_code)
     revision = None if Path(path).is_dir() else model_config.model_revision
     renderer = load_renderer(
-        path, revision=revision, chat_template=args.chat_template_path, trust_remote_code=trust, name="student"
+        path,
+        revision=revision,
+        chat_template=args.chat_template_path,
+        template_args=made.section.get("chat_template_kwargs"),
+        trust_remote_code=trust,
+        name="student",
     )
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust).get_text_config()
     rows = render(
