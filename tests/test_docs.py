@@ -153,14 +153,16 @@ def test_the_recipe_reference_is_what_the_recipe_says():
     )
 
 
-def test_an_explanation_goes_to_its_keys():
-    whole, of_keys = recipe_reference.explained(Recipe)
-    assert whole.startswith("The whole recipe, resolved.") and "name:" not in whole
-    assert of_keys["output_dir"] == "the run folder; null = `outputs/NAME`."
+def test_every_key_is_explained_in_a_sentence():
+    """Fails a key without a text, and a text that is a fragment."""
     page = recipe_reference.reference()
-    assert "| `beam_size` | whole number | `4` | B, the traces that live on after each step; 1 is greedy. |" in page
+    rows = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
+    for row in rows:
+        text = row[4].strip()
+        assert text.endswith(".") and (text[0].isupper() or text[0] in "`n"), f"{row[1]}: {text!r}"
     assert page.count("\n## Model\n") == 1 and "Every key of [Model](#model), and:" in page
-    assert "| `format` | `trajectories`, `rows`, `messages`, `limo`, `s1k` | *required* |" in page
+    assert "| `beam_size` | whole number | `4` | B, the number of traces that live on after each step;" in page
 
 
 # The FAQ.

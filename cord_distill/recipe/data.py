@@ -10,40 +10,47 @@ from cord_distill.recipe.base import FolderName, Positive, Section, Share
 
 
 class FiltersConfig(Section):
-    """Which trajectories become training rows. Every dropped row is counted by its reason.
-
-    correct: keep only right answers. finished: keep only traces whose teacher closed the thought itself. boxed: keep
-    only final answers with \\boxed{}. max_repetition: drop traces in which one line makes up more than this share of
-    the lines. max_tokens: drop longer rows (student's tokens). steps_right: keep only traces that pass the process
-    check.
-    """
+    """Which trajectories become training rows. Every dropped row is counted by its reason."""
 
     correct: bool = True
+    """Only traces with a right answer are kept."""
     finished: bool = False
+    """Only traces whose teacher closed the thought itself are kept."""
     boxed: bool = False
+    """Only traces whose final answer holds \\boxed{} are kept."""
     max_repetition: Share | None = None
+    """Traces in which one line makes up more than this share of the lines are dropped; null drops none."""
     max_tokens: Positive | None = None
+    """Rows that are longer than this, in the student's tokens, are dropped; null drops none."""
     steps_right: bool = False
+    """Only traces that pass the process check (`problems.process_check`) are kept."""
 
 
 class SourceConfig(Section):
-    """Rows from elsewhere that are trained on too: a local JSONL `path` or a hub `dataset`.
-
-    format: `trajectories` (another run's), `rows` (another data set's train.jsonl), `messages` (a chat whose last turn
-    holds the thought), `limo` (question, solution, answer), `s1k` (thinking trajectory and attempt). weight: how often
-    a row is trained per epoch; 0.5 takes half of the rows, 2 each twice. name, licence, origin: for the card.
-    """
+    """Rows from elsewhere that are trained on too: a local JSONL `path` or a hub `dataset`."""
 
     path: str | None = None
+    """The file of the rows (JSONL, JSON, CSV or Parquet); give this or `dataset`."""
     dataset: str | None = None
+    """The hub id of the rows; give this or `path`."""
     subset: str | None = None
+    """The configuration of the hub data set, where it has several."""
     split: str = "train"
+    """The split of the hub data set."""
     format: Literal["trajectories", "rows", "messages", "limo", "s1k"]
+    """How the rows are written: `trajectories` (another run's), `rows` (another data set's train.jsonl), `messages` (a
+    chat whose last turn holds the thought), `limo` (question, solution, answer) or `s1k` (thinking trajectory and
+    attempt)."""
     weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often a row is trained per epoch: 0.5 takes half of the rows, 2 takes each twice."""
     limit: Positive | None = None
+    """Only the first so many rows are read; null reads all."""
     name: FolderName | None = None
+    """What the card calls the source; null takes the last part of `path` or `dataset`."""
     licence: str = ""
+    """The licence that the card names."""
     origin: str = ""
+    """Where the rows come from, in the card's words."""
 
     @property
     def label(self) -> str:
@@ -57,25 +64,24 @@ class SourceConfig(Section):
 
 
 class DataConfig(Section):
-    """Trajectories, and rows of others, to SFT rows.
-
-    keep_markers: leave `### Step N.` in the training text. decontaminate: files of questions not to train on.
-    decontaminate_coverage: a question is one of them when it holds at least this share of its three-word runs (set
-    phrases of the files count little) and no other numbers; 1 = all of them.
-    sources: rows from elsewhere that are trained on too.
-
-    near_duplicates: drop a question that shares at least this part of its three-word runs with one before it (Jaccard)
-    and has the same numbers; null = equal rows only. licence: of the data set, for its card, e.g.
-    `apache-2.0`; "" says `other`.
-    """
+    """Trajectories, and rows of others, to SFT rows."""
 
     filters: FiltersConfig = FiltersConfig()
+    """Which trajectories become training rows."""
     keep_markers: bool = True
+    """The step markers (`### Step N.`) stay in the training text."""
     decontaminate: list[str] = []
+    """Files of questions that must not be trained on, such as the benchmarks'."""
     decontaminate_coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A question counts as one of them when it holds at least this share of its three-word runs (set phrases of the
+    files count little) and no other numbers; 1 asks for all of them."""
     sources: list[SourceConfig] = []
+    """Rows from elsewhere that are trained on too."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A question is dropped that shares at least this part of its three-word runs with one before it (Jaccard) and has
+    the same numbers; null drops only equal rows."""
     licence: str = ""
+    """The licence that the data set's card names, such as `apache-2.0`; "" writes `other`."""
 
     @model_validator(mode="after")
     def _sources_have_names(self) -> DataConfig:

@@ -22,139 +22,154 @@ def _text_or_function(value: str) -> str:
 
 
 class BudgetsConfig(Section):
-    """Token budgets, counted in the meta-prover's tokens (sampling limits: the proposer's own).
-
-    reasoning_tokens: of a whole thought. answer_tokens: of what follows it. max_step_tokens: a longer step is cut there
-    and goes on as the next. max_steps: bounds the search for teachers that end steps but never the thought; null = no
-    bound but the tokens.
-    """
+    """Token budgets, counted in the meta-prover's tokens (sampling limits: the proposer's own)."""
 
     reasoning_tokens: Positive = 16384
+    """The longest thought."""
     answer_tokens: Positive = 4096
+    """The longest final answer, behind the thought."""
     max_step_tokens: Positive = 2048
+    """The longest step: a longer one is cut there and goes on as the next."""
     max_steps: Positive | None = None
+    """The most steps of a trace, for teachers that end steps but never the thought; null sets no bound but the tokens.
+    """
 
 
 class AdaptiveBeamConfig(Section):
-    """Keeps more than beam_size candidates of a step while they are close to the best one.
-
-    max_beam: at most so many. spread: the best score minus theirs has to be smaller than this.
-    """
+    """Keeps more than beam_size candidates of a step while they are close to the best one."""
 
     max_beam: Positive
+    """The most candidates that are kept at a step."""
     spread: Annotated[float, Field(ge=0)]
+    """A candidate is kept while its score is less than this below the best one's."""
 
 
 class CurationConfig(Section):
-    """`pipeline: curation`: the complete trace with the best S is kept.
-
-    traces_per_teacher: complete traces sampled from each teacher.
-    """
+    """`pipeline: curation`: the complete trace with the best S is kept."""
 
     traces_per_teacher: Positive = 4
+    """How many complete traces each teacher samples per problem."""
 
 
 class ProcessRewardConfig(ModelConfig):
-    """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one (reward.py).
-
-    engine: `vllm` (its pooling), `server` (the `/pooling` of a vLLM at `url`), `scripted`.
-    step_separator: text behind every step, at whose last token its reward is read; "" reads it at the step's own last
-    token; null takes `<extra_0>` where the tokenizer has it (Qwen2.5-Math-PRM), else "". activation: what makes a
-    reward of the head's outputs: softmax, sigmoid or none of output `head_output` (of the only one, where there is
-    one); auto = softmax for several, sigmoid for one. aggregation: of the steps' rewards.
-    """
+    """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one (reward.py)."""
 
     engine: Literal["vllm", "server", "scripted"] = "vllm"
+    """Where the reward model runs: `vllm` (its pooling, in process), `server` (the `/pooling` of a vLLM at `url`) or
+    `scripted` (a plug-in function)."""
     step_separator: str | None = None
+    """The text behind every step, at whose last token its reward is read; "" reads it at the step's own last token;
+    null takes `<extra_0>` where the tokenizer has it (Qwen2.5-Math-PRM), else ""."""
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+    """What makes a reward of the head's outputs: softmax, sigmoid or none of the output `head_output` (of the only one,
+    where there is one); auto takes softmax for several outputs and sigmoid for one."""
     head_output: Annotated[int, Field(ge=0)] = 1
+    """Which of the head's outputs says that a step is right, from 0."""
     aggregation: Literal["last", "min", "mean"] = "last"
+    """How the rewards of a trace's steps become its score."""
 
 
 class BinaryJudgmentConfig(Section):
-    """`selector: binary_judgment`: a judge is told that time is up and finishes from the prefix.
-
-    judge: null = the meta-prover; else a model of its own, or `same_as` a teacher. runs: completions per prefix, the
-    share of which that is right is the value. conclusion: what is written behind the prefix. max_tokens: for each.
-    """
+    """`selector: binary_judgment`: a judge is told that time is up and finishes from the prefix."""
 
     judge: MetaProverConfig | None = None
+    """The model that finishes; null takes the meta-prover, and `same_as` shares a teacher's engine."""
     runs: Positive = 10
+    """How many completions a prefix gets; the share of right ones is its score."""
     conclusion: str = (
         "\n\nTime is up. I have to give the final answer with what I have.\n</think>\n\nThe final answer is \\boxed{"
     )
+    """The text that is written behind the prefix before the judge goes on."""
     max_tokens: Positive = 64
+    """The longest completion."""
 
 
 class MctsConfig(Section):
-    """Monte Carlo tree search (`pipeline: mcts`).
-
-    rollouts: finished traces per problem; null = beam_size x teachers, as many as the beam has proposals per step.
-    exploration: c of UCB1, sqrt(2) for rewards in [0, 1].
-    """
+    """Monte Carlo tree search (`pipeline: mcts`)."""
 
     rollouts: Positive | None = None
+    """How many finished traces a problem gets; null takes beam_size x teachers, as many as the beam has proposals per
+    step."""
     exploration: Annotated[float, Field(ge=0)] = 1.414
+    """The constant c of UCB1; sqrt(2) suits rewards in [0, 1]."""
 
 
 class IntegrationConfig(ChatModelConfig):
     """`pipeline: integration`: a model merges complete traces of the teachers into one trace (prompts/integration.txt).
 
     A chat model like any: `server` asks the chat completions of an OpenAI-compatible `url`, `vllm` runs in process,
-    `scripted` is a function `reply(prompt, sampling) -> text`. traces_per_teacher: how many it is given of each. tries:
-    how often it is asked, each time with another seed, until its reply can be read.
+    `scripted` is a function `reply(prompt, sampling) -> text`.
     """
 
     max_tokens: Positive = 32768
+    """The longest merged trace."""
     traces_per_teacher: Positive = 1
+    """How many traces of each teacher the model is given."""
     tries: Positive = 3
+    """How often the model is asked, each time with another seed, until its reply can be read."""
 
 
 class DecodeConfig(Section):
-    """How trajectories are made. docs/decisions.md says what the paper leaves open and what each key decides.
-
-    beam_size: B, the traces that live on after each step; 1 is greedy. step_marker: how a step begins; {t} is its
-    number. proposals_per_teacher: next steps that each teacher proposes for each live trace. fill_first_step: more of
-    them at step 1, where there is one trace, until there are beam_size. answer_suffix: what stands between a trace and
-    the known answer {A} when it is scored. step_instructions: a text behind every question while teachers decode and
-    the meta-prover scores, for models that do not number their steps by themselves; the student's rows hold the
-    question alone. answer_opening: how the final answer begins when two tries gave none that can be read, e.g.
-    "\\n\\nThe final answer is \\\\boxed{"; null = only an empty one is tried again, and then the answer that the
-    thought states is repeated. selector: what candidates are ordered by. deterministic: no chunked prefill and no cache
-    reads, for the same bytes in every run; null = on for CPU engines in process. problems_in_flight: searches at once;
-    null = as many as the KV caches hold. request_timeout, server_wait: seconds (docs/engines.md).
-
-    phrases: what begins a step with `segmentation: prefix_phrases`. deduplicate: `text`, or a plug-in `key(problem,
-    step_texts) -> hashable`: of the candidates of one step with equal keys only the best takes part. step_filter: a
-    plug-in `check(problem, step_texts) -> bool`; a candidate that fails is recorded and never selected.
-    """
+    """How trajectories are made. docs/decisions.md says what the paper leaves open and what each key decides."""
 
     pipeline: Literal["cord", "curation", "single", "mcts", "integration"] = "cord"
+    """How a trace comes about: `cord` (the step-level search of all teachers), `curation` (complete traces of which the
+    best is kept), `single` (one trace of one teacher), `mcts` (tree search) or `integration` (a model merges complete
+    traces)."""
     beam_size: Positive = 4
+    """B, the number of traces that live on after each step; 1 is greedy."""
     segmentation: Literal["step_marker", "line_break", "prefix_phrases"] = "step_marker"
+    """What ends a step: the next `step_marker`, a blank line (`line_break`), or one of `phrases` (`prefix_phrases`)."""
     step_marker: str = "### Step {t}."
+    """How a step begins; {t} stands for its number."""
     phrases: list[str] = list(PHRASES)
+    """The phrases that begin a step under `segmentation: prefix_phrases`."""
     adaptive_beam: AdaptiveBeamConfig | None = None
+    """Lets more than beam_size traces live on where scores are close; null keeps beam_size."""
     deduplicate: Annotated[str, AfterValidator(_text_or_function)] | None = None
+    """`text`, or a plug-in `key(problem, step_texts) -> hashable`: of the candidates of one step with equal keys only
+    the best takes part. null lets all take part."""
     step_filter: PlugIn | None = None
+    """A plug-in `check(problem, step_texts) -> bool`; a candidate that fails it is recorded and never selected."""
     selector: Literal["predictive_perplexity", "process_reward", "binary_judgment", "random", "longest"] = (
         "predictive_perplexity"
     )
+    """What candidates are ordered by: S of the known answer (`predictive_perplexity`), a process reward model, a
+    judge's completions, chance or length."""
     process_reward: ProcessRewardConfig | None = None
+    """The reward model of `selector: process_reward`."""
     binary_judgment: BinaryJudgmentConfig = BinaryJudgmentConfig()
+    """The settings of `selector: binary_judgment`."""
     proposals_per_teacher: Positive = 1
+    """How many next steps each teacher proposes for each live trace."""
     fill_first_step: bool = False
+    """At step 1, where there is one trace, teachers propose more steps until there are beam_size."""
     step_instructions: str = ""
+    """A text behind every question while teachers decode and the meta-prover scores, for models that do not number
+    their steps by themselves; the student's rows hold the question alone."""
     answer_opening: str | None = None
+    """How the final answer begins when two tries gave none that can be read, for example "\\n\\nThe final answer is
+    \\\\boxed{"; null tries again only where the answer is empty, and then repeats the answer that the thought states.
+    """
     answer_suffix: str = " </think> The final answer is {A}."
+    """The text between a trace and the known answer {A} when the trace is scored."""
     curation: CurationConfig = CurationConfig()
+    """The settings of `pipeline: curation`."""
     mcts: MctsConfig = MctsConfig()
+    """The settings of `pipeline: mcts`."""
     integration: IntegrationConfig | None = None
+    """The model of `pipeline: integration`."""
     budgets: BudgetsConfig = BudgetsConfig()
+    """The longest thought, answer and step."""
     deterministic: bool | None = None
+    """Engines neither cut prompts into chunks nor read cached prefixes, so that every run gives the same bytes; null
+    does so for CPU engines in process."""
     problems_in_flight: Positive | None = None
+    """How many problems are searched at once; null takes as many as the KV caches hold."""
     request_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """How many seconds one request may take before it counts as failed."""
     server_wait: Annotated[float, Field(ge=0)] = 600.0
+    """How many seconds a server may be away before its problems fail (docs/engines.md)."""
 
     @model_validator(mode="after")
     def _templates_have_their_fields(self) -> DecodeConfig:

@@ -18,53 +18,66 @@ class JudgeConfig(ChatModelConfig):
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
+    """The judge's sampling temperature."""
 
 
 class PublishedConfig(Section):
-    """A published avg@k that `cord evaluate --calibrate` holds ours against. value: in percent, as papers print it.
-
-    samples: its k; null = the value is exact. decimals: how far it was rounded.
-    """
+    """A published avg@k that `cord evaluate --calibrate` holds ours against."""
 
     value: Annotated[float, Field(ge=0, le=100)]
+    """The published avg@k in percent, as papers print it."""
     samples: Positive | None = None
+    """The k behind the published value; null takes the value as exact."""
     decimals: Annotated[int, Field(ge=0)] = 1
+    """How many decimals the value was rounded to."""
 
 
 class EvaluateConfig(Section):
-    """Which suites run on which checkpoints.
-
-    suites: names of `eval/` suites, of their groups (`math`), or of `tasks` entries. tasks: extra lighteval task files
-    by path, or modules, that export TASKS_TABLE. data: suite name -> local JSONL file. samples: n per problem, or
-    {suite: n}. models: checkpoints to evaluate besides the run's own. instruction: put behind every question of a suite
-    that has none of its own. answer_in_thought: where no answer follows `</think>`, the last one in the thought counts.
-    engine: keys of a `Model` section that say how vLLM runs the checkpoint. judge: for suites of open-ended answers.
-    checkpoints: evaluate those in the middle of training too. when: `after` training, or `with_training` (`cord run`
-    then starts `cord evaluate --watch` beside it). devices: the GPUs that evaluation takes, by number.
-    published: label -> suite -> a known value, for `--calibrate`.
-    """
+    """Which suites run on which checkpoints."""
 
     suites: list[str] = []
+    """The suites to run: names of suites in `eval/`, of their groups (`math`), or of entries of `tasks`."""
     tasks: list[str] = []
+    """Further lighteval task files by path, or modules, that export TASKS_TABLE."""
     data: dict[str, str] = {}
+    """Local files that take the place of a suite's hub data set, by the suite's name."""
     samples: Positive | dict[str, Positive] = 16
+    """n, the answers per problem; a mapping gives each suite its own."""
     teacher_samples: Positive | None = None
+    """n for teachers; null takes `samples`."""
     temperature: Annotated[float, Field(ge=0)] = 0.6
+    """The sampling temperature."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """The nucleus of sampling."""
     max_new_tokens: Positive = 32768
+    """The longest answer, its thought included."""
     limit: Positive | None = None
+    """Only the first so many problems of each suite are asked; null asks all."""
     untrained: bool = True
+    """The student is evaluated before training too."""
     teachers: bool = False
+    """The teachers are evaluated too."""
     models: list[ModelConfig] = []
+    """Checkpoints to evaluate besides the run's own."""
     instruction: str = ""
+    """A text behind every question of a suite that has none of its own."""
     answer_in_thought: bool = False
+    """Where no answer follows `</think>`, the last one in the thought counts."""
     seed: int = 0
+    """The seed of sampling."""
     engine: dict[str, Any] = {}
+    """Keys of a `Model` section that say how vLLM runs the checkpoint, such as `gpu_memory_utilization`."""
     judge: JudgeConfig | None = None
+    """The model that grades suites of open-ended answers."""
     checkpoints: bool = False
+    """Checkpoints in the middle of training are evaluated too."""
     when: Literal["after", "with_training"] = "after"
+    """Checkpoints are evaluated `after` training, or `with_training`, where `cord run` starts `cord evaluate --watch`
+    beside it."""
     devices: list[Annotated[int, Field(ge=0)]] | None = None
+    """The GPUs that evaluation takes, by number; null takes all."""
     published: dict[FolderName, dict[str, PublishedConfig]] = {}
+    """Known values for `--calibrate`: label, then suite, then value."""
 
     @model_validator(mode="after")
     def _watching_is_asked_for(self) -> EvaluateConfig:

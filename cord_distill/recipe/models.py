@@ -11,60 +11,72 @@ from cord_distill.recipe.template_args import TemplateArgs
 
 
 class ModelsConfig(Section):
-    """Models that a stage builds before anything else; they are named `built:NAME` in the rest of the recipe.
-
-    builder: a plug-in, called as `builder(folder, **args)`, that writes one folder per model under `folder`. args: for
-    it. cache_dir: results are cached there by the hash of builder and args; null = `outputs/models`.
-    """
+    """Models that a stage builds before anything else; they are named `built:NAME` in the rest of the recipe."""
 
     builder: PlugIn
+    """A plug-in, called as `builder(folder, **args)`, that writes one folder per model under `folder`."""
     args: dict[str, Any] = {}
+    """The builder's arguments."""
     cache_dir: str | None = None
+    """Built models are cached there by the hash of builder and args; null takes `outputs/models`."""
 
 
 class ModelConfig(Section):
-    """A model that decodes or scores: where it is, how it runs, how it samples.
-
-    model: hub id, local path (starting with ./, ../, ~ or /), or `built:NAME`. system_prompt: null takes what the
-    model's card recommends (prompts/cards.yaml), "" means none. engine: `vllm` (in process), `server` (an
-    OpenAI-compatible URL that continues token ids), `scripted` (answers by a plug-in function; needs no weights).
-    url: of the server, or a list of replicas. served_model_name: its name for the model, where it has several.
-    api_key_env: the environment variable that holds the key.
-
-    name: what records and tables call it; null = the last part of `model`. revision: of a hub id. script: the function
-    of `scripted`. chat_template: a Jinja file in place of the tokenizer's own. chat_template_kwargs: what the template
-    is told besides, e.g. `{enable_thinking: true}`. top_k: -1 = all. devices: GPUs, by
-    number; null = all. kv_cache_gib: size of the KV cache; null = what gpu_memory_utilization leaves. max_model_len:
-    tokens; null = what prompt and budgets need. dtype, tensor_parallel_size, gpu_memory_utilization, kv_cache_dtype,
-    max_num_seqs, max_num_batched_tokens: vLLM's own. engine_args: any other of vLLM's.
-    """
+    """A model that decodes or scores: where it is, how it runs, how it samples."""
 
     model: str = ""
+    """A hub id, a local path (starting with ./, ../, ~ or /), or `built:NAME`."""
     name: FolderName | None = None
+    """What records and tables call the model; null takes the last part of `model`."""
     revision: str | None = None
+    """The commit, tag or branch of a hub id."""
     engine: Literal["vllm", "server", "scripted"] = "vllm"
+    """Where the model runs: `vllm` (in process), `server` (an OpenAI-compatible URL that continues token ids) or
+    `scripted` (a plug-in function answers; no weights are needed)."""
     script: PlugIn | None = None
+    """The plug-in function of `engine: scripted`."""
     url: str | list[str] | None = None
+    """The address of the server, or a list of replicas' addresses."""
     served_model_name: str | None = None
+    """The server's name for the model, where it serves several."""
     api_key_env: str | None = None
+    """The environment variable that holds the server's key."""
     temperature: Annotated[float, Field(ge=0)] = 0.6
+    """The sampling temperature."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """The nucleus of sampling."""
     top_k: int = -1
+    """Only the k likeliest tokens are sampled; -1 takes all."""
     min_p: Share = 0.0
+    """Only tokens of at least this share of the likeliest one's probability are sampled."""
     system_prompt: str | None = None
+    """The system prompt; null takes what the model's card recommends (prompts/cards.yaml), "" sends none."""
     chat_template: str | None = None
+    """A Jinja file in place of the tokenizer's own chat template."""
     chat_template_kwargs: TemplateArgs = {}
+    """What the chat template is told besides, for example `{enable_thinking: true}`."""
     trust_remote_code: bool = False
+    """Code that lies in the model's folder may run."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The type of weights and activations, as vLLM takes it."""
     devices: list[int] | None = None
+    """The GPUs of this model, by number; null takes all."""
     tensor_parallel_size: Positive = 1
+    """How many GPUs share one copy of the model."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """The share of a GPU's memory that the engine may use."""
     kv_cache_dtype: str = "auto"
+    """The type of the KV cache, as vLLM takes it."""
     kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
+    """The size of the KV cache; null takes what gpu_memory_utilization leaves."""
     max_model_len: Positive | None = None
+    """The context length in tokens; null takes what prompt and budgets need."""
     max_num_seqs: Positive | None = None
+    """How many sequences the engine decodes at once; null takes 256 on a GPU and 64 on a CPU."""
     max_num_batched_tokens: Positive | None = None
+    """How many tokens one engine step may hold; null leaves it to vLLM."""
     engine_args: dict[str, Any] = {}
+    """Any other of vLLM's engine arguments."""
 
     @property
     def label(self) -> str:
@@ -95,14 +107,15 @@ class MetaProverConfig(ModelConfig):
     """The model that only scores. `same_as: NAME` shares a teacher's engine, by the teacher's name."""
 
     same_as: str | None = None
+    """The name of the teacher whose engine is shared."""
 
 
 class ChatModelConfig(ModelConfig):
-    """A model that is asked in words and answers in words: at a `server` by its chat completions.
-
-    max_tokens: of one answer. concurrency: requests under way at once at a URL.
-    """
+    """A model that is asked in words and answers in words: at a `server` by its chat completions."""
 
     max_tokens: Positive = 8192
+    """The longest answer."""
     concurrency: Positive = 16
+    """How many requests are under way at once at one URL."""
     api_key_env: str | None = "OPENAI_API_KEY"
+    """The environment variable that holds the server's key."""

@@ -13,44 +13,55 @@ from cord_distill.recipe.models import ModelConfig
 class HardForConfig(ModelConfig):
     """A small model that problems must be too hard for: kept are those whose `tries` are all wrong and whose reasoning
     is longer than min_reasoning_tokens (the small model's tokens), by the mean, the shortest or the longest try.
-
-    reasoning_tokens, answer_tokens: the budgets of a try; one that is cut off is wrong. seed: of the tries alone.
     """
 
     tries: Positive = 3
+    """How many answers the small model gives per problem."""
     min_reasoning_tokens: Annotated[int, Field(ge=0)] = 1000
+    """Its reasoning must be longer than this, in its own tokens."""
     reasoning_length: Literal["mean", "min", "max"] = "mean"
+    """Which of the tries' lengths counts: their mean, the shortest or the longest."""
     reasoning_tokens: Positive = 16384
+    """The longest thought of a try; one that is cut off is wrong."""
     answer_tokens: Positive = 4096
+    """The longest final answer of a try."""
     seed: int = 0
+    """The seed of the tries alone."""
 
 
 class ProblemsConfig(Section):
-    """Where questions and known answers come from: a local JSONL `path`, a hub `dataset`, or a `builder` plug-in.
-
-    builder: called as `builder(**args)`, yields `Problem`s. subset, split: of the hub data set. question, answer: names
-    of columns; `a.b` is the field b of the column a. id: a column; null numbers the rows. context: a column that stands
-    before the question; a list of texts is joined by blank lines. grader: `math`, `integer`, `exact`, `judge`
-    (open-ended: `evaluate.judge` decides for `cord problems`; trajectories stay ungraded), or a plug-in
-    `grade(text, problem) -> (prediction | None, bool)`. process_check: a plug-in `check(problem, step_texts) -> dict`
-    whose `steps_right` is a list of bools.
-    limit: the first so many. hard_for: of these only the hard ones, which `cord problems` finds.
-    """
+    """Where questions and known answers come from: a local JSONL `path`, a hub `dataset`, or a `builder` plug-in."""
 
     builder: PlugIn | None = None
+    """A plug-in, called as `builder(**args)`, that yields `Problem`s."""
     args: dict[str, Any] = {}
+    """The builder's arguments."""
     path: str | None = None
+    """A local file of problems (JSONL, JSON, CSV or Parquet, also gzipped)."""
     dataset: str | None = None
+    """The hub id of a data set of problems."""
     subset: str | None = None
+    """The configuration of the hub data set, where it has several."""
     split: str = "train"
+    """The split of the hub data set."""
     question: str = "question"
+    """The column of the question; `a.b` is the field b of the column a."""
     answer: str = "answer"
+    """The column of the known answer; `a.b` is the field b of the column a."""
     id: str | None = None
+    """The column of the problem's id; null numbers the rows."""
     context: str | None = None
+    """A column that stands before the question; a list of texts is joined by blank lines."""
     limit: Positive | None = None
+    """Only the first so many problems are taken; null takes all."""
     grader: str = "math"
+    """What decides whether an answer is right: `math`, `integer`, `exact`, `judge` (open-ended: `evaluate.judge`
+    decides for `cord problems`; trajectories stay ungraded), or a plug-in `grade(text, problem) -> (prediction | None,
+    bool)`."""
     process_check: PlugIn | None = None
+    """A plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools."""
     hard_for: HardForConfig | None = None
+    """Only problems that are hard for this small model are taken; `cord problems` finds them."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ProblemsConfig:

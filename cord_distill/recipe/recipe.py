@@ -29,53 +29,59 @@ def _seed_or_seeds(value: Any) -> int | list[int]:
 
 
 class LaunchConfig(Section):
-    """How `cord run` starts training.
-
-    accelerate_config: a name in accelerate_configs/ or a path; null = none, as in `accelerate launch train.py RECIPE`.
-    args: extra launcher arguments. parallel_jobs: how many variants train at once.
-    """
+    """How `cord run` starts training."""
 
     accelerate_config: str | None = None
+    """A name in accelerate_configs/ or a path; null hands accelerate none, as in `accelerate launch train.py RECIPE`.
+    """
     args: list[str] = []
+    """Further arguments of the launcher."""
     parallel_jobs: Positive = 1
+    """How many variants train at once."""
 
 
 class WandbConfig(Section):
-    """Weights & Biases. Offline by default: nothing leaves the machine until `mode: online` says so.
-
-    log_model: put the finished model's weights into an artifact of their own; otherwise models are known by reference.
-    """
+    """Weights & Biases. Offline by default: nothing leaves the machine until `mode: online` says so."""
 
     project: str = "cord-distill"
+    """The W&B project."""
     entity: str | None = None
+    """The W&B user or team; null takes the account's own."""
     mode: Literal["offline", "online", "disabled"] = "offline"
+    """`offline` writes runs to disk alone, `online` sends them, `disabled` makes none."""
     tags: list[str] = []
+    """Tags of every run."""
     log_model: bool = False
+    """The finished model's weights become an artifact of their own; otherwise models are known by reference."""
 
 
 class TrackConfig(Section):
     """Where figures go besides the run folder."""
 
     wandb: WandbConfig = WandbConfig()
+    """The settings of Weights & Biases."""
 
 
 class AblateConfig(Section):
-    """What `cord ablate` compares: every entry of `variants`, once per seed, each against `baseline`.
-
-    seed_key: the recipe key that takes the values of `seeds`, e.g. `problems.args.seed` for other problems each time.
-    tables: title -> variants, in order. plain_search: variants that are the plain search at several sizes; those of
-    `at_equal_tokens` are held against the best mixture of the others of them that spends no more generated tokens.
-    left_out: name -> why it means nothing here. paper: variant -> [answer accuracy in percent, S] as published.
-    """
+    """What `cord ablate` compares: every entry of `variants`, once per seed, each against `baseline`."""
 
     baseline: FolderName
+    """The variant that every other one is compared with."""
     seed_key: str = "seed"
+    """The recipe key that takes the values of `seeds`, for example `problems.args.seed` for other problems each time.
+    """
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    """The values of `seed_key`; every variant runs once per value."""
     tables: dict[str, list[FolderName]] = {}
+    """The tables of the report: a title, and its variants in order."""
     plain_search: list[FolderName] = []
+    """The variants that are ordinary CoRD at several beam sizes: the curve of quality against tokens."""
     at_equal_tokens: list[FolderName] = []
+    """The variants that are compared with that curve at the tokens that they spend."""
     left_out: dict[str, str] = {}
+    """Methods that mean nothing here, each with the reason."""
     paper: dict[FolderName, tuple[float, float]] = {}
+    """The published figures of a variant: answer accuracy in percent, and S."""
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> AblateConfig:
@@ -85,34 +91,46 @@ class AblateConfig(Section):
 
 
 class Recipe(Section):
-    """The whole recipe, resolved. `variants` maps a name to overrides ({"decode.pipeline": "curation"}): each
-    variant is decoded, trained and evaluated on its own, over shared models and problems.
-
-    name: of the run; where it is left out, the file's. seed: a number, or a list ([0, 1, 2]): the first decodes, and
-    each makes one training run on the same data. train_seed: the run that `seed=N` on the command line picks from a
-    list. output_dir: the run folder; null = `outputs/NAME`. teachers: `temperature: [0.5, 0.6, 0.7]` makes one teacher
-    for each, called NAME-tTEMPERATURE. problems: null where nothing is decoded. train: keys of TRL's SFTConfig and
-    ModelConfig, `global_batch_size`, and `chat_template_kwargs` (as in a `Model` section; evaluation takes them too).
-    variant: the one that `variant=NAME` on the command line picks.
+    """The whole recipe, resolved. `variants` maps a name to overrides ({"decode.pipeline": "curation"}): each variant
+    is decoded, trained and evaluated on its own, over shared models and problems.
     """
 
     name: FolderName
+    """The name of the run; where it is left out, the file's name is taken."""
     seed: Annotated[int | list[int], PlainValidator(_seed_or_seeds)] = 0
+    """A number, or a list ([0, 1, 2]): the first one decodes, and each makes one training run on the same data."""
     train_seed: int | None = None
+    """The run that `seed=N` on the command line picks from a list."""
     output_dir: str | None = None
+    """The run folder; null takes `outputs/NAME`."""
     models: ModelsConfig | None = None
+    """Models that are built before anything else."""
     teachers: Annotated[list[ModelConfig], WrapValidator(one_teacher_per_temperature)] = []
+    """The models that propose steps. `temperature: [0.5, 0.6, 0.7]` makes one teacher for each, called
+    NAME-tTEMPERATURE."""
     meta_prover: MetaProverConfig | None = None
+    """The model that scores how well the known answer is predicted from a trace."""
     problems: ProblemsConfig | None = None
+    """The questions and known answers; null where nothing is decoded."""
     decode: DecodeConfig = DecodeConfig()
+    """How trajectories are made."""
     data: DataConfig = DataConfig()
+    """Which trajectories, and which rows of others, become training rows."""
     train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
+    """Keys of TRL's SFTConfig and ModelConfig, `global_batch_size`, and `chat_template_kwargs` (as in a `Model`
+    section; evaluation takes them too)."""
     launch: LaunchConfig = LaunchConfig()
+    """How `cord run` starts training."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Which suites run on which checkpoints."""
     track: TrackConfig = TrackConfig()
+    """Where figures go besides the run folder."""
     ablate: AblateConfig | None = None
+    """What `cord ablate` compares."""
     variants: dict[FolderName, dict[str, Any]] = {}
+    """The methods that are compared: each name maps to its overrides, such as `decode.pipeline: curation`."""
     variant: FolderName | None = None
+    """The variant that `variant=NAME` on the command line picks."""
 
     @property
     def decode_seed(self) -> int:

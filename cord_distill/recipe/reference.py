@@ -1,4 +1,4 @@
-"""docs/recipe.md, written from the typed recipe: a table of keys per section, explained by the section's docstring.
+"""docs/recipe.md, written from the typed recipe: a table of keys per section, each with the text that stands below it.
 
 `python -m cord_distill.recipe.reference` writes the page anew (a test compares).
 """
@@ -24,7 +24,7 @@ One YAML is one experiment. Every key is optional unless its default says *requi
 error with its line and a suggestion. `extends: base.yaml` takes another recipe's keys (paths in it are relative to it);
 `key.sub=value` on the command line overrides one. `cord check RECIPE` prints what a recipe comes to.
 
-This page is written from `cord_distill/recipe/recipe.py` by `python -m cord_distill.recipe.reference`.
+This page is written from `cord_distill/recipe/` by `python -m cord_distill.recipe.reference`.
 """
 WORDS = {str: "text", bool: "true or false", int: "whole number", float: "number"}
 
@@ -39,39 +39,22 @@ def reference() -> str:
     return HEAD + "".join(f"\n{_page_of(section)}" for section in sections)
 
 
-def explained(section: type[Section]) -> tuple[str, dict[str, str]]:
-    """A section's docstring as (what is said of the whole, key -> what is said of it).
-
-    A sentence that begins with names of keys and a colon (`limit: the first so many.`) is about these keys, up to the
-    next such sentence or the end of the paragraph.
-    """
-    keys = "|".join(section.model_fields)
-    begins = re.compile(rf"(?:^|(?<=[.)] ))((?:{keys})(?:, (?:{keys}))*): ")
-    whole, of_keys = [], {}
-    for paragraph in inspect.cleandoc(section.__dict__.get("__doc__") or "").split("\n\n"):
-        intro, *pairs = begins.split(" ".join(paragraph.split()))
-        whole.append(intro.strip())
-        for names, text in zip(pairs[::2], pairs[1::2], strict=True):
-            of_keys.update(dict.fromkeys(names.split(", "), text.strip()))
-    return "\n\n".join(filter(None, whole)), of_keys
-
-
 def _title(section: type[Section]) -> str:
     """The section's name as a heading: `DecodeConfig` is `Decode`."""
     return section.__name__.removesuffix("Config")
 
 
 def _page_of(section: type[Section]) -> str:
-    whole, of_keys = explained(section)
+    whole = "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(section.__doc__ or "").split("\n\n"))
     base = next((kind for kind in section.__bases__ if kind is not Section and issubclass(kind, Section)), None)
     inherited = base.model_fields if base else {}
     rows = [
-        f"| `{name}` | {shown_kind(field.annotation)} | {shown_default(field)} | {_cell(of_keys.get(name, ''))} |\n"
+        f"| `{name}` | {shown_kind(field.annotation)} | {shown_default(field)} | {_cell(field.description or '')} |\n"
         for name, field in section.model_fields.items()
         if name not in inherited or name in section.__annotations__
     ]
     also = f"Every key of [{_title(base)}](#{_title(base).lower()}), and:\n" if base else ""
-    table = "| key | takes | default | |\n|---|---|---|---|\n" + "".join(rows)
+    table = "| key | takes | default | what it does |\n|---|---|---|---|\n" + "".join(rows)
     return "\n".join(filter(None, [f"## {_title(section)}", _plain(whole) and f"{_plain(whole)}\n", also, table]))
 
 
