@@ -212,19 +212,15 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from cord_distill.data.build import build_dataset
     from cord_distill.recipe.experiment import method_variants
     from cord_distill.recipe.file import load_recipe
-    from cord_distill.run.stages import kept_and_dropped
+    from cord_distill.run.make_data import kept_and_dropped, make_data
     from cord_distill.run_folder.paths import RunFolder
-    from cord_distill.tracking.dataset import track_dataset
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
-        run = RunFolder.of(made)
-        counts = build_dataset(made, run.trajectories, run.dataset)
-        track_dataset(made, counts)
-        print(f"data set  {shown(run.dataset)}: {kept_and_dropped(counts)}")
+        counts = make_data(made)
+        print(f"data set  {shown(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -7,21 +7,26 @@ in the *student's* tokens (`data.filters.max_tokens`) are dropped where its toke
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.files import replacing, write_atomic
+from cord_distill.common.files import write_atomic
 from cord_distill.data.card import card_text
+from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.decontaminate import Contamination
+from cord_distill.data.exports import Exports
+from cord_distill.data.more_traces import Grade, marker_lines, more_traces, near_equal
 from cord_distill.data.near_duplicates import NearDuplicates
 from cord_distill.data.rows import REMEDIES, CandidateRow, from_trajectory, marker_pattern, sft_row, why_dropped
 from cord_distill.data.sources import copies, incoming
+from cord_distill.data.spool import Spool
 from cord_distill.data.tally import OWN, Tally
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE
@@ -30,15 +35,13 @@ from cord_distill.types import Trajectory
 __all__ = ["STATS_FILE", "TRAIN_FILE", "build_dataset", "marker_pattern", "sft_row", "why_dropped"]
 
 
-Place = tuple[int, int]  # start and length of a line in the spool
-
-
-def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict[str, Any]:
+def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path, grade: Grade | None = None) -> dict[str, Any]:
     """Writes the data set of one method under `folder`; returns what stats.json says.
 
-    Counts: `rows` read, `kept`, `dropped` by reason, `teacher_share` of steps, `tokens` in the meta-prover's tokens,
-    `sources` (read, kept, written per source), `sha256` of train.jsonl. Rows are ordered by id, whatever the order in
-    which problems finished. Raises CordError on a file that is missing or damaged, and when no row is left.
+    grade: the recipe's grader, for traces that decoding did not grade (`data.rows_per_problem` of Curation). Counts:
+    `rows` read, `kept`, `dropped` by reason, `teacher_share` of steps, `tokens` in the meta-prover's tokens, `sources`
+    (read, kept, written per source), `sha256` of train.jsonl. Rows are ordered by id, whatever the order in which
+    problems finished. Raises CordError on a file that is missing or damaged, and when no row is left.
     """
     own = bool(recipe.teachers) or not recipe.data.sources
     if own and not trajectories_path.is_file():
@@ -46,53 +49,94 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path) -> dict
     column = recipe.problems.question if recipe.problems else None
     unwanted = Contamination.load(recipe.data.decontaminate, column, recipe.data.decontaminate_coverage)
     near = NearDuplicates(recipe.data.near_duplicates) if recipe.data.near_duplicates else None
+    near_known: dict[str, bool] = {}
     tally = Tally()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as spool:
-        places: dict[tuple[str, int], Place] = {}
-        for one, source, written in _all_rows(recipe, trajectories_path if own else None, tally.dropped):
+    markers = None if recipe.data.keep_markers else marker_pattern(recipe.decode.step_marker)
+    with Spool(folder) as spool, Exports(recipe.data, folder, markers) as exports:
+        rows = _own_rows(recipe, trajectories_path, tally, grade, markers) if own else iter(())
+        for one, source, written, trajectory in chain(rows, _rows_of_others(recipe, markers)):
             reason = tally.repeated(one) or one.reason or unwanted.reason(one.question)
             if reason is None and written == 0:
                 reason = "weight"
-            if reason is None and near is not None and near.seen(one.question):
-                reason = "near_duplicate"
+            if reason is None and near is not None:
+                # Several traces of one problem are no duplicates of each other.
+                key = one.problem or f"{source}/{one.id}"
+                if key not in near_known:
+                    near_known[key] = near.seen(one.question)
+                reason = "near_duplicate" if near_known[key] else None
             if reason:
                 tally.drop(one, reason, source)
                 continue
-            line = (json.dumps(one.row, ensure_ascii=False) + "\n").encode()
-            places |= {(one.id, copy): (spool.tell(), len(line)) for copy in range(written)}
-            spool.write(line)
+            spool.add(one.id, one.row, written)
             tally.keep(one, source, written)
+            if trajectory is not None:
+                exports.add(trajectory)
         stats = tally.stats(recipe)
-        if not places:
+        if not len(spool):
             raise CordError(_nothing_left(stats, trajectories_path if own else Path("data.sources")))
-        stats["sha256"] = _write_in_order(spool, places, folder / TRAIN_FILE)
+        stats["sha256"] = spool.write(folder / TRAIN_FILE)
+        stats |= exports.write()
     write_atomic(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
     write_atomic(folder / "README.md", card_text(recipe, stats))
     return stats
 
 
-def _all_rows(recipe: Recipe, own: Path | None, dropped: Counter[str]) -> Iterator[tuple[CandidateRow, str, int]]:
-    """(row, name of its source, how often it is written), the recipe's own trajectories first."""
-    markers = None if recipe.data.keep_markers else marker_pattern(recipe.decode.step_marker)
-    filters = recipe.data.filters
-    if own is not None:
-        for trajectory in read_trajectories(own, dropped):
-            yield from_trajectory(trajectory, filters, markers), OWN, 1
+# (row, name of its source, how often it is written, the trajectory of which it is the first row).
+Incoming = tuple[CandidateRow, str, int, Trajectory | None]
+
+
+def _own_rows(
+    recipe: Recipe, path: Path, tally: Tally, grade: Grade | None, markers: re.Pattern[str] | None
+) -> Iterator[Incoming]:
+    """The trajectories' rows, and with `data.rows_per_problem` those of their problems' further traces."""
+    data, lines = recipe.data, marker_lines(recipe.decode.step_marker)
+    with_candidates = data.rows_per_problem > 1 or data.preferences is not None or data.step_values
+
+    def row(trajectory: Trajectory) -> CandidateRow:
+        cut = trajectory if data.cut_tail is None else cut_tail(trajectory, data.cut_tail)
+        made = from_trajectory(cut, data.filters, markers)
+        if made.reason is None and cut is not trajectory:
+            tally.cut(len(trajectory.steps) - len(cut.steps))
+        return made
+
+    for trajectory in read_trajectories(path, tally.dropped, with_candidates):
+        first = row(trajectory)
+        yield replace(first, problem=f"{OWN}/{trajectory.id}"), OWN, 1, trajectory
+        if data.rows_per_problem == 1:
+            continue
+        taken = [trajectory] if first.reason is None else []
+        for other in more_traces(trajectory, grade, lines):
+            if len(taken) >= data.rows_per_problem:
+                break
+            one = replace(from_trajectory(other, data.filters, markers), problem=f"{OWN}/{trajectory.id}")
+            if one.reason is None and any(near_equal(other, before, lines) for before in taken):
+                one = replace(one, reason="near_equal_trace")
+            if one.reason is None:
+                taken.append(other)
+                one = replace(row(other), problem=one.problem)
+            yield one, OWN, 1, None
+
+
+def _rows_of_others(recipe: Recipe, markers: re.Pattern[str] | None) -> Iterator[Incoming]:
     for source in recipe.data.sources:
-        for one in incoming(source, filters, markers):
-            yield one, source.label, copies(source, one.id, recipe.decode_seed)
+        for one in incoming(source, recipe.data.filters, markers, recipe.data.cut_tail):
+            yield one, source.label, copies(source, one.id, recipe.decode_seed), None
 
 
-def read_trajectories(path: Path, dropped: Counter[str]) -> Iterator[Trajectory]:
-    """Rows one by one. A torn last line (a killed writer) is counted; any other damage is a CordError with its line."""
+def read_trajectories(path: Path, dropped: Counter[str], with_candidates: bool = False) -> Iterator[Trajectory]:
+    """Rows one by one, without their candidates unless they are asked for.
+
+    A torn last line (a killed writer) is counted; any other damage is a CordError with its line.
+    """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
+                row = json.loads(line)
                 # The pruned candidates are most of the bytes and no part of a training row.
-                yield Trajectory.from_row({**json.loads(line), "candidates": []})
+                made = Trajectory.from_row(row if with_candidates else {**row, "candidates": []})
             except (ValueError, KeyError, TypeError) as error:
                 if not line.endswith(b"\n"):
                     dropped["torn_line"] += 1
@@ -101,6 +145,7 @@ def read_trajectories(path: Path, dropped: Counter[str]) -> Iterator[Trajectory]
                     f"{path}, line {number}: not a trajectory row ({type(error).__name__}: {error}); remove this "
                     "line and run cord generate again"
                 ) from None
+            yield made
 
 
 def _nothing_left(stats: dict[str, Any], path: Path) -> str:
@@ -111,15 +156,3 @@ def _nothing_left(stats: dict[str, Any], path: Path) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in dropped.items())
     fix = REMEDIES.get(reason, "look at the trajectories with cord view")
     return f"no training row is left of {stats['rows']} ({counts}): {fix}"
-
-
-def _write_in_order(spool: Any, places: dict[tuple[str, int], Place], path: Path) -> str:
-    """Copies the spooled lines by id into `path`, atomically; returns the sha256 of the file."""
-    digest = hashlib.sha256()
-    with replacing(path) as out:
-        for _, (start, length) in sorted(places.items()):
-            spool.seek(start)
-            line = spool.read(length)
-            digest.update(line)
-            out.write(line)
-    return digest.hexdigest()

@@ -10,6 +10,9 @@ from cord_distill import __version__
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
 
+# Files beside train.jsonl, by their key in stats.json.
+EXPORTS = ("preferences", "step_values")
+
 
 def card_text(recipe: Recipe, stats: dict[str, Any]) -> str:
     """Markdown. Figures are those of stats.json; nothing is claimed that was not counted."""
@@ -37,7 +40,7 @@ rows = load_dataset("PATH_OR_HUB_ID", split="train")
 {dropped}
 Decontaminated against {against}. Near duplicates: {f"dropped from similarity {near} on" if near else "not looked for"}.
 Step markers are {"kept" if stats["keep_markers"] else "stripped"}.
-
+{_more(stats)}
 Columns: `prompt` and `completion` (messages; the completion holds the thought in `<think>` … `</think>` and the
 answer), `id`, `pipeline` (or the source), `score` (S of the reasoning, 0 to 1), `correct`, `teachers` (one per step);
 of own trajectories also `recipe_hash` and `seed`.
@@ -65,7 +68,10 @@ def card_header(recipe: Recipe, stats: dict[str, Any]) -> str:
         task_categories=["text-generation"],
         size_categories=[size_category(stats["kept"])],
         tags=list(dict.fromkeys(["reasoning", "chain-of-thought", "distillation", "synthetic", "cord-distill", *own])),
-        configs=[{"config_name": "default", "data_files": "train.jsonl"}],
+        configs=[
+            {"config_name": "default", "data_files": "train.jsonl"},
+            *({"config_name": name, "data_files": f"{name}.jsonl"} for name in EXPORTS if name in stats),
+        ],
     )
     return data.to_yaml()
 
@@ -88,6 +94,30 @@ def _problems(recipe: Recipe) -> str:
     local = source.builder or Path(str(source.path)).name
     told = f"`{source.dataset}`, split {source.split}" if source.dataset else f"`{local}`"
     return f"Questions and known answers: {told}. Graded by `{source.grader}`.\n\n"
+
+
+def _more(stats: dict[str, Any]) -> str:
+    """What was made of more than the winner; "" where the recipe asks for none of it."""
+    tails, pairs, values = (stats.get(key) for key in ("cut_tail", "preferences", "step_values"))
+    rows = stats.get("rows_per_problem")
+    lines = [
+        f"Up to {rows} traces of a problem; near-equal ones are dropped." if rows else "",
+        f"{tails['traces']} traces end where S stays above {tails['above']:g}: {tails['steps']} steps are cut off."
+        if tails
+        else "",
+        f'`preferences.jsonl` (`name="preferences"`): {pairs["pairs"]} pairs of {pairs["problems"]} problems, '
+        f"{pairs['step']} of steps and {pairs['trace']} of whole traces, mean margin {pairs['mean_margin']:.3f}. "
+        "Columns `prompt`, `chosen`, `rejected` (messages), `score_chosen`, `score_rejected`, `margin`, `kind`, "
+        "`step`, `teachers`, `shared` (characters that both completions begin with). The better one was chosen by "
+        "score, not by a person."
+        if pairs
+        else "",
+        f'`step_values.jsonl` (`name="step_values"`): the scores of {values["steps"]} steps in {values["rows"]} traces '
+        f"and of {values['siblings']} other proposals for the same prefixes."
+        if values
+        else "",
+    ]
+    return "".join(f"\n{line}\n" for line in lines if line)
 
 
 def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:

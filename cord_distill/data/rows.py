@@ -14,7 +14,10 @@ from cord_distill.types import THINK_CLOSE, THINK_OPEN, Stop, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class CandidateRow:
-    """A row that may be trained, or the reason why not. tokens: reasoning and answer, where somebody counted them."""
+    """A row that may be trained, or the reason why not. tokens: reasoning and answer, where somebody counted them.
+
+    problem: id that all rows of one problem share, where it has several; "" = the row's own.
+    """
 
     id: str
     question: str
@@ -26,12 +29,13 @@ class CandidateRow:
     score: float | None = None
     teachers: tuple[str, ...] = ()
     tokens: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[str] | None) -> CandidateRow:
     """markers: what to cut off the start of each step, None = keep the steps as they are."""
     reason = why_dropped(t, filters)
-    tokens = {key: t.num_tokens.get(key, 0) for key in ("reasoning", "answer")}
+    tokens: dict[str, int] = {key: t.num_tokens[key] for key in ("reasoning", "answer") if key in t.num_tokens}
     return CandidateRow(
         id=t.id,
         question=t.problem.question,

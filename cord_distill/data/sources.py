@@ -11,6 +11,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, read_rows
+from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Trajectory
@@ -21,8 +22,13 @@ BESIDE = ("reasoning_content", "reasoning", "thinking")
 Reader = Callable[[Row], tuple[str, str, str, bool | None]]
 
 
-def incoming(source: SourceConfig, filters: FiltersConfig, markers: re.Pattern[str] | None) -> Iterator[CandidateRow]:
-    """Rows of one source, ids prefixed by its name. Raises CordError naming file, line and what is missing."""
+def incoming(
+    source: SourceConfig, filters: FiltersConfig, markers: re.Pattern[str] | None, threshold: float | None = None
+) -> Iterator[CandidateRow]:
+    """Rows of one source, ids prefixed by its name. threshold: `data.cut_tail`, for trajectories.
+
+    Raises CordError naming file, line and what is missing.
+    """
     label, read = source.label, READERS.get(source.format)
     seen: Counter[str] = Counter()
     for number, (place, row) in enumerate(_rows(source)):
@@ -35,6 +41,7 @@ def incoming(source: SourceConfig, filters: FiltersConfig, markers: re.Pattern[s
         try:
             if read is None:
                 made = Trajectory.from_row({**row, "candidates": []})
+                made = made if threshold is None else cut_tail(made, threshold)
                 kept = from_trajectory(made, filters, markers)
                 yield CandidateRow(
                     id, kept.question, kept.completion, {**kept.row, "id": id}, kept.reason, kept.failed, kept.correct,

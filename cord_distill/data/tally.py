@@ -25,6 +25,7 @@ class Tally:
         self.longest = 0
         self.scores: list[float] = []
         self.sources: dict[str, Counter[str]] = {}
+        self.tails: Counter[str] = Counter()
 
     def repeated(self, one: CandidateRow) -> str | None:
         if one.failed:
@@ -51,15 +52,20 @@ class Tally:
         self.sums.update({"kept": 1, "correct": int(one.correct is True), "graded": int(one.correct is not None)})
         self.sums["characters"] += len(one.completion)
         self.sums.update(one.tokens)
+        self.sums["counted"] += bool(one.tokens)
         self.longest = max(self.longest, sum(one.tokens.values()))
         if one.score is not None:
             self.scores.append(one.score)
+
+    def cut(self, steps: int) -> None:
+        """A trace that lost the steps behind the point from which its answer was certain."""
+        self.tails.update({"traces": 1, "steps": steps})
 
     def stats(self, recipe: Recipe) -> dict[str, Any]:
         errors = len(self.failed - self.good)
         dropped = dict(sorted({**self.dropped, **({"error": errors} if errors else {})}.items()))
         kept, steps = self.sums["kept"], sum(self.teachers.values())
-        counted = self.sources.get(OWN, Counter())["kept"] if recipe.data.sources else kept
+        counted = self.sums["counted"]
         return {
             "rows": kept + sum(dropped.values()),
             "kept": kept,
@@ -81,4 +87,9 @@ class Tally:
             "keep_markers": recipe.data.keep_markers,
             "near_duplicates": recipe.data.near_duplicates,
             "sources": {name: dict(counts) for name, counts in self.sources.items()},
+            **({"rows_per_problem": recipe.data.rows_per_problem} if recipe.data.rows_per_problem > 1 else {}),
+            **({"cut_tail": self._tails(recipe.data.cut_tail)} if recipe.data.cut_tail is not None else {}),
         }
+
+    def _tails(self, threshold: float) -> dict[str, Any]:
+        return {"above": threshold, "traces": self.tails["traces"], "steps": self.tails["steps"]}

@@ -63,6 +63,18 @@ class SourceConfig(Section):
         return self
 
 
+class PreferencesConfig(Section):
+    """Pairs of a better and a worse continuation of one prefix, written to `preferences.jsonl` for `dpo`."""
+
+    kinds: Annotated[list[Literal["steps", "traces"]], Field(min_length=1)] = ["steps", "traces"]
+    """`steps` pairs what lived on behind a prefix with a sibling that was pruned, `traces` the winner with another
+    complete trace."""
+    min_margin: Annotated[float, Field(gt=0)] = 0.1
+    """The least difference of their scores, in the units of `decode.selector`."""
+    per_problem: Positive | None = 8
+    """At most so many pairs of each kind are taken from a problem, those of the largest margins; null takes all."""
+
+
 class DataConfig(Section):
     """Trajectories, and rows of others, to SFT rows."""
 
@@ -82,6 +94,16 @@ class DataConfig(Section):
     the same numbers; null drops only equal rows."""
     licence: str = ""
     """The licence that the data set's card names, such as `apache-2.0`; "" writes `other`."""
+    rows_per_problem: Positive = 1
+    """Up to so many traces of each own problem become rows: the beams that were kept at the end, or Curation's other
+    complete traces. Near-equal ones are dropped."""
+    cut_tail: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A trace ends with the first step from which S stays above this value; `</think>` and the answer follow. null cuts
+    nothing."""
+    preferences: PreferencesConfig | None = None
+    """Write `preferences.jsonl`, the pairs that `dpo` trains on; `{}` takes its defaults, null writes none."""
+    step_values: bool = False
+    """Write `step_values.jsonl`, the score of every step and of its siblings."""
 
     @model_validator(mode="after")
     def _sources_have_names(self) -> DataConfig:

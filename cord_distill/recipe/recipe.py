@@ -172,6 +172,23 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _scores_say_what_the_data_reads(self) -> Recipe:
+        if not self.teachers or self.decode.selector == "predictive_perplexity":
+            return self
+        data, selector = self.data, self.decode.selector
+        of_s = {"cut_tail": data.cut_tail is not None, "rows_per_problem": data.rows_per_problem > 1}
+        of_worth = {"preferences": data.preferences is not None, "step_values": data.step_values}
+        wrong = next((key for key, given in of_s.items() if given), None)
+        if wrong is None and selector in ("random", "longest"):
+            wrong = next((key for key, given in of_worth.items() if given), None)
+        if wrong:
+            raise ValueError(
+                f"data.{wrong} reads how good each step is, and decode.selector {selector} does not say it: take "
+                f"decode.selector predictive_perplexity, or remove data.{wrong}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> Recipe:
         labels = [t.label for t in self.teachers]
         twice = sorted({x for x in labels if labels.count(x) > 1})

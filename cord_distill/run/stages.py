@@ -14,7 +14,6 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import quiet_environment
-from cord_distill.data.build import build_dataset
 from cord_distill.decode.hard_problems import filter_fingerprint
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.model_files.locate import DONE, model_path, models_folder
@@ -22,9 +21,9 @@ from cord_distill.model_files.weights import SUFFIXES
 from cord_distill.recipe.experiment import method_variants, picks
 from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.make_data import kept_and_dropped, make_data
 from cord_distill.run_folder.checkpoints import file_hash
 from cord_distill.run_folder.paths import RunFolder
-from cord_distill.tracking.dataset import track_dataset
 from cord_distill.training.launch import gpu_count, training_command
 
 NEW = "not done yet"
@@ -106,17 +105,9 @@ def _data_stage(recipe: Recipe) -> Stage:
         return recipe_hash({**read, "sources": sources, "seed": recipe.decode_seed})
 
     def call() -> str:
-        stats = build_dataset(recipe, run.trajectories, run.dataset)
-        track_dataset(recipe, stats)
-        return kept_and_dropped(stats)
+        return kept_and_dropped(make_data(recipe))
 
     return Stage(f"data/{run.method}", fingerprint, (run.dataset / "train.jsonl",), call=call, group="data")
-
-
-def kept_and_dropped(stats: dict[str, Any]) -> str:
-    """One line about a data set: how many rows were kept, and what the others were dropped for."""
-    dropped = ", ".join(f"{count} {reason}" for reason, count in stats["dropped"].items())
-    return f"{stats['kept']} rows kept" + (f", dropped: {dropped}" if dropped else "")
 
 
 def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:

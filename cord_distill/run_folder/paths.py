@@ -11,6 +11,8 @@ from cord_distill.recipe.recipe import Recipe
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"
 TRAIN_FILE = "train.jsonl"
 STATS_FILE = "stats.json"
+PREFERENCES_FILE = "preferences.jsonl"
+STEP_VALUES_FILE = "step_values.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
