@@ -1,22 +1,27 @@
 """Which problems decode at once: enough to fill the engines, and no more than the KV caches hold, by tokens in use.
 
-A problem holds its longest context so far and the room of its next steps. New problems come in while there is room for
-all; where those inside outgrow the cache, the oldest that fit together go on and the younger wait before their next
-proposal. Waiting changes when something is asked, never what is answered.
+A problem holds its longest context so far and the room of its next steps, in the caches where it is at home, one of
+each model's. New problems come in while there is room for all; where those inside outgrow a cache, the oldest that fit
+together go on and the younger wait before their next proposal. Waiting changes when something is asked, never what is
+answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cord_distill.common.quiet import has_gpu, slots
 from cord_distill.decode.pipelines import Ensemble
+from cord_distill.engines.homes import Homes
 from cord_distill.recipe.decode import DecodeConfig
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 
 # The rest is for partly filled blocks and for prefixes that were dropped from the beam but not yet from the cache.
@@ -25,15 +30,34 @@ KV_SHARE = 0.8
 STEPS_APART = 2
 
 
-class Admission:
-    """capacity: tokens of the smallest KV cache that are to be used; None = unknown, and nobody waits. growth: tokens
-    that a problem may hold beyond its longest context.
+# A replica may come, go or come back meanwhile: whoever waits looks again after so many seconds.
+LOOK_AGAIN = 1.0
 
-    most: tokens held at once at the highest. waited: seconds, summed over problems.
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """The KV caches of one model. capacity: tokens of one of them that are to be used. homes: which of them holds a
+    problem; None = there is but one."""
+
+    capacity: int
+    homes: Homes | None = None
+
+    def holding(self, problem: str) -> int:
+        return self.homes.of(problem) if self.homes else 0
+
+    def next_one(self) -> int:
+        return self.homes.next_home() if self.homes else 0
+
+
+class Admission:
+    """caches: of every model that holds the problems' contexts; none = sizes are unknown, and nobody waits. growth:
+    tokens that a problem may hold beyond its longest context.
+
+    most: tokens held at once at the highest, in all replicas. waited: seconds, summed over problems.
     """
 
-    def __init__(self, capacity: int | None, growth: int) -> None:
-        self.capacity = capacity
+    def __init__(self, caches: Sequence[Caches], growth: int) -> None:
+        self.caches = caches
         self.growth = growth
         self.most = 0
         self.waited = 0.0
@@ -43,16 +67,19 @@ class Admission:
 
     @classmethod
     def of(cls, recipe: Recipe, ensemble: Ensemble) -> Admission:
-        """Every engine holds every problem's context, so the smallest cache decides."""
         models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
-        room = [tokens for model in models if (tokens := getattr(model.engine, "kv_tokens", None))]
-        return cls(int(KV_SHARE * min(room)) if room else None, growth(recipe.decode))
+        engines = {id(model.engine): model.engine for model in models}.values()
+        sizes = [(getattr(engine, "kv_tokens", None), getattr(engine, "homes", None)) for engine in engines]
+        caches = [Caches(int(KV_SHARE * tokens), homes) for tokens, homes in sizes if tokens]
+        return cls(caches, growth(recipe.decode))
 
     @asynccontextmanager
     async def inside(self, problem: str) -> AsyncIterator[None]:
         """Comes in as soon as there is room for all, or nobody is inside; leaves at the end, whatever ends it."""
-        while self._held and self.capacity is not None and self._total + self.growth > self.capacity:
+        while not self._room_at_the_door():
             await self._someone_left()
+        for caches in self.caches:
+            caches.holding(problem)  # from now on at home there
         self._hold(problem, self.growth)
         try:
             yield
@@ -73,25 +100,45 @@ class Admission:
         self._held[problem] = tokens
         self.most = max(self.most, self._total)
 
+    def _room_at_the_door(self) -> bool:
+        """Where the newcomer would be at home there is room for all, or nobody."""
+        for caches in self.caches:
+            if self._total + self.growth > caches.capacity:
+                held = sum(tokens for _, tokens in self._in(caches, caches.next_one()))
+                if held and held + self.growth > caches.capacity:
+                    return False
+        return True
+
     def _fits(self, problem: str) -> bool:
-        if self.capacity is None or self._total <= self.capacity:
+        return all(self._total <= caches.capacity or self._fits_in(caches, problem) for caches in self.caches)
+
+    def _fits_in(self, caches: Caches, problem: str) -> bool:
+        everybody = list(self._in(caches, caches.holding(problem)))
+        if sum(tokens for _, tokens in everybody) <= caches.capacity:
             return True
         before = 0
-        for name, tokens in self._held.items():
+        for name, tokens in everybody:
             if name == problem:
                 # The oldest always goes on, however long it is: so somebody ends, and the next may.
-                return before == 0 or before + tokens <= self.capacity
+                return before == 0 or before + tokens <= caches.capacity
             before += tokens
         return True
 
+    def _in(self, caches: Caches, replica: int) -> Iterator[tuple[str, int]]:
+        """(problem, tokens) of those whom this replica's cache holds, the oldest first."""
+        return (held for held in self._held.items() if caches.holding(held[0]) == replica)
+
     async def _someone_left(self) -> None:
         begun = time.monotonic()
-        await self._left.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN if any(caches.homes for caches in self.caches) else None):
+                await self._left.wait()
         self.waited += time.monotonic() - begun
 
     def figures(self) -> dict[str, Any]:
         """For generate_stats.json."""
-        return {"capacity_tokens": self.capacity, "most_tokens": self.most, "waited_seconds": round(self.waited, 1)}
+        smallest = min((caches.capacity for caches in self.caches), default=None)
+        return {"capacity_tokens": smallest, "most_tokens": self.most, "waited_seconds": round(self.waited, 1)}
 
 
 def width(decode: DecodeConfig) -> int:
@@ -113,9 +160,18 @@ def growth(decode: DecodeConfig) -> int:
     return width(decode) * apart
 
 
-def problems_in_flight(recipe: Recipe) -> int:
-    """At most so many problems at once: enough to fill every teacher's engine twice."""
+def problems_in_flight(recipe: Recipe, ensemble: Ensemble | None = None) -> int:
+    """At most so many problems at once: enough to fill every teacher's engines twice, by the slots that these say."""
     if recipe.decode.problems_in_flight:
         return recipe.decode.problems_in_flight
-    most = max(slots(model.max_num_seqs, has_gpu()) * max(1, len(model.urls)) for model in recipe.teachers)
+    engines = [model.engine for model in ensemble.teachers] if ensemble else [None] * len(recipe.teachers)
+    most = max(slots_of(*pair) for pair in zip(recipe.teachers, engines, strict=True))
     return math.ceil(2 * most / width(recipe.decode))
+
+
+def slots_of(section: ModelConfig, engine: Any = None) -> int:
+    """Sequences that all replicas of a model decode at once: what the engine says, else the recipe, else a default."""
+    own = getattr(engine, "slots", None)
+    # A server is taken for a GPU's, whatever this machine has.
+    one = own or slots(section.max_num_seqs, has_gpu() or section.engine == "server")
+    return one * max(1, len(section.urls))

@@ -120,6 +120,12 @@ class EnginePool:
                 raise CordError(f"{key}.engine: {section.engine!r} cannot decode; use vllm, server or scripted")
         return self.engines[identity]
 
+    def leave(self, problem: str) -> None:
+        """No more requests of this problem will come: engines of several replicas forget its home."""
+        for engine in self.engines.values():
+            if hasattr(engine, "leave"):
+                engine.leave(problem)
+
     async def close(self) -> None:
         for engine in self.engines.values():
             await engine.close()

@@ -29,10 +29,6 @@ from cord_distill.decode.selectors.check import check_selector
 from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.base import EngineDead, EngineError
-from cord_distill.engines.chat import EngineChat, ServedChat
-from cord_distill.engines.restart import RestartingEngine
-from cord_distill.engines.server.engine import ServerEngine
-from cord_distill.engines.server.reward import ServerRewardEngine
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
@@ -144,9 +140,12 @@ async def _decode_all(
     async def attempt(problem: Problem) -> dict[str, Any]:
         async with admission.inside(problem.id):
             here = journaled(ensemble, problem, journal, pool, recipe, admission)
-            return finish(problem, await pipeline(problem, here))
+            try:
+                return finish(problem, await pipeline(problem, here))
+            finally:
+                pool.leave(problem.id)
 
-    await finish_all(todo, attempt, finish, problems_in_flight(recipe), journal, pool, display, ensemble.live)
+    await finish_all(todo, attempt, finish, problems_in_flight(recipe, ensemble), journal, pool, display, ensemble.live)
     return admission.figures()
 
 
@@ -209,10 +208,9 @@ def journaled(
     admission: Admission | None = None,
 ) -> Ensemble:
     def replay(name: str, engine: Any, identity: str) -> ReplayEngine:
-        own = engine.for_problem(problem.id) if isinstance(engine, ServerEngine | ServerRewardEngine) else engine
-        # These watch the time themselves, since they must tell a slow request from an engine that hangs.
-        watchful = isinstance(own, RestartingEngine | ServerEngine | ServerRewardEngine | ServedChat | EngineChat)
-        timeout = None if watchful else recipe.decode.request_timeout
+        own = engine.for_problem(problem.id) if hasattr(engine, "for_problem") else engine
+        # Some watch the time themselves, since they must tell a slow request from an engine that hangs.
+        timeout = None if getattr(own, "keeps_time", False) else recipe.decode.request_timeout
         return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission)
 
     def bound(model: Model) -> Model:

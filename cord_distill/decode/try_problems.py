@@ -20,8 +20,8 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import set_aside, write_atomic
 from cord_distill.common.progress import progress
-from cord_distill.common.quiet import has_gpu, slots
 from cord_distill.common.task_group import gather_or_cancel
+from cord_distill.decode.admission import slots_of
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.generate import finish_all, journaled
 from cord_distill.decode.hard_problems import Try, filter_fingerprint, required, try_inputs, why_not_hard
@@ -121,13 +121,16 @@ async def _try_all(
 
         async def attempt(problem: Problem) -> dict[str, Any]:
             (asked,) = journaled(alone, problem, journal, pool, recipe).teachers
-            made = await gather_or_cancel([_try(asked, problem, hard_for, i) for i in range(hard_for.tries)])
+            try:
+                made = await gather_or_cancel([_try(asked, problem, hard_for, i) for i in range(hard_for.tries)])
+            finally:
+                pool.leave(problem.id)
             return {"id": problem.id, "tries": [asdict(one) for one in made], "error": None}
 
         def failed(problem: Problem, error: EngineError) -> dict[str, Any]:
             return {"id": problem.id, "tries": [], "error": f"{type(error).__name__}: {error}"}
 
-        in_flight = math.ceil(2 * slots(hard_for.max_num_seqs, has_gpu()) / hard_for.tries)
+        in_flight = math.ceil(2 * slots_of(section, model.engine) / hard_for.tries)
         with progress("try problems", len(problems), len(problems) - len(todo)) as display:
             await finish_all(todo, attempt, failed, in_flight, journal, pool, display)
         return {name: asdict(meter) for name, meter in pool.meters.items()}

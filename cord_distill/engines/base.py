@@ -43,7 +43,12 @@ class Generation:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Implementations: vllm.py, server.py, scripted.py, and replay.py in front of any of them."""
+    """Implementations: vllm/, server/, scripted.py, and the journal (decode/replay.py) in front of any of them.
+
+    An engine may say more of itself. kv_tokens: tokens of one KV cache. slots: sequences that one replica decodes at
+    once. homes: which replica a problem is at (homes.py), with `for_problem(id)`, a view whose requests stay there, and
+    `leave(id)`. keeps_time: it watches `decode.request_timeout` itself.
+    """
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         """Continues `ids`. Raises EngineError: refused, failed or timed out; EngineDead: gone."""

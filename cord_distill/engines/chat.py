@@ -40,6 +40,8 @@ class ServedChat:
     client: its urls end in `/v1`, as OpenAI's clients take them. extra: further keys of the request's body.
     """
 
+    keeps_time = True
+
     def __init__(
         self, client: HttpClient, model: str, *, system_prompt: str | None = None, extra: dict[str, Any] | None = None
     ) -> None:
@@ -59,7 +61,7 @@ class ServedChat:
             "seed": sampling.seed,
             **self.extra,
         }
-        answer = await self.client.post("/chat/completions", body, home=prompt)
+        answer = await self.client.post("/chat/completions", body)
         try:
             choice = answer["choices"][0]
             text, cut = str(choice["message"].get("content") or ""), choice.get("finish_reason") == "length"
@@ -77,7 +79,9 @@ class ServedChat:
 
 
 class EngineChat:
-    """An engine in this process, asked through its model's chat template."""
+    """An engine, asked through its model's chat template."""
+
+    keeps_time = True
 
     def __init__(self, engine: Engine, renderer: Renderer) -> None:
         self.engine = engine

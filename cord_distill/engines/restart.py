@@ -28,6 +28,8 @@ class RestartingEngine:
     hangs in this very process stops everything: watchdog.py ends the process.)
     """
 
+    keeps_time = True
+
     def __init__(
         self, engine: Any, start: Callable[[], Awaitable[Any]], *, timeout: float | None = None,
         first_wait: float = FIRST_WAIT,

@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cord_distill.decode.admission import Admission, growth, problems_in_flight
+from cord_distill.decode.admission import Admission, Caches, growth, problems_in_flight, slots_of
+from cord_distill.engines.homes import Homes
 from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.models import ModelConfig
 
 
 def run(coroutine):
@@ -36,7 +39,7 @@ def test_as_many_come_in_as_there_is_room_for_and_the_next_when_one_leaves():
     """Fails the version that counts every problem at its full budget from the start: of these three, one would run."""
 
     async def story():
-        admission, inside = Admission(capacity=25, growth=10), []
+        admission, inside = Admission([Caches(25)], growth=10), []
         leave = {name: asyncio.Event() for name in "abc"}
         tasks = await enter(admission, "abc", inside, leave)
         assert inside == ["a", "b"]
@@ -53,7 +56,7 @@ def test_as_many_come_in_as_there_is_room_for_and_the_next_when_one_leaves():
 
 def test_a_problem_larger_than_the_cache_comes_in_alone():
     async def story():
-        admission, inside = Admission(capacity=5, growth=10), []
+        admission, inside = Admission([Caches(5)], growth=10), []
         leave = {name: asyncio.Event() for name in "ab"}
         tasks = await enter(admission, "ab", inside, leave)
         assert inside == ["a"]
@@ -71,7 +74,7 @@ def test_where_they_outgrow_the_cache_the_younger_waits_until_the_older_is_done(
     """Fails the version that only looks at the door: both would go on, and evict each other's prefixes."""
 
     async def story():
-        admission, inside, said = Admission(capacity=30, growth=10), [], []
+        admission, inside, said = Admission([Caches(30)], growth=10), [], []
         leave = {name: asyncio.Event() for name in "ab"}
         tasks = await enter(admission, "ab", inside, leave)
         await admission.room_for("b", 5)  # 10 + 15
@@ -95,7 +98,7 @@ def test_where_they_outgrow_the_cache_the_younger_waits_until_the_older_is_done(
 
 def test_an_unknown_cache_holds_nobody_back():
     async def story():
-        admission, inside = Admission(capacity=None, growth=10**9), []
+        admission, inside = Admission([], growth=10**9), []
         leave = {name: asyncio.Event() for name in "abc"}
         tasks = await enter(admission, "abc", inside, leave)
         await admission.room_for("c", 10**9)
@@ -109,7 +112,7 @@ def test_an_unknown_cache_holds_nobody_back():
 
 def test_a_problem_that_fails_gives_its_room_back():
     async def story():
-        admission = Admission(capacity=10, growth=10)
+        admission = Admission([Caches(10)], growth=10)
         with pytest.raises(ZeroDivisionError):
             async with admission.inside("a"):
                 1 / 0  # noqa: B018
@@ -125,7 +128,7 @@ def test_everybody_ends_and_those_that_run_fit(capacity, growth_, problems, seed
     """Fails the version in which the younger wait for room without the oldest being let through: it stands still."""
 
     async def story():
-        admission, rng, running = Admission(capacity, growth_), random.Random(seed), {}
+        admission, rng, running = Admission([Caches(capacity)], growth_), random.Random(seed), {}
         ended = []
 
         async def one(name):
@@ -158,3 +161,75 @@ def test_at_most_twice_the_slots_of_the_widest_teacher_are_under_way():
     recipe = load_recipe("r1_qwen_14b")
     assert problems_in_flight(recipe) == 2 * 128 // 4
     assert problems_in_flight(load_recipe("r1_qwen_14b", ["decode.problems_in_flight=3"])) == 3
+
+
+def test_two_replicas_hold_twice_as_many_and_a_full_one_stops_only_its_own():
+    """Fails the sum over all problems held against one replica's cache: half of the replicas would stand idle."""
+
+    async def story():
+        homes = Homes(2)
+        admission, inside, said = Admission([Caches(25, homes)], growth=10), [], []
+        leave = {name: asyncio.Event() for name in "abcde"}
+        tasks = await enter(admission, "abcde", inside, leave)
+        assert inside == list("abcd") and [homes.of(name) for name in "abcd"] == [0, 1, 0, 1]
+        await admission.room_for("a", 12)  # replica 0 holds 22 + 10
+
+        async def on(name):
+            await admission.room_for(name, 3)
+            said.append(name)
+
+        waiting = [asyncio.create_task(on(name)) for name in "cd"]
+        await settle()
+        assert said == ["d"]
+        homes.leave("a")
+        leave["a"].set()
+        await settle()
+        assert said == ["d", "c"] and inside == list("bcde") and homes.of("e") == 0
+        for event in leave.values():
+            event.set()
+        await asyncio.gather(*waiting, *tasks)
+
+    run(story())
+
+
+def test_the_model_with_the_least_room_decides_where_several_hold_a_problem():
+    async def story():
+        admission, inside = Admission([Caches(25, Homes(2)), Caches(35)], growth=10), []
+        leave = {name: asyncio.Event() for name in "abcd"}
+        tasks = await enter(admission, "abcd", inside, leave)
+        assert inside == list("abc")
+        for event in leave.values():
+            event.set()
+        await asyncio.gather(*tasks)
+
+    run(story())
+
+
+def test_whoever_waits_at_the_door_comes_in_when_a_replica_is_added(monkeypatch):
+    """Fails the version that wakes only when somebody leaves: a node that joins late would stay empty for as long."""
+
+    async def story():
+        monkeypatch.setattr("cord_distill.decode.admission.LOOK_AGAIN", 0.01)
+        homes = Homes(1)
+        admission, inside = Admission([Caches(10, homes)], growth=10), []
+        leave = {name: asyncio.Event() for name in "ab"}
+        tasks = await enter(admission, "ab", inside, leave)
+        assert inside == ["a"]
+        homes.add()
+        while inside != ["a", "b"]:
+            await asyncio.sleep(0.01)
+        for event in leave.values():
+            event.set()
+        await asyncio.gather(*tasks)
+
+    run(story())
+
+
+def test_a_server_without_a_number_of_slots_is_taken_for_a_gpu_and_an_engine_says_its_own(monkeypatch):
+    """Fails the version that asks the driver's own hardware for the slots of another machine."""
+    monkeypatch.setattr("cord_distill.decode.admission.has_gpu", lambda: False)
+    one = {"model": "a/b", "engine": "server"}
+    assert slots_of(ModelConfig(**one, url=["http://a", "http://b"])) == 512
+    assert slots_of(ModelConfig(**one, url="http://a", max_num_seqs=10)) == 10
+    assert slots_of(ModelConfig(model="a/b")) == 64
+    assert slots_of(ModelConfig(model="a/b"), SimpleNamespace(slots=7)) == 7

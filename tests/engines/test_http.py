@@ -210,25 +210,30 @@ def test_no_second_attempt_without_a_wait(serve):
 
 
 def test_one_home_stays_on_one_replica_and_homes_are_spread(serve):
-    """Fails round robin, which reads no prefix cache twice."""
+    """Fails round robin, which reads no prefix cache twice, and the hash of a name, which spreads by chance."""
     servers = [serve({"fine": i}) for i in range(3)]
-    urls = [server.url for server in servers]
-    homes = {home: {answer["fine"] for answer in posted(urls, times=4, home=home)} for home in map(str, range(30))}
-    assert all(len(found) == 1 for found in homes.values())
-    assert {next(iter(found)) for found in homes.values()} == {0, 1, 2}
-    again = {home: {answer["fine"] for answer in posted(urls[::-1], home=home)} for home in homes}
-    assert again == homes, "the order of the list must not matter"
+
+    async def story():
+        client = HttpClient([server.url for server in servers], wait=5)
+        found = {home: {(await client.post("/v1/x", {}, home))["fine"] for _ in range(4)} for home in "abcdef"}
+        client.leave("a")
+        found["g"] = {(await client.post("/v1/x", {}, "g"))["fine"]}
+        at_once = await asyncio.gather(*[client.post("/v1/x", {}) for _ in range(6)])
+        await client.close()
+        return found, sorted(answer["fine"] for answer in at_once)
+
+    homes, without_a_home = asyncio.run(story())
+    assert homes == {name: {i % 3} for i, name in enumerate("abcdef")} | {"g": {0}}
+    assert without_a_home == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_replica_that_is_down_is_replaced_only_while_it_is_down(serve):
     """Fails the version that moves the other replica's problems too, and the one that never comes back."""
     servers = [serve({"fine": 0}), serve({"fine": 1})]
-    urls = [server.url for server in servers]
-    homes = {str(i): posted(urls, home=str(i))[0]["fine"] for i in range(24)}
-    assert set(homes.values()) == {0, 1}
+    homes = {str(i): i % 2 for i in range(24)}
 
     async def story():
-        client = HttpClient(urls, wait=5)
+        client = HttpClient([server.url for server in servers], wait=5)
 
         async def where():
             return {home: (await client.post("/v1/x", {}, home))["fine"] for home in homes}
@@ -243,6 +248,24 @@ def test_a_replica_that_is_down_is_replaced_only_while_it_is_down(serve):
         return before, during, after
 
     assert asyncio.run(story()) == (homes, dict.fromkeys(homes, 1), homes)
+
+
+def test_new_problems_look_at_a_replica_that_was_away(serve):
+    """Fails the version that asks a replica again only for problems at home there: once these are over, nobody is."""
+    servers = [serve({"fine": 0}), serve({"fine": 1})]
+
+    async def story():
+        client = HttpClient([server.url for server in servers], wait=5)
+        await asyncio.to_thread(servers[0].stop)
+        assert (await client.post("/v1/x", {}, "old"))["fine"] == 1
+        client.leave("old")
+        await asyncio.to_thread(servers[0].start)
+        await asyncio.sleep(0.15)
+        answers = [(await client.post("/v1/x", {}, f"new{i}"))["fine"] for i in range(4)]
+        await client.close()
+        return answers
+
+    assert asyncio.run(story()) == [0, 1, 0, 1]
 
 
 def test_idle_connections_that_were_dropped_do_not_make_a_replica_look_dead(serve):

@@ -16,8 +16,7 @@ from cord_distill.decode.inputs import decode_inputs
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server import http
 from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine
-from cord_distill.engines.server.probe import probe, server_root
-from cord_distill.engines.server.replicas import Replicas
+from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.models import ModelConfig
@@ -288,14 +287,15 @@ def test_a_problem_stays_on_one_replica(recipe_path, serve, tmp_path, renderer, 
     servers = [serve(), serve()]
     made = run(recipe_path, tmp_path / "two", *servers)
     assert made.trajectories.read_bytes() == undisturbed.trajectories.read_bytes()
-    homes = {f"p{i}": Replicas([server.url for server in servers], 1.0).order(f"p{i}")[0].url for i in range(8)}
+    found = []
     for server in servers:
         prompts = [body["prompt"] for path, body in server.asked if path == "/v1/completions" and body.get("seed")]
         seen = set()
         for i in range(8):
             question = renderer.prompt_ids(f"What is {i} mod 3?")
             seen |= {f"p{i}" for prompt in prompts if prompt[: len(question)] == question}
-        assert seen == {name for name, url in homes.items() if url == server.url}
+        found.append(seen)
+    assert all(found) and found[0].isdisjoint(found[1]) and len(found[0] | found[1]) == 8
 
 
 def test_the_run_names_what_its_meta_prover_lacks_before_any_work(recipe_path, serve, tmp_path):
@@ -342,3 +342,26 @@ def test_where_a_server_is_does_not_change_the_run(recipe_path):
 def test_mistakes_are_found_when_the_recipe_is_read(recipe_path, override, message):
     with pytest.raises(CordError, match=message):
         load_recipe(recipe_path, [override])
+
+
+METRICS = """# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{block_size="64",cache_dtype="auto",engine="0",num_gpu_blocks="1000",swap_space="None"} 1.0
+vllm:cache_config_info{block_size="64",cache_dtype="auto",engine="1",num_gpu_blocks="900",swap_space="None"} 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "tokens"),
+    [
+        (METRICS, 57600),
+        ('vllm:cache_config_info{kv_cache_size_tokens="500",block_size="64",num_gpu_blocks="9"} 1.0', 500),
+        ('vllm:cache_config_info{block_size="64",num_gpu_blocks="None"} 1.0', None),
+        ("vllm:num_requests_running 3.0", None),
+        ('{"error": "no such page"}', None),
+    ],
+    ids=["two engines", "told in tokens", "not known yet", "another metric", "no metrics"],
+)
+def test_a_server_says_how_many_tokens_its_cache_holds(page, tokens):
+    """Fails the sum over the engines behind one address: a problem lives in one of them."""
+    assert kv_tokens_in(page) == tokens

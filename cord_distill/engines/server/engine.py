@@ -27,6 +27,8 @@ class ServerEngine:
     """One model at one or several URLs. home: keeps the requests of one problem on one of them, where its prefix is
     cached; another one answers only while that one is down."""
 
+    keeps_time = True
+
     def __init__(self, client: HttpClient, endpoints: list[Endpoint], home: str = "") -> None:
         lengths = [endpoint.max_model_len for endpoint in endpoints if endpoint.max_model_len]
         self.client = client
@@ -37,7 +39,9 @@ class ServerEngine:
         # What all of them know; a server that knows the cheaper way knows the other one too.
         self.scores: Scores | None = ways.pop() if len(ways) == 1 else None if None in ways else "prompt_logprobs"
         self.max_model_len: int | None = min(lengths, default=None)
-        self.kv_tokens: int | None = None
+        sizes = [endpoint.kv_tokens for endpoint in endpoints]
+        self.kv_tokens: int | None = min((size for size in sizes if size), default=None)
+        self.homes = client.replicas.homes
 
     @classmethod
     async def start(
@@ -61,6 +65,9 @@ class ServerEngine:
             await engine.close()
             raise
         return engine
+
+    def leave(self, problem_id: str) -> None:
+        self.client.leave(problem_id)
 
     def for_problem(self, problem_id: str) -> ServerEngine:
         """The same engine, whose requests stay on one replica."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import itertools
 import json
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,28 +68,46 @@ class HttpClient:
         self.limit = limit
         self.api_key_env = api_key_env
         self._dice = random.Random()
+        self._numbers = itertools.count()
         self._sessions: dict[bool, Any] = {}
 
     async def post(self, path: str, body: Any, home: str = "") -> Any:
-        """The JSON that POST url+path gives. home: requests of one `home` go to one replica as long as it is up."""
+        """The JSON that POST url+path gives. home: requests of one `home` go to one replica as long as it is up, until
+        it is said to `leave`; one without a home goes to the replica with the fewest of both."""
         return await self._ask("POST", path, body, home)
 
     async def get(self, path: str) -> Any:
         return await self._ask("GET", path, None, "")
 
+    async def text(self, path: str) -> str:
+        """What GET url+path gives, whatever it is."""
+        return str(await self._ask("GET", path, None, "", read=str))
+
+    def leave(self, home: str) -> None:
+        """No more requests of this home will come."""
+        self.replicas.homes.leave(home)
+
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
 
-    async def _ask(self, method: str, path: str, body: Any, home: str) -> Any:
-        order = self.replicas.order(home)
+    async def _ask(self, method: str, path: str, body: Any, home: str, read: Callable[[str], Any] = json.loads) -> Any:
+        if home:
+            return await self._ask_at(home, method, path, body, read)
+        alone = f"\0{next(self._numbers)}"
+        try:
+            return await self._ask_at(alone, method, path, body, read)
+        finally:
+            self.leave(alone)
+
+    async def _ask_at(self, home: str, method: str, path: str, body: Any, read: Callable[[str], Any]) -> Any:
         tries = 0
         stale = False
         first_trouble: float | None = None
         while True:
-            replica = self.replicas.choose(order)
+            replica = self.replicas.choose(home)
             try:
-                return await self._once(replica, method, path, body, fresh=stale)
+                return await self._once(replica, method, path, body, stale, read)
             except _Trouble as trouble:
                 if trouble.stale and not stale:
                     stale = True
@@ -104,7 +124,9 @@ class HttpClient:
                     await asyncio.sleep(min(left, self._pause(tries) if trouble.pause is None else trouble.pause))
                     tries += 1
 
-    async def _once(self, replica: Replica, method: str, path: str, body: Any, fresh: bool) -> Any:
+    async def _once(
+        self, replica: Replica, method: str, path: str, body: Any, fresh: bool, read: Callable[[str], Any]
+    ) -> Any:
         import aiohttp
 
         begun = time.monotonic()
@@ -135,7 +157,7 @@ class HttpClient:
         if status >= 400:
             raise EngineError(f"{where}: HTTP {status}: {_message(text)}{self._about_the_key(status)}")
         try:
-            return json.loads(text)
+            return read(text)
         except ValueError:
             raise EngineError(f"{where}: HTTP {status}, but no JSON: {text[:200]!r}") from None
 

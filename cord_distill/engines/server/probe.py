@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,12 +21,14 @@ TARGET_IDS = [13, 14]
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server that continues token ids. served: the name that it knows the model by. max_model_len: in tokens, None =
-    it does not say. scores: how it gives log-probs of given tokens, None = not at all."""
+    it does not say. scores: how it gives log-probs of given tokens, None = not at all. kv_tokens: what its KV cache
+    holds, None = it does not say."""
 
     url: str
     served: str
     max_model_len: int | None
     scores: Scores | None
+    kv_tokens: int | None = None
 
     def __str__(self) -> str:
         scoring = {
@@ -34,7 +37,8 @@ class Endpoint:
             None: "gives no log-probs of given tokens (a teacher, never the meta-prover)",
         }[self.scores]
         length = f", holds {self.max_model_len} tokens" if self.max_model_len else ""
-        return f"{self.url} serves {self.served!r}, continues token ids, {scoring}{length}"
+        cache = f", caches {self.kv_tokens}" if self.kv_tokens else ""
+        return f"{self.url} serves {self.served!r}, continues token ids, {scoring}{length}{cache}"
 
 
 def server_root(url: str) -> str:
@@ -67,7 +71,7 @@ async def _probe_one(url: str, section: ModelConfig, key: str, wait: float, time
     try:
         served, length = await model_name(client, section, key, root)
         await _continues_ids(client, served, key, root)
-        return Endpoint(root, served, length, await _scores(client, served))
+        return Endpoint(root, served, length, await _scores(client, served), await _kv_tokens(client))
     except EngineDead as error:
         raise CordError(f"{key}.url: {error}. Is it up? Start it with: {start_command(section, root)}") from error
     finally:
@@ -129,6 +133,27 @@ async def _scores(client: HttpClient, served: str) -> Scores | None:
         if len(found) == len(TARGET_IDS) and all(value <= 1e-6 for value in found):
             return way
     return None
+
+
+async def _kv_tokens(client: HttpClient) -> int | None:
+    """The size of a vLLM server's KV cache, by its metrics; None where it has none or says nothing of it."""
+    try:
+        return kv_tokens_in(await client.text("/metrics"))
+    except EngineError:
+        return None
+
+
+def kv_tokens_in(metrics: str) -> int | None:
+    """Tokens, by the labels of `vllm:cache_config_info`; of the smallest, where several engines stand behind it."""
+    sizes = []
+    for labels in re.findall(r"^vllm:cache_config_info\{(.*)\}", metrics, re.M):
+        found = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        whole, blocks, size = (
+            int(found[name]) if found.get(name, "").isdigit() else 0
+            for name in ("kv_cache_size_tokens", "num_gpu_blocks", "block_size")
+        )
+        sizes.append(whole or blocks * size)
+    return min((size for size in sizes if size), default=None)
 
 
 def scoring(way: Scores, served: str, ids: list[int], target_ids: list[int]) -> tuple[dict[str, Any], Any]:

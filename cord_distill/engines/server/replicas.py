@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from cord_distill.engines.homes import Homes
 
 LONGEST_ABSENCE = 30.0
 SHORTEST_ABSENCE = 0.5
@@ -18,6 +19,7 @@ SAID_AFTER = 2.0
 class Replica:
     """One URL. down_since, retry_at, answered: seconds of the monotonic clock; down_since None = it is up."""
 
+    number: int
     url: str
     down_since: float | None = None
     retry_at: float = 0.0
@@ -29,21 +31,23 @@ class Replicas:
     """looking: seconds that one look at an absent server may take; meanwhile the other requests stay away from it."""
 
     def __init__(self, urls: list[str], looking: float) -> None:
-        self._all = [Replica(url) for url in urls]
+        self._all = [Replica(number, url) for number, url in enumerate(urls)]
+        self.homes = Homes(len(urls))
         self.looking = looking
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(self._all)
 
-    def order(self, home: str) -> list[Replica]:
-        """All of them in an order that `home` alone decides, not the list; homes are spread over the first places."""
-        return sorted(self, key=lambda replica: hashlib.sha256(f"{replica.url}\0{home}".encode()).digest())
+    def choose(self, problem: str) -> Replica:
+        """The problem's home while it is up, or when its time for another look has come; else where it is a guest.
 
-    def choose(self, order: list[Replica]) -> Replica:
-        """The first that is up, or whose time for another look has come; else the one whose time comes first."""
+        Where none is up, the one whose time for another look comes first."""
         now = time.monotonic()
-        found = next((r for r in order if r.down_since is None or r.retry_at <= now), None)
-        found = found or min(order, key=lambda replica: replica.retry_at)
+        due = {replica.number for replica in self if replica.down_since is not None and replica.retry_at <= now}
+        home = self.homes.home(problem, due)
+        found = self._all[home if home in due else self.homes.of(problem)]
+        if found.down_since is not None and found.number not in due:
+            found = min(self, key=lambda replica: replica.retry_at)
         if found.down_since is not None:
             found.retry_at = now + self.looking
         return found
@@ -51,6 +55,7 @@ class Replicas:
     def down(self, replica: Replica, reason: str) -> None:
         now = time.monotonic()
         replica.down_since = replica.down_since or now
+        self.homes.down(replica.number)
         away = now - replica.down_since
         # As long again as it has been away: a back-off that does not depend on how many requests look.
         replica.retry_at = now + min(max(away, SHORTEST_ABSENCE), LONGEST_ABSENCE)
@@ -61,6 +66,7 @@ class Replicas:
     def up(self, replica: Replica) -> None:
         replica.answered = time.monotonic()
         replica.down_since = None
+        self.homes.up(replica.number)
         if replica.said:
             replica.said = False
             print(f"{replica.url}: back", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ class ServerRewardEngine:
     """
 
     kv_tokens: int | None = None
+    keeps_time = True
 
     def __init__(
         self, client: HttpClient, served: str, section: ProcessRewardConfig, max_model_len: int | None, home: str = ""
@@ -55,6 +56,9 @@ class ServerRewardEngine:
             await client.close()
             raise
         return engine
+
+    def leave(self, problem_id: str) -> None:
+        self.client.leave(problem_id)
 
     def for_problem(self, problem_id: str) -> ServerRewardEngine:
         """The same engine, whose requests stay on one replica."""

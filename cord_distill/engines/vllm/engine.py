@@ -28,6 +28,7 @@ class VllmEngine:
         self.name = name
         self.max_model_len: int = runner.max_model_len
         self.kv_tokens: int = runner.kv_tokens
+        self.slots: int = runner.config.scheduler_config.max_num_seqs
 
     @classmethod
     async def start(

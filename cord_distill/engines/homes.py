@@ -1,0 +1,91 @@
+"""Which of several equal replicas a problem asks. Pure; for the URLs of a server and the actors of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class Homes:
+    """Replicas by number. A problem's home is the replica with the fewest problems at its first request, and stays so:
+    its growing prefix is cached there. While its home is away it is the guest of another one.
+
+    "Fewest" counts those at home and the guests, so problems that came while a replica was away spread over the others.
+    """
+
+    def __init__(self, replicas: int = 0) -> None:
+        self._problems = [0] * replicas
+        self._given = [0] * replicas
+        self._away: set[int] = set()
+        self._home: dict[str, int] = {}
+        self._guest: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def add(self) -> int:
+        """A further replica; its number."""
+        self._problems.append(0)
+        self._given.append(0)
+        return len(self) - 1
+
+    def down(self, replica: int, *, forget: bool = False) -> None:
+        """It does not answer for now. forget: it lost its cache, so those at home there get a home elsewhere."""
+        self._away.add(replica)
+        if forget:
+            for problem in [name for name, home in self._home.items() if home == replica]:
+                self.leave(problem)
+
+    def up(self, replica: int) -> None:
+        self._away.discard(replica)
+
+    def any_up(self) -> bool:
+        return len(self._away) < len(self)
+
+    def problems(self, replica: int) -> int:
+        """How many are at home or guests there."""
+        return self._problems[replica]
+
+    def next_home(self, due: Collection[int] = ()) -> int:
+        """Where a new problem would be at home: up, or `due` (away, and worth another look); with the fewest problems
+        now, then in all."""
+        up = [replica for replica in range(len(self)) if replica not in self._away or replica in due]
+        return min(up or range(len(self)), key=lambda replica: (self._problems[replica], self._given[replica]))
+
+    def home(self, problem: str, due: Collection[int] = ()) -> int:
+        """The home of `problem`, whether it is up or not; its first call decides it."""
+        if problem not in self._home:
+            self._home[problem] = self.next_home(due)
+            self._take(self._home[problem])
+        return self._home[problem]
+
+    def of(self, problem: str, due: Collection[int] = ()) -> int:
+        """The replica to ask now: its home, or where it is a guest; its home too when nobody is up."""
+        home = self.home(problem, due)
+        if home not in self._away:
+            self._part(problem)
+            return home
+        guest = self._guest.get(problem)
+        if guest is None or guest in self._away:
+            self._part(problem)
+            guest = self.next_home()
+            if guest in self._away:
+                return home
+            self._guest[problem] = guest
+            self._take(guest)
+        return guest
+
+    def leave(self, problem: str) -> None:
+        """The problem is over; one that never asked may leave too."""
+        self._part(problem)
+        home = self._home.pop(problem, None)
+        if home is not None:
+            self._problems[home] -= 1
+
+    def _take(self, replica: int) -> None:
+        self._problems[replica] += 1
+        self._given[replica] += 1
+
+    def _part(self, problem: str) -> None:
+        guest = self._guest.pop(problem, None)
+        if guest is not None:
+            self._problems[guest] -= 1
