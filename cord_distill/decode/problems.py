@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
 from cord_distill.common.plugins import load_plugin
+from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
@@ -83,11 +84,16 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
         raise CordError(
             f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
         )
-    nothing = str(answer).strip().lower() in ("", "nan", "none", "null")
-    if fault([question, answer]) or nothing or isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
-        raise CordError(
-            f"{where}: problems.answer ({source.answer!r}) is {answer!r}; the known answer must be a text or a number"
-        )
+    odd = fault(question)
+    if odd:
+        raise CordError(f"{where}: problems.question ({source.question!r}) holds {odd}; drop or mend the row")
+    known = known_answer(
+        answer,
+        where=where,
+        what=f"problems.answer ({source.answer!r})",
+        key="problems.answer_pattern",
+        pattern=source.answer_pattern,
+    )
     if source.context:
         context = column("context", source.context)
         if not isinstance(context, str) or not context.strip():
@@ -99,7 +105,7 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     named = source.id or ("id" if "id" in row else None)
     problem_id = str(column("id", named)) if named else f"{index:05d}"
     meta = row.get("meta")
-    return Problem(problem_id, question, str(answer), meta if isinstance(meta, dict) else {})
+    return Problem(problem_id, question, known, meta if isinstance(meta, dict) else {})
 
 
 def column_of(row: dict[str, Any], name: str) -> Any:

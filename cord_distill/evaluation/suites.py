@@ -21,7 +21,8 @@ from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import load_plugin
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
-from cord_distill.recipe.evaluate import EvaluateConfig
+from cord_distill.grading.known_answer import known_answer
+from cord_distill.recipe.evaluate import DataFileConfig, EvaluateConfig
 from cord_distill.types import Problem
 
 
@@ -84,9 +85,9 @@ def load_suite(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
 
 
 def _load(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
-    file = evaluate.data.get(suite.name)
+    file = evaluate.files.get(suite.name)
     if file is not None:
-        problems, source = list(_from_file(Path(file), suite)), Path(file).name
+        problems, source = list(_from_file(file, suite)), Path(file.path).name
     elif suite.builder is not None:
         problems, source = list(load_plugin(suite.builder, f"suite {suite.name}.builder")(**suite.args)), suite.builder
     elif suite.hub is not None:
@@ -133,9 +134,13 @@ def _suites_of(module: ModuleType) -> dict[str, Any]:
     raise CordError(f"evaluate.tasks: {module.__name__} exports neither SUITES nor TASKS_TABLE")
 
 
-def _from_file(path: Path, suite: Suite) -> Iterator[Problem]:
-    for where, row in read_jsonl(path, key=f"evaluate.data.{suite.name}", columns="id, problem, answer"):
-        yield from _read(suite, row, where) if suite.read else [_problem(row, where)]
+def _from_file(file: DataFileConfig, suite: Suite) -> Iterator[Problem]:
+    key = f"evaluate.data.{suite.name}"
+    own = [name for name in ("question", "answer", "id", "answer_pattern") if getattr(file, name)]
+    if suite.read and own:
+        raise CordError(f"{key}.{own[0]}: suite {suite.name} reads its rows itself; remove the key")
+    for index, (where, row) in enumerate(read_jsonl(Path(file.path), key=key, columns="id, problem, answer")):
+        yield from _read(suite, row, where) if suite.read else [_problem(row, where, index, file, suite)]
 
 
 def _read(suite: Suite, row: Row, where: str) -> list[Problem]:
@@ -150,16 +155,30 @@ def _read(suite: Suite, row: Row, where: str) -> list[Problem]:
         raise CordError(f"{where}: {error}; drop or mend the row") from None
 
 
-def _problem(row: Row, where: str) -> Problem:
-    for column in ("id", "problem", "answer"):
-        if column not in row:
-            raise CordError(f"{where}: no column {column!r} (there are: {', '.join(row)}); rename one to {column!r}")
-    question, answer = row["problem"], row["answer"]
+def _problem(row: Row, where: str, index: int, file: DataFileConfig, suite: Suite) -> Problem:
+    key, hub = f"evaluate.data.{suite.name}", suite.hub
+
+    def column(name: str, given: str | None, ours: str, theirs: str | None) -> Any:
+        """The row's value: of the column that the recipe names, else of ours, else of the hub's."""
+        wanted = [given] if given else [ours, *([theirs] if theirs else [])]
+        found = next((one for one in wanted if one in row), None)
+        if found is None:
+            there = f"(there are: {', '.join(row)})"
+            raise CordError(
+                f"{where}: no column {wanted[0]!r} {there}; rename one to {wanted[0]!r}, or set {key}.{name}"
+            )
+        return row[found]
+
+    numbered = hub is not None and hub.id is None and not file.id and "id" not in row
+    own_id = f"{index:05d}" if numbered else str(column("id", file.id, "id", hub.id if hub else None))
+    question = column("question", file.question, "problem", hub.problem if hub else None)
+    answer = column("answer", file.answer, "answer", hub.answer if hub else None)
     if not isinstance(question, str) or not question.strip():
         raise CordError(f"{where}: the problem is empty or not a text; drop or mend the row")
-    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
-        raise CordError(f"{where}: the answer is {answer!r}; it must be a text or a number")
-    return Problem(str(row["id"]), question, str(answer))
+    known = known_answer(
+        answer, where=where, what="the answer", key=f"{key}.answer_pattern", pattern=file.answer_pattern
+    )
+    return Problem(own_id, question, known)
 
 
 def hub_problem(row: Row, hub: Hub, index: int) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,6 +22,20 @@ def _folder_name(value: str) -> str:
     if not value or value.startswith(".") or set(value) & set("/\\\0"):
         raise ValueError(f"{value!r} names a folder: no slashes, no leading dot")
     return value
+
+
+def _one_group(value: str) -> str:
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError(f"{value!r} has {groups} groups; put the answer, and nothing else, into one: '#### (.+)'")
+    return value
+
+
+# A regular expression whose one group finds the known answer.
+AnswerPattern = Annotated[str, AfterValidator(_one_group)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cord_distill.recipe.base import FolderName, Positive, Section
+from cord_distill.recipe.base import AnswerPattern, FolderName, Positive, Section
 from cord_distill.recipe.models import ChatModelConfig, ModelConfig
 
 
@@ -32,6 +32,21 @@ class PublishedConfig(Section):
     """How many decimals the value was rounded to."""
 
 
+class DataFileConfig(Section):
+    """A local file of a suite whose columns are called otherwise."""
+
+    path: str
+    """The file: JSONL, JSON, CSV or Parquet, also gzipped."""
+    question: str | None = None
+    """The column of the question; null = `problem`, else what the suite's hub data calls it."""
+    answer: str | None = None
+    """The column of the known answer; null = `answer`, else what the suite's hub data calls it."""
+    id: str | None = None
+    """The column of the problem's id; null = `id`, else what the suite's hub data calls it."""
+    answer_pattern: AnswerPattern | None = None
+    """As in `problems`."""
+
+
 class EvaluateConfig(Section):
     """Which suites run on which checkpoints."""
 
@@ -39,8 +54,9 @@ class EvaluateConfig(Section):
     """The suites to run: names of suites in `eval/`, of their groups (`math`), or of entries of `tasks`."""
     tasks: list[str] = []
     """Further lighteval task files by path, or modules, that export TASKS_TABLE."""
-    data: dict[str, str] = {}
-    """Local files that take the place of a suite's hub data set, by the suite's name."""
+    data: dict[str, str | DataFileConfig] = {}
+    """Local files that take the place of a suite's hub data set, by the suite's name: a path, or a section that names
+    the columns too."""
     samples: Positive | dict[str, Positive] = 16
     """n, the answers per problem; a mapping gives each suite its own."""
     teacher_samples: Positive | None = None
@@ -78,6 +94,11 @@ class EvaluateConfig(Section):
     """The GPUs that evaluation takes, by number; null takes all."""
     published: dict[FolderName, dict[str, PublishedConfig]] = {}
     """Known values for `--calibrate`: label, then suite, then value."""
+
+    @property
+    def files(self) -> dict[str, DataFileConfig]:
+        """`data`, with a bare path as the section that it stands for."""
+        return {x: DataFileConfig(path=file) if isinstance(file, str) else file for x, file in self.data.items()}
 
     @model_validator(mode="after")
     def _watching_is_asked_for(self) -> EvaluateConfig:

@@ -21,6 +21,7 @@ Where = dict[tuple[str, ...], tuple[Path, int]]
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
 ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"}
+SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
 # Keys of earlier versions: why each is gone and what to do instead.
@@ -149,7 +150,7 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
         return [_anchored(f"{key}.{i}", item, folder) for i, item in enumerate(value)]
     if not isinstance(value, str) or not value:
         return value
-    always = key in ALWAYS_PATHS or key.startswith("evaluate.data.")
+    always = key in ALWAYS_PATHS or SUITE_FILE.fullmatch(key) is not None
     always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
         return str((folder / Path(value).expanduser()).resolve())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cord_distill.recipe.base import PlugIn, Positive, Section, _module_function
+from cord_distill.recipe.base import AnswerPattern, PlugIn, Positive, Section, _module_function
 from cord_distill.recipe.models import ModelConfig
 
 
@@ -48,6 +48,9 @@ class ProblemsConfig(Section):
     """The column of the question; `a.b` is the field b of the column a."""
     answer: str = "answer"
     """The column of the known answer; `a.b` is the field b of the column a."""
+    answer_pattern: AnswerPattern | None = None
+    """A regular expression whose one group finds the known answer in that column, e.g. `#### (.+)`: its last match
+    counts. Null takes the column whole, but of a solution whose last line is `#### 18` (GSM8K) the number."""
     id: str | None = None
     """The column of the problem's id; null numbers the rows."""
     context: str | None = None

@@ -95,9 +95,9 @@ def faults_of(recipe: Recipe) -> list[str]:
             except CordError as error:
                 faults.append(str(error))
     faults += template_faults(recipe)
-    for suite, file in recipe.evaluate.data.items():
-        if not Path(file).is_file():
-            faults.append(f"evaluate.data.{suite}: {file} is not there")
+    for suite, file in recipe.evaluate.files.items():
+        if not Path(file.path).is_file():
+            faults.append(f"evaluate.data.{suite}: {file.path} is not there")
     return faults
 
 

@@ -142,7 +142,7 @@ def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variant
             "evaluate": recipe.evaluate.model_dump(mode="json"),
             "teachers": [t.model_dump(mode="json") for t in recipe.teachers] if recipe.evaluate.teachers else [],
             "weights": weights,
-            "data": [content(Path(file)) for file in recipe.evaluate.data.values()],
+            "data": [content(Path(file.path)) for file in recipe.evaluate.files.values()],
         }
         return recipe_hash(read)
 

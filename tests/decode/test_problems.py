@@ -132,6 +132,22 @@ def test_real_limo_rows(shared_data):
     assert len(problems) == 200 and problems[0].answer == "25" and problems[0].id == "limo-v1-000"
 
 
+def test_a_gsm8k_row_is_read_as_it_is_published(tmp_path):
+    """Fails the version whose known answer is the whole worked solution."""
+    row = {"question": "What is 9 * 2 * 1000?", "answer": "It is <<9*2*1000=18000>>18,000.\n#### 18,000"}
+    assert read(tmp_path, [row]) == [Problem("00000", row["question"], "18000")]
+    assert read(tmp_path, [row], answer_pattern="(?s)It is <<(.*?)=")[0].answer == "9*2*1000"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("#### .+", "has 0 groups"), ("(a)(b)", "has 2 groups"), ("#### (.+", "no regular expression")],
+)
+def test_a_pattern_has_one_group(tmp_path, pattern, message):
+    with pytest.raises(CordError, match=rf"problems\.answer_pattern.*{message}"):
+        read(tmp_path, [{"question": "q", "answer": "a"}], answer_pattern=pattern)
+
+
 @pytest.mark.parametrize("answer", [float("nan"), float("inf"), "nan", "None", " ", None, True, [2, 3]])
 def test_an_answer_that_says_nothing_is_refused(answer: object) -> None:
     """Fails for `str(answer)`: NaN of a hub data set would be the known answer "nan"."""

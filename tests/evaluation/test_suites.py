@@ -56,6 +56,43 @@ def test_amc23_is_judged_by_mathematics(tmp_path: Path) -> None:
     assert [grade(said(x), suite.problems[0])[1] for x in ("27", "\\frac{54}{2}", "28")] == [True, True, False]
 
 
+# Files of other people
+
+
+def test_a_gsm8k_file_is_read_as_it_is_published(tmp_path: Path) -> None:
+    """Fails the version that wants the columns renamed and then compares answers with whole solutions: 0 % for ever."""
+    rows = [{"question": f"What is {n} * 1000?", "answer": f"It is {n},000.\n#### {n},000"} for n in (2, 3)]
+    suite = loaded("gsm8k", tmp_path, rows)
+    assert suite.problems == (
+        Problem("00000", "What is 2 * 1000?", "2000"), Problem("00001", "What is 3 * 1000?", "3000"),
+    )  # fmt: skip
+    assert suite.suite.load_grader()(said("2000"), suite.problems[0])[1]
+
+
+def test_a_file_names_its_columns_and_the_pattern_of_its_answers(tmp_path: Path) -> None:
+    """Fails the version whose keys hold for `problems` alone."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"key": 7, "q": "What is 1 + 1?", "said": "Answer: 2"}))
+    data = {"path": str(file), "question": "q", "answer": "said", "id": "key", "answer_pattern": "Answer: (.+)"}
+    asked = EvaluateConfig.model_validate({"suites": ["amc23"], "data": {"amc23": data}})
+    assert load_suite(find_suites(asked)["amc23"], asked).problems == (Problem("7", "What is 1 + 1?", "2"),)
+    unmatched = EvaluateConfig.model_validate({**asked.model_dump(), "data": {"amc23": {**data, "answer": "q"}}})
+    with pytest.raises(CordError, match=r"mine\.jsonl, row 1: evaluate\.data\.amc23\.answer_pattern .* finds nothing"):
+        load_suite(find_suites(unmatched)["amc23"], unmatched)
+    other = EvaluateConfig.model_validate({"suites": ["tatqa"], "data": {"tatqa": data}})
+    with pytest.raises(CordError, match=r"evaluate\.data\.tatqa\.question: suite tatqa reads its rows itself"):
+        load_suite(find_suites(other)["tatqa"], other)
+
+
+@pytest.mark.parametrize("column", ["id", "problem", "answer"])
+def test_a_missing_column_is_named_with_the_key_that_sets_it(tmp_path: Path, column: str) -> None:
+    row = {"id": 1, "problem": "?", "answer": 2}
+    del row[column]
+    key = {"problem": "question"}.get(column, column)
+    with pytest.raises(CordError, match=rf"row 1: no column '{column}' .*or set evaluate\.data\.amc23\.{key}"):
+        loaded("amc23", tmp_path, [row])
+
+
 # TAT-QA
 
 

@@ -199,6 +199,8 @@ def test_paths_are_relative_to_the_recipe_and_in_overrides_to_the_working_direct
     assert over.output_dir == str(tmp_path / "here" / "out")
     assert over.evaluate.data == {"aime": str(tmp_path / "here" / "x.jsonl")}
     assert over.teachers[0].model == str(tmp_path / "here" / "m")
+    columns = load_recipe(path, ["evaluate.data.aime={path: x.jsonl, question: q}"]).evaluate.files["aime"]
+    assert (columns.path, columns.question) == (str(tmp_path / "here" / "x.jsonl"), "q")
 
 
 def test_paths_of_a_base_are_relative_to_the_base(write, tmp_path) -> None:
