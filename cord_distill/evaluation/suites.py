@@ -58,7 +58,7 @@ def find_suites(evaluate: EvaluateConfig) -> dict[str, Any]:
     return {name: known[name] for name in wanted}
 
 
-def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     """A suite, or those of a group: all of them, or only those that `evaluate.data` names when it names any."""
     if asked in known:
         return [asked]
