@@ -13,22 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cord_distill.grading.latex import in_radians, split_top, squeezed, written
+from cord_distill.grading.latex import Written, in_radians, quantities, split_top, squeezed, written
+from cord_distill.grading.relations import bracketed, relation, signs, tuple_of, value_of
+from cord_distill.grading.sets import NumberSet, number_set
+from cord_distill.grading.texts import around_texts, same_formula, same_words
+from cord_distill.grading.vectors import column, of_unit_vectors
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .'-]+\)?")
-NAME = re.compile(
-    r"(?:\\(?!frac|sqrt|sum|int)[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]*\}|'|\([^()=<>]*\)|[A-Za-z])*"
-    r"|\\frac\{[A-Z]+\}\{[A-Z]+\}"
-)
 CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)。]|([A-J])(?=$|\s|[\u3040-\u9fff]))\s*")
 BEHIND_BARE_LETTER = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿ]|[\u3040-\u9fff]")
 NO_CHOICE = re.compile(r"[-=<>+*/^,({\[]|\\(?!frac|sqrt|pi|text)|[A-J]\b|(?:and|or|to|then)\b")
-BINARY = re.compile(r"\\(?:le|ge|ne|approx|in|equiv|sim)(?![A-Za-z])|[=<>]")
 WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
-FLIP = {">": "<", r"\ge": r"\le"}
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}")
-OPEN, CLOSE = "([{", ")]}"
+BASED = re.compile(r"(\d[\dA-F]*)_\{?(\d+)\}?")
+FUNCTION = re.compile(r"(\\?[A-Za-z]+'*(?:\^\{?-1\}?)?)\s*\(\s*([A-Za-z])\s*\)")
+PLAIN_LOG = re.compile(r"\\log(?![A-Za-z])(?!\s*_)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Rules:
     """
 
     strict: bool = True
-    set_for_relation: bool = False
+    set_for_relation: bool = True
     decimals: int | None = None
 
 
@@ -54,8 +53,14 @@ class Leaves:
 def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None = None) -> bool:
     """Whether `prediction` gives the answer `gold`. Both as extracted: formulas, with or without $."""
     rules = rules or Rules()
-    a, b = written(gold), written(prediction)
-    if not a.core or not b.core:
+    one, other = quantities(gold), quantities(prediction)
+    if one and other and any(item.unit for item in (*one, *other)):
+        return _same_quantities(one, other, leaves, rules)
+    return _same_written(written(gold), written(prediction), leaves, rules)
+
+
+def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
+    if not a.core or not b.core or (a.condition and b.condition and a.condition != b.condition):
         return False
     if squeezed(a.core) == squeezed(b.core) and a.percent == b.percent and _units_agree(a.unit, b.unit):
         return True
@@ -66,8 +71,10 @@ def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None =
         a, b = in_radians(a), in_radians(b)
     if not _units_agree(a.unit, b.unit):
         return False
-    if any(DECIMAL_COMMA.fullmatch(x) and NUMBER.fullmatch(y) for x, y in ((a.core, b.core), (b.core, a.core))):
-        return Decimal(a.core.replace(",", ".")) == Decimal(b.core.replace(",", "."))
+    # 1,5 is a decimal of the prediction; in a gold it is a list, unless two digits stand behind the comma.
+    comma, point = (b.core, a.core) if DECIMAL_COMMA.fullmatch(b.core) else (a.core, b.core)
+    if DECIMAL_COMMA.fullmatch(comma) and NUMBER.fullmatch(point) and "." in point:
+        return (comma is b.core or comma[-3] == ",") and Decimal(point) == Decimal(comma.replace(",", "."))
     if a.percent != b.percent:
         # The sign may be left out (28 for 28%) or written out (0.28 for 28%); nothing else becomes equal by it.
         bare, signed = (b.core, a.core) if a.percent else (a.core, b.core)
@@ -76,7 +83,17 @@ def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None =
 
 
 def _units_agree(a: str, b: str) -> bool:
-    return not a or not b or a == b
+    """A unit may be left out; a plain degree stands for one of temperature."""
+    return not a or not b or a == b or ("deg" in (a, b) and {a, b} <= {"deg", "celsius", "fahrenheit"})
+
+
+def _same_quantities(a: list[Written], b: list[Written], leaves: Leaves, rules: Rules) -> bool:
+    """12 ducks and 9 goats: in any order where both sides say what each number counts, else in the same one."""
+    if len(a) != len(b):
+        return False
+    if all(item.unit for item in (*a, *b)):
+        a, b = (sorted(side, key=lambda item: item.unit) for side in (a, b))
+    return all(_same_written(x, y, leaves, rules) for x, y in zip(a, b, strict=True))
 
 
 def _same_choice(a: tuple[str, str], b: tuple[str, str], leaves: Leaves, rules: Rules) -> bool:
@@ -91,6 +108,7 @@ def _choice(core: str) -> tuple[str, str] | None:
 
     None for "A = 5", "A, B", "B and C", "C major" and "A point": words that begin with a letter are a text.
     """
+    core = re.sub("[‹›]", " ", core).strip()
     match = CHOICE.match(core)
     if not match:
         return None
@@ -105,10 +123,45 @@ def _choice(core: str) -> tuple[str, str] | None:
 def _same(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
     if squeezed(a) == squeezed(b):
         return True
+    a_set, b_set = number_set(a), number_set(b)
+    if a_set and b_set and (a_set.spelled or b_set.spelled):
+        return _same_sets(a_set, b_set, b, leaves, rules)
+    a, b = _member_by_member(a, b), _member_by_member(b, a)
     a_items, b_items = _items(a), _items(b)
-    if len(a_items) > 1 or len(b_items) > 1:
+    if len(a_items) > 1 or len(b_items) > 1 or _is_set(a) or _is_set(b):
         return _same_lists(a_items, b_items, a, b, leaves, rules)
     return _same_single(a_items[0], b_items[0], leaves, rules)
+
+
+def _same_sets(a: NumberSet, b: NumberSet, prediction: str, leaves: Leaves, rules: Rules) -> bool:
+    """The same intervals in any order, and the same name where both name one."""
+    if a.name and b.name and a.name != b.name:
+        return False
+    if b.name and not a.name and r"\in" not in prediction and not rules.set_for_relation:
+        return False
+    left = list(b.pieces)
+    for piece in a.pieces:
+        match = next((other for other in left if _same_interval(piece, other, leaves, rules)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+def _same_interval(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+    one, other = bracketed(a), bracketed(b)
+    if not one or not other:
+        return not one and not other and _same(a, b, leaves, rules)
+    return one[0] == other[0] and all(_same(x, y, leaves, rules) for x, y in zip(one[1], other[1], strict=True))
+
+
+def _member_by_member(core: str, other: str) -> str:
+    """(x,y)=(2,3) as x=2, y=3 where the other side names its members one by one."""
+    found = relation(core)
+    if not found or signs(found) != ["="] or len([one for one in _items(other) if "=" in one]) < 2:
+        return core
+    left, right = tuple_of(found[0]), tuple_of(found[2])
+    return ",".join(map("{}={}".format, left, right)) if left and right and len(left) == len(right) else core
 
 
 def _items(core: str) -> list[str]:
@@ -117,7 +170,7 @@ def _items(core: str) -> list[str]:
     joined = WORD_JOIN.sub(",", core)
     groups = [piece for piece in split_top(joined, ";") if piece]
     if len(groups) > 1 and any(len(split_top(group, ",")) > 1 for group in groups):
-        return [f"({','.join(_value_of(x) for x in split_top(g, ','))})" if "=" in g else g for g in groups]
+        return [f"({','.join(value_of(x) for x in split_top(g, ','))})" if "=" in g else g for g in groups]
     pieces = [piece for group in groups for piece in split_top(group, ",") if piece]
     return [value for piece in pieces for value in _plus_minus(piece)] or [core]
 
@@ -137,15 +190,20 @@ def _plus_minus(piece: str) -> list[str]:
 
 
 def _same_lists(a_items: list[str], b_items: list[str], a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
-    ordered = a if len(a_items) == 1 else b if len(b_items) == 1 else None
-    if ordered is not None:
+    ordered = None
+    if len(a_items) != len(b_items):
+        ordered = a if len(a_items) == 1 else b if len(b_items) == 1 else None
+    if ordered is not None and tuple_of(ordered):
         # One side is a tuple (1,2), the other the bare list 1, 2: the same when the order is.
-        parts, items = _tuple(ordered), b_items if ordered is a else a_items
+        parts, items = tuple_of(ordered), b_items if ordered is a else a_items
         bare = not _is_set(b if ordered is a else a)
         return bool(parts and bare and len(parts) == len(items)) and all(
             _same_single(x, y, leaves, rules) for x, y in zip(parts or [], items, strict=False)
         )
     a_items, b_items = (_distinct_tuples(_strip_first_name(items)) for items in (a_items, b_items))
+    a_items, b_items = (
+        _distinct(items, leaves, rules) if _is_set(core) else items for items, core in ((a_items, a), (b_items, b))
+    )
     if len(a_items) != len(b_items):
         return False
     left = list(b_items)
@@ -160,44 +218,42 @@ def _same_lists(a_items: list[str], b_items: list[str], a: str, b: str, leaves: 
 def _strip_first_name(items: list[str]) -> list[str]:
     """n=1,2,3 is the list 1,2,3; p=1, q=2 keeps its names."""
     named = ["=" in item for item in items]
-    return [_value_of(items[0]), *items[1:]] if named[0] and not any(named[1:]) else items
+    return [value_of(items[0]), *items[1:]] if named[0] and not any(named[1:]) else items
 
 
 def _distinct_tuples(items: list[str]) -> list[str]:
     return list(dict.fromkeys(map(squeezed, items))) if all(item[:1] == "(" for item in items) else items
 
 
+def _distinct(items: list[str], leaves: Leaves, rules: Rules) -> list[str]:
+    """The members of a set: one that is written twice is one."""
+    found: list[str] = []
+    for item in items:
+        if not any(_same_single(item, other, leaves, rules) for other in found):
+            found.append(item)
+    return found
+
+
 def _is_set(core: str) -> bool:
-    return core.lstrip().startswith((r"\{", "{"))
-
-
-def _tuple(core: str) -> list[str] | None:
-    core = core.strip()
-    if core[:1] != "(" or core[-1:] != ")" or len(split_top(core, ",;")) != 1 or _closes_early(core):
-        return None
-    parts = split_top(core[1:-1], ",;")
-    return parts if len(parts) > 1 else None
-
-
-def _closes_early(core: str) -> bool:
-    depth = 0
-    for i, char in enumerate(core):
-        depth += (char in OPEN) - (char in CLOSE)
-        if depth == 0 and i < len(core) - 1:
-            return True
-    return False
+    return core.lstrip().startswith((r"\{", "{")) and core.rstrip().endswith("}")
 
 
 def _same_single(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+    b = _renamed(a, b)
     if squeezed(a) == squeezed(b):
         return True
-    a_rel, b_rel = _relation(a), _relation(b)
+    a_rel, b_rel = relation(a), relation(b)
     if a_rel or b_rel:
         return _same_relations(a, b, a_rel, b_rel, leaves, rules)
     unions = [split_top(re.sub(r"\\cup(?![A-Za-z])", "∪", side), "∪") for side in (a, b)]
     if len(unions[0]) > 1 or len(unions[1]) > 1:
         return len(unions[0]) == len(unions[1]) and _same_lists(unions[0], unions[1], "", "", leaves, rules)
-    a_pair, b_pair = _bracketed(a), _bracketed(b)
+    vectors = _coordinates(a, b)
+    if vectors is not None:
+        return len(vectors[0]) == len(vectors[1]) and all(
+            _same(x, y, leaves, rules) for x, y in zip(*vectors, strict=True)
+        )
+    a_pair, b_pair = bracketed(a), bracketed(b)
     if a_pair or b_pair:
         if not (a_pair and b_pair) or a_pair[0] != b_pair[0] or len(a_pair[1]) != len(b_pair[1]):
             return False
@@ -212,90 +268,98 @@ def _same_single(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
     return _same_leaf(a, b, leaves, rules)
 
 
+def _coordinates(a: str, b: str) -> tuple[list[str], list[str]] | None:
+    """Of a vector in two spellings (a column against a tuple); None where both are matrices, or one is no vector."""
+    columns = column(a), column(b)
+    if columns[0] and columns[1]:
+        return None
+    sides = [entries or tuple_of(core) for entries, core in zip(columns, (a, b), strict=True)]
+    length = max((len(side) for side in sides if side), default=3)
+    units = [of_unit_vectors(core, length) for core in (a, b)]
+    if not any(columns) and not any(units):
+        return None
+    x, y = (side or unit for side, unit in zip(sides, units, strict=True))
+    return (x, y) if x and y else None
+
+
+def _renamed(a: str, b: str) -> str:
+    """f(t)=2t+1 with the variable of f(x)=2x+1: a name that an equation binds may be any other that is not taken."""
+    one, other = FUNCTION.match(a), FUNCTION.match(b)
+    if not one or not other or one[1] != other[1] or one[2] == other[2] or "=" not in a or "=" not in b:
+        return b
+    letters = re.sub(r"\\[A-Za-z]+", " ", b)
+    if re.search(one[2], letters.replace(one[1], "")) or re.search(r"‹|[A-Za-z]{4,}", letters):
+        return b
+    return re.sub(
+        r"\\[A-Za-z]+|[A-Za-z]", lambda m: one[2] if m[0] == other[2] else m[0], b[: other.start(2)]
+    ) + re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: one[2] if m[0] == other[2] else m[0], b[other.start(2) :])
+
+
 def _same_leaf(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
     if NUMBER.fullmatch(a) and NUMBER.fullmatch(b) and rules.decimals is None and "." not in a + b:
         return int(a) == int(b)
-    if WORDS.fullmatch(a) and WORDS.fullmatch(b):
-        words = [re.sub(r"[^A-Za-z]", "", side).casefold() for side in (a, b)]
-        if words[0] == words[1] or len(max(words, key=len)) > 2:
-            return words[0] == words[1]
-    based = [re.fullmatch(r"(\w+)_\{?(\d+)\}?", side) for side in (a, b)]
-    if any(match and match[1][0].isdigit() for match in based):
-        return False
-    return bool(leaves.equal(a, b, rules))
-
-
-def _bracketed(core: str) -> tuple[str, list[str]] | None:
-    """("(]", [start, end]) of a tuple or interval; None for a parenthesised expression."""
-    core = core.strip()
-    if core[:1] not in ("(", "[") or core[-1:] not in (")", "]") or _closes_early(core):
-        return None
-    parts = split_top(core[1:-1], ",;")
-    return (core[0] + core[-1], parts) if len(parts) > 1 or core[0] == "[" else None
-
-
-def _relation(core: str) -> list[str] | None:
-    """[lhs, op, rhs, op, ...] at top level, all `>` turned to `<`; None when there is no relation sign."""
-    marked = BINARY.sub(lambda m: f"\x00{m.group()}\x00", core)
-    pieces = split_top(marked, "\x00")
-    if len(pieces) < 3 or any("\x00" in piece for piece in pieces):
-        return None
-    if all(op in FLIP for op in pieces[1::2]):
-        pieces = [FLIP.get(piece, piece) for piece in reversed(pieces)]
-    return pieces
-
-
-def _value_of(core: str) -> str:
-    """The value of `name = value` (of `name = a = b \\approx c` it is b, of `name \\approx c` c), else all of it."""
-    relation = _relation(core)
-    if not relation or any(op in ("<", r"\le", r"\ne") for op in _signs(relation)):
-        return core
-    if not all(NAME.fullmatch(name) for name in _names(relation[0])):
-        return core
-    exact = [rhs for op, rhs in zip(relation[1::2], relation[2::2], strict=True) if op != r"\approx"]
-    return exact[-1] if exact else relation[-1]
-
-
-def _names(left: str) -> list[str]:
-    """x of x = 3, S and T of S:T = 1:2, x and y of (x,y) = (3,2)."""
-    left = left.replace(" ", "")
-    return split_top(left[1:-1], ",") if _tuple(left) else left.split(":")
+    words = same_words(a, b)
+    if words is not None:
+        return words
+    if same_formula(a, b):
+        return True
+    based = [BASED.fullmatch(side) for side in (a, b)]
+    if based[0] or based[1]:
+        # The base may be left out, as a unit: the question asks in it. A base that the gold has not is a claim.
+        return bool(based[0]) and not based[1] and b == based[0][1] if based[0] else False
+    texts = around_texts(a), around_texts(b)
+    if texts[0][0] or texts[1][0]:
+        return texts[0][0] == texts[1][0] and all(
+            x == y or (bool(x and y) and _same(x, y, leaves, rules))
+            for x, y in zip(texts[0][1], texts[1][1], strict=True)
+        )
+    if leaves.equal(a, b, rules):
+        return True
+    # \log without a base is natural where the gold says \ln; where the gold says \log it may be another.
+    if r"\ln" in a and r"\log" not in a and PLAIN_LOG.search(b):
+        return bool(leaves.equal(a, PLAIN_LOG.sub(r"\\ln", b), rules))
+    return False
 
 
 def _same_relations(
     a: str, b: str, a_rel: list[str] | None, b_rel: list[str] | None, leaves: Leaves, rules: Rules
 ) -> bool:
-    if a_rel and b_rel and _signs(a_rel) == _signs(b_rel):
+    if a_rel and b_rel and signs(a_rel) == signs(b_rel):
         if len(a_rel) == 3 and a_rel[1] in ("=", "<", r"\le", r"\ne"):
             directed = a_rel[1] in ("<", r"\le")
             sides = _same(a_rel[0], b_rel[0], leaves, rules) and _same(a_rel[2], b_rel[2], leaves, rules)
             return sides or bool(leaves.same_equation((a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), directed))
         return all(_same(x, y, leaves, rules) for x, y in zip(a_rel[::2], b_rel[::2], strict=True))
-    a_interval, b_interval = _as_interval(a_rel), _as_interval(b_rel)
-    if a_interval and not b_rel:
-        return _same(a_interval, b, leaves, rules)
-    if b_interval and not a_rel:
-        return rules.set_for_relation and _same(a, b_interval, leaves, rules)
-    if a_interval and b_rel and r"\in" in b_rel:
-        return _same(a_interval, _value_of(b), leaves, rules)
-    if b_interval and a_rel and r"\in" in a_rel:
-        return rules.set_for_relation and _same(_value_of(a), b_interval, leaves, rules)
-    a_value, b_value = _value_of(a), _value_of(b)
-    return (a_value, b_value) != (a, b) and _same(a_value, b_value, leaves, rules)
+    a_value, b_value = value_of(a), value_of(b)
+    if (a_value, b_value) != (a, b) and _same(a_value, b_value, leaves, rules):
+        return True
+    return _same_chain(a, b, a_rel, b_rel, leaves, rules)
 
 
-def _signs(relation: list[str]) -> list[str]:
-    return relation[1::2]
+def _same_chain(a: str, b: str, a_rel: list[str] | None, b_rel: list[str] | None, leaves: Leaves, rules: Rules) -> bool:
+    """\\sqrt{51} \\approx 7.14 against \\sqrt{51}, or 6/4 = 3/2 against 3/2: every exact member has to be the answer.
+
+    A rounding counts for a gold that is this rounding, where it is the right one of the exact member in front of it.
+    """
+    if bool(_chain(a_rel)) == bool(_chain(b_rel)) or (a_rel and b_rel):
+        return False
+    of_gold = bool(_chain(a_rel))
+    exact, rounded = _chain(a_rel) or _chain(b_rel) or ([], [])
+    other = b if of_gold else a
+    if exact and all(_same(*((x, other) if of_gold else (other, x)), leaves, rules) for x in exact):
+        return True
+    if len(rounded) != 1 or not NUMBER.fullmatch(rounded[0]) or squeezed(rounded[0]) != squeezed(other):
+        return False
+    places = len(rounded[0].partition(".")[2])
+    return not exact or bool(leaves.equal(exact[-1], rounded[0], Rules(decimals=places)))
 
 
-def _as_interval(relation: list[str] | None) -> str | None:
-    """low < x <= high as (low,high]; x < high as (-oo,high)."""
-    if not relation or any(op not in ("<", r"\le") for op in _signs(relation)):
+def _chain(found: list[str] | None) -> tuple[list[str], list[str]] | None:
+    """(exact members, those behind \\approx) of a chain of = and \\approx without unknowns on its left."""
+    if not found or not set(signs(found)) <= {"=", r"\approx"}:
         return None
-    if len(relation) == 5 and NAME.fullmatch(relation[2].replace(" ", "")):
-        return f"{'(['[relation[1] != '<']}{relation[0]},{relation[4]}{')]'[relation[3] != '<']}"
-    if len(relation) == 3 and NAME.fullmatch(relation[0]):
-        return f"(-\\infty,{relation[2]}{')]'[relation[1] != '<']}"
-    if len(relation) == 3 and NAME.fullmatch(relation[2]):
-        return f"{'(['[relation[1] != '<']}{relation[0]},\\infty)"
-    return None
+    if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", found[0])):
+        return None
+    first = next((i for i, op in enumerate(signs(found)) if op == r"\approx"), len(signs(found)))
+    members = found[::2]
+    return [x for x in members[: first + 1] if x], members[first + 1 :]

@@ -9,17 +9,20 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cord_distill.grading.units import LETTERS, SHORT, SPELLINGS, unit_name
+from cord_distill.grading.conditions import without_condition
+from cord_distill.grading.units import EXPRESSION, LETTERS, SPELLINGS, known, unit_name
 
 UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
         "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ",
         "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
+        "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "→": r"\to ", "ℝ": r"\mathbb{R}", "∨": r"\lor ",
         "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
         "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
     }
 )  # fmt: skip
+RAISED, LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"), str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 # Not behind another backslash: `\\\\ ` ends a row of a matrix.
 SPACING = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
@@ -30,14 +33,29 @@ SAME = {
     "neq": "ne", "lt": "<", "gt": ">", "cdot": "*", "times": "*", "ast": "*", "div": "/", "lbrace": r"\{",
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "simeq": "approx", "phi": "varphi",
     "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ",
-    "varnothing": "emptyset", "operatorname*": "operatorname",
+    "varnothing": "emptyset", "operatorname*": "operatorname", "dots": "ldots", "cdots": "ldots", "rightarrow": "to",
+    "longrightarrow": "to", "vee": "lor", "smallsetminus": "setminus", "backslash": "setminus", "thickapprox": "approx",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
-TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
+TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|ce)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+OPERATOR = re.compile(
+    r"\\(?:operatorname|mathrm|text)\s*\{\s*(sin|cos|tan|cot|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|exp)\s*\}"
+)
+UNIT_VECTOR = re.compile(
+    r"\\(?:hat|vec|mathbf|boldsymbol|bm)\s*\{?\s*(?:\\(?:mathbf|boldsymbol|bm)\s*\{?)?\s*\\?([ijk])(?:math)?(?![A-Za-z])\s*\}{0,2}"
+)
+LONE_LETTER = re.compile(r"‹\s*([A-Za-z])\s*›")
+# Groups of \text{} and what joins them behind a number: ‹ m› / ‹s›^2, ‹J›*‹mol›^{-1}.
+TEXT_UNIT = re.compile(
+    r"(?:\s?[*/(]?\s?(?:\\mu\s?|\\Omega\s?)?‹[^‹›]*›\s?\)?(?:\^\{?-?\d\}?)?)+(?:\s?/\s?[A-Za-z]+(?:\^\d)?)?$"
+)
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
 # What str(float) writes: 1e-05, 6.02e23.
 POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
+POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
 REPEATING = re.compile(r"(\d+)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?(?!\d)")
 NAMED = re.compile(r"^[A-Za-z](?:_\w+|_\{\w+\})?=")
 FRACTION = re.compile(r"([+-]?)(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+(?:\.\d+)?)(?:/(\d+))?)")
@@ -45,11 +63,26 @@ MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
 ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
-UNIT = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
-# 5 ft, 5in, but not "1 in 4".
-SHORT_UNIT = re.compile(rf"(?P<core>.*\d)\s?(?P<unit>{SHORT})\.?")
-# m/s whose halves stand in two groups.
-RATIO = re.compile(r"‹([^‹›]*)›\s*/\s*(?:‹([^‹›]*)›|([A-Za-z]+))")
+# Words behind a number that name what is counted: 12 ways.
+COUNTED = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
+PLAIN_UNIT = re.compile(
+    rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
+)
+COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|$)){2,}")
+MONEY = re.compile(r"^[\s{(]*-?\s*(\\\$|\$(?!.*\$)|€|£|¥)\s*-?\s*[\d.]")
+CURRENCY = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "sterling", "¥": "yen"}
+TEMPERATURE = re.compile(r"\^\{?\\circ\}?\s*‹?\s*([CFK])\s*›?$")
+MANY = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+MANY_WORD = re.compile(rf"(?<=\d)\s*(?:‹\s*({'|'.join(MANY)})s?(?![a-z])([^‹›]*)›|({'|'.join(MANY)})s?(?![A-Za-z]))")
+BASES = {
+    name: str(number)
+    for number, name in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)
+} | {"sixteen": "16"}
+BASE = re.compile(r"(?<=[\dA-F)])\s*_\s*\{?\s*‹?\s*(?:base\s*)?›?\s*([a-z]+|\d+)\s*›?\s*\}?")
+PLAIN_FUNCTION = re.compile(r"(?<![A-Za-z\\])(arcsin|arccos|arctan|sin|cos|tan|ln|log)(?=[\s(\d^]|\\)")
+# 1 3/4 behind nothing that it could be a factor of.
+MIXED = re.compile(r"(?<![\w.}^_/)\]])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\w/.^])")
+LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 PERCENT = re.compile(r"(?:\\?%|(?<![A-Za-z])(?:percent(?:age)?|pct))\s*$")
 # 468 \\pmod{1000}, 468 (mod 1000).
 RESIDUE = re.compile(r"\s*\(?\s*(?:\\(?:p|b)?mod|‹?\(?\s*mod\s*›?)\s*\{?(\d+)\}?\s*›?\s*\)?$")
@@ -61,69 +94,123 @@ FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer as written: `core` in the common spelling, the unit or words behind it, whether a percentage."""
+    """An answer as written: `core` in the common spelling, the unit or words behind it, whether a percentage.
+
+    condition: what the letters in it run over, where it says so (`for all integers k`).
+    """
 
     core: str
     unit: str
     percent: bool
+    condition: str = ""
 
 
 def written(text: str) -> Written:
     """`text` (a formula, with or without $) in the common spelling, its unit and its percent sign set apart."""
-    core = spelled(text)
+    core, condition = without_condition(spelled(text))
     percent = bool(PERCENT.search(core))
     if percent:
         core = PERCENT.sub("", core).strip()
-    unit = power = ""
     if (residue := RESIDUE.search(core)) and residue.start():
-        return Written(core[: residue.start()].strip(), f"mod {residue[1]}", percent)
+        return Written(core[: residue.start()].strip(), f"mod {residue[1]}", percent, condition)
     if minutes := MINUTES.fullmatch(core):
         whole, minute, second = (value or "0" for value in minutes.groups())
         return Written(
             f"\\frac{{3600*{whole}+60*{minute}+{second}}}{{3600}}", "deg" if minutes[1] else "arcmin", percent
         )
-    trailing = re.search(r"‹([^‹›]*)›(?:\^\{?(\d)\}?)?$", core)
-    if trailing and re.search(r"\d", core[: trailing.start()]) and not JOIN_WORDS.match(trailing.group(1)):
-        unit, core = trailing.group(1), core[: trailing.start()].strip()
-        power = trailing.group(2) or ""
-    elif "‹" not in core and (match := _plain_unit(core)):
-        unit, core = match["unit"], match["core"].strip()
+    if compound := _compound(core):
+        return Written(compound, "", percent, condition)
+    core, unit = _without_unit(core)
     if DEGREES.search(core) and (FUNCTION.search(core) or len(DEGREES.findall(core)) > 1):
         core = DEGREES.sub(lambda m: f"(\\frac{{{m[1]}\\pi}}{{180}})", core)
     elif core.endswith((r"^\circ", r"^{\circ}")):
         unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
-    if unit and unit.strip().lower() in ("percent", "pct", "percentage"):
+    if unit in ("percent", "pct", "percentage"):
         unit, percent = "", True
-    core = re.sub(r"‹([^‹›]*)›", _inner_text, core)
+    money = MONEY.match(text.strip())
+    unit = unit or (CURRENCY[money[1]] if money else "")
+    whole = re.fullmatch(r"‹([^‹›]*)›", core)
+    core = whole[1] if whole else re.sub(r"‹([^‹›]*)›", _inner_text, core)
     core = re.sub(r"\s+", " ", core).strip()
-    name = unit_name(unit)
-    return Written(core, "deg" if name == "degree" else name + power, percent)
+    return Written(core, "deg" if unit == "degree" else unit, percent, condition)
+
+
+def _without_unit(core: str) -> tuple[str, str]:
+    """What stands in front of the unit, and the unit's one name ("" where there is none)."""
+    if temperature := TEMPERATURE.search(core):
+        return core[: temperature.start()].strip(), unit_name(f"deg{temperature[1]}")
+    group = TEXT_UNIT.search(core)
+    if group:
+        words = re.findall(r"‹([^‹›]*)›", group[0])
+        before = core[: group.start()]
+        counts = re.search(r"\d", before) or (before.strip() and all(known(word) for word in words))
+        if (
+            counts
+            and not any(JOIN_WORDS.match(word) for word in words)
+            and not before.rstrip().endswith(("_", "{", "^"))
+        ):
+            name = unit_name(re.sub("[‹›]", " ", group[0]))
+            # The same unit behind each member of \\sqrt{2} cm \\approx 1.41 cm.
+            before = re.sub(
+                r"\s*‹([^‹›]*)›(?=\s*(?:=|\\approx))", lambda m: "" if unit_name(m[1]) == name else m[0], before
+            )
+            return before.strip(), name
+        return core, ""
+    match = _plain_unit(core) if "‹" not in core else None
+    return (match["core"].strip(), unit_name(match["unit"])) if match else (core, "")
 
 
 def _plain_unit(core: str) -> re.Match[str] | None:
-    """A number and a unit that stands in no \\text{}; `3 apples and 2 pears` are two answers, not one with a unit."""
-    match = SHORT_UNIT.fullmatch(core) or UNIT.fullmatch(core)
-    return None if match and re.search(r"\b(and|or)\b", match["unit"]) else match
+    """A number and a unit that stands in no \\text{}; `3 apples and 2 pears` are two answers, not one with a unit.
+
+    A unit that begins with one letter needs the blank in front of it: 24m is a product.
+    """
+    match = PLAIN_UNIT.fullmatch(core)
+    if match and match["unit"] and known(re.sub(r"\\mu\s?|\\Omega", "m", match["unit"], count=1)):
+        number = LATEX_NAME.sub("", match["core"].rpartition("=")[2])
+        lone = re.match(r"[A-Za-z](?![A-Za-z])", match["unit"])
+        if not re.search("[A-Za-z]", number) and (match["gap"] or not lone) and match["unit"] not in ("d", "B"):
+            return match
+    match = COUNTED.fullmatch(core)
+    return None if match is None or re.search(r"\b(and|or)\b", match["unit"]) else match
 
 
-def _kept_text(group: re.Match[str]) -> str:
-    """What stood in \\text{}, marked as text; a letter alone is a formula's, unless it is the unit of a number."""
-    text = group[1].replace("~", " ")
-    before = group.string[: group.start()].rstrip(" ~")
-    is_unit = text.strip() in LETTERS and before[-1:].isdigit()
-    return f"‹{text}›" if len(text.strip()) > 1 or is_unit else text
+def _compound(core: str) -> str:
+    """3 h 20 min as `3 hour 20 minute`, "" for anything else. Marked as text: it is no product of its letters."""
+    plain = re.sub(r"\s+", " ", re.sub("[‹›]", " ", core)).strip()
+    if not COMPOUND.fullmatch(plain):
+        return ""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s?([A-Za-z]+)", re.sub(r"\band\b", "", plain))
+    return f"‹{' '.join(f'{n} {SPELLINGS[u]}' for n, u in parts)}›" if all(u in SPELLINGS for _, u in parts) else ""
+
+
+def _letters(text: str) -> str:
+    """Letters alone in \\text{} are a formula's, unless they are the unit of a number."""
+    unit = TEXT_UNIT.search(text)
+    cut = unit.start() if unit and text[: unit.start()].rstrip()[-1:].isdigit() else len(text)
+
+    def letter(group: re.Match[str]) -> str:
+        is_unit = group[1] in LETTERS and group.string[: group.start()].rstrip(" ~")[-1:].isdigit()
+        return group[0] if is_unit else group[1]
+
+    tail = text[cut:]
+    words = re.findall(r"‹\s*([^‹›]*?)\s*›", tail)
+    keep = all(known(word) and word not in ("d", "B") for word in words)
+    return LONE_LETTER.sub(letter, text[:cut]) + (tail if keep else LONE_LETTER.sub(r"\1", tail))
 
 
 def _inner_text(group: re.Match[str]) -> str:
     """Text inside an answer: `and`, `or` keep their blanks, the units of 3 h 20 min get their one name."""
     if JOIN_WORDS.match(group[1]):
         return f" {group[1].strip()} "
-    return unit_name(group[1]) if group[1].strip() in SPELLINGS else group[1]
+    return f"‹{unit_name(group[1])}›" if group[1].strip() in SPELLINGS else group[0]
 
 
 def spelled(text: str) -> str:
     """The common spelling; what stood in \\text{} and its kin is kept between ‹ and ›."""
     text = ESCAPED_TWICE.sub(r"\\", text) if r"\begin" not in text else text
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda m: f"^{{{m[0].translate(RAISED)}}}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(LOWERED)}}}", text)
     text = text.translate(UNICODE).strip().rstrip(".。:").strip()
     # Half of a blank: `185\\ ` whose blank was cut off.
     text = text.removesuffix("\\").strip() if not text.endswith("\\\\") else text
@@ -138,13 +225,28 @@ def spelled(text: str) -> str:
     text = re.sub(r"\\(begin|end)\{(?:array|bmatrix|pmatrix|matrix|vmatrix)\}", r"\\\1{pmatrix}", text)
     text = re.sub(r"[\[(]\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*[\])]", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"\\\\\s*\\end", r"\\end", text)
-    text = TEXT.sub(_kept_text, text)
-    text = RATIO.sub(lambda m: f"‹{m[1]}/{m[2] or m[3]}›", text)
+    if len(UNIT_VECTOR.findall(text)) > 1:
+        text = UNIT_VECTOR.sub(lambda m: f"\\hat{{{m[1][:1]}}}", text)
+    text = OPERATOR.sub(r"\\\1 ", text)
+    text = TEXT.sub(lambda m: f"‹{m[1].replace('~', ' ')}›", text)
     text = COMMAND.sub(lambda m: _same(m.group(1)), text)
+    text = _letters(re.sub(r"\s+", " ", text).strip())
+    text = MANY_WORD.sub(_many, text)
+    text = re.sub(r"\\langle([^<>]*?,[^<>]*?)\\rangle", r"(\1)", text)
+    text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
+    text = re.sub(r"(?<![A-Za-z\\])infinity(?![A-Za-z])", r"\\infty ", text)
+    text = re.sub(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", "*", text)
+    text = re.sub(r"(?<=[A-Za-z\d)\]}])\s*-+>\s*(?=[A-Za-z\d(\[])", r"\\to ", text)
+    text = PLAIN_FUNCTION.sub(r"\\\1", text)
+    text = BASE.sub(_base, text)
+    text = re.sub(r"\((\d+)\)_(?=\d)", r"\1_", text)
+    text = re.sub(r"(?<=\d)or(?=[A-Z])", " or ", text)
+    text = MIXED.sub(_mixed, text)
     text = re.sub(r"!\s*=", r"\\ne ", text)
     text = re.sub(r">\s*=", r"\\ge ", re.sub(r"<\s*=", r"\\le ", text))
     text = re.sub(r"\\\\\s*\[\s*\d+(?:\.\d+)?\s*(?:pt|ex|em|mm)\s*\]", r"\\\\", text)
     text = POWER_OF_TEN.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
+    text = POWER_AND_UNIT.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
     text = REPEATING.sub(_repeating, text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*\{", r"\\frac{\1}{", text)
@@ -159,6 +261,17 @@ def spelled(text: str) -> str:
     text = re.sub(r"_\{(\w)\}", r"_\1", text)
     text = re.sub(r"\^\{(\w)\}", r"^\1", text)
     return re.sub(r"\s+", " ", text).strip().rstrip(",").strip()
+
+
+def quantities(text: str) -> list[Written] | None:
+    """The members of `12 ducks and 9 goats`: two or more numbers, each with its unit or none; None for all else."""
+    joined = re.sub(r"‹([^‹›]*?)\s*\b(?:and|or)\s*›", r"‹\1›,", spelled(text))
+    joined = re.sub(r"‹\s*›", "", re.sub(r"(?<![A-Za-z\\])(?:and)(?![A-Za-z])", ",", joined))
+    parts = [part for part in split_top(joined, ",") if part]
+    if len(parts) < 2 or len(parts) > 20 or "=" in joined:
+        return None
+    found = [written(part) for part in parts]
+    return found if all(FRACTION.fullmatch(squeezed(one.core)) for one in found) else None
 
 
 def in_radians(answer: Written) -> Written:
@@ -206,6 +319,24 @@ def _thousands(match: re.Match[str]) -> str:
     before = match.string[: match.start()]
     inside = before.count("(") + before.count("[") > before.count(")") + before.count("]")
     return match[0] if inside and re.search(r"(?<!\{),", match[2]) else match[1] + re.sub(r"\D", "", match[2])
+
+
+def _many(match: re.Match[str]) -> str:
+    """3 million as 3*10^6."""
+    rest = (match[2] or "").strip()
+    return f"*10^{{{MANY[match[1] or match[3]]}}}" + (f"‹{rest}›" if rest else "")
+
+
+def _base(match: re.Match[str]) -> str:
+    """231_{\\text{five}} as 231_5."""
+    base = BASES.get(match[1], match[1])
+    return f"_{base}" if base.isdigit() else match[0]
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """1 3/4 as the mixed number that it is; 4 10/3 is none."""
+    whole, over, under = match.groups()
+    return f"{whole}\\frac{{{over}}}{{{under}}}" if int(over) < int(under) else match[0]
 
 
 def _repeating(match: re.Match[str]) -> str:

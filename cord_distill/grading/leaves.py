@@ -88,7 +88,9 @@ def same_equation(a: tuple[str, str], b: tuple[str, str], directed: bool) -> boo
 def _same_expression(x: Any, y: Any) -> bool:
     if x == y:
         return True
-    if x.has(oo, -oo) or y.has(oo, -oo) or _unsafe(x) or _unsafe(y):
+    if _unsafe(x) or _unsafe(y):
+        return bool(_in_order(x) == _in_order(y))
+    if x.has(oo, -oo) or y.has(oo, -oo):
         return False
     try:
         difference = expand(x - y)
@@ -102,8 +104,15 @@ def _same_expression(x: Any, y: Any) -> bool:
 
 
 def _unsafe(x: Any) -> bool:
-    """Sums, integrals and unknown functions: equal as written (checked before) or not at all."""
+    """Sums, integrals and unknown functions: equal as written, in any order of terms and factors, or not at all."""
     return any(isinstance(node, AppliedUndef) or type(node).__name__ in OPAQUE for node in preorder_traversal(x))
+
+
+def _in_order(node: Any) -> Any:
+    """The tree with its sums and products in sympy's own order: the reader keeps the order of the text."""
+    if not node.args:
+        return node
+    return node.func(*(_in_order(arg) for arg in node.args))
 
 
 def _is_zero(value: Any) -> bool:

@@ -1,0 +1,79 @@
+"""Answers in words, and words inside of formulas: text is compared as text, never as a product of its letters."""
+
+from __future__ import annotations
+
+import re
+
+WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .,'-]+\)?")
+_TEXT = re.compile(r"(?<![_^{])‹([^‹›]*)›|(?:(?<=[\s\d])|^)(?<!\\)([A-Za-z]{3,})(?=[\s\d]|$)")
+_FUNCTIONS = set("sin cos tan cot sec csc log exp sqrt mod gcd lcm min max lim".split())
+_FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?(?:_?\d+)?|\((?:[A-Z][a-z]?(?:_?\d+)?)+\)(?:_?\d+)?)+(?:\^?\d*[+-])?")
+_STATE = re.compile(r"\s*\((?:s|l|g|aq)\)")
+_SAME = {
+    "nosolutions": "nosolution",
+    "thereisnosolution": "nosolution",
+    "therearenosolutions": "nosolution",
+    "nosolutionexists": "nosolution",
+    "emptyset": "nosolution",
+    "theemptyset": "nosolution",
+    "doesnotexist": "dne",
+    "thelimitdoesnotexist": "dne",
+}
+
+
+def same_words(a: str, b: str) -> bool | None:
+    """Two answers in words; None where one of them is none. Case counts in two letters (Co, CO) but not in `No`."""
+    if not all(WORDS.fullmatch(side) or side.startswith("\\emptyset") for side in (a, b)):
+        return None
+    letters = [re.sub(r"[^A-Za-z]", "", side) for side in (a, b)]
+    if letters[0] == letters[1]:
+        return True
+    keys = [_SAME.get(side.casefold(), side.casefold()) for side in letters]
+    longest = max(map(len, letters))
+    if longest <= 2:
+        return True if keys[0] == keys[1] == "no" else None
+    if longest == 3:
+        return keys[0] == keys[1] and (letters[0][1:] == letters[1][1:] or any(side.isupper() for side in letters))
+    return keys[0] == keys[1]
+
+
+def around_texts(core: str) -> tuple[list[str], list[str]]:
+    """(words, what stands between them), one piece more than words; scripts (x_{max}) and functions are formula."""
+    words: list[str] = []
+    pieces: list[str] = []
+    start = 0
+    for found in _TEXT.finditer(core):
+        word = found[1] if found[1] is not None else found[2]
+        if word.strip() in _FUNCTIONS:
+            continue
+        words.append(" ".join(word.casefold().split()))
+        pieces.append(core[start : found.start()].strip(" ,"))
+        start = found.end()
+    return words, [*pieces, core[start:].strip(" ,")]
+
+
+def same_formula(a: str, b: str) -> bool:
+    """Two chemical formulas or reactions: H_2O and H2O, Fe^{3+} and Fe3+. The order in a reaction's side is free."""
+    sides = [[sorted(_terms(part)) for part in re.split(r"\\to(?![a-z])", core)] for core in (a, b)]
+    if len(sides[0]) > 1 or len(sides[1]) > 1:
+        return len(sides[0]) == len(sides[1]) and all(
+            len(x) == len(y) and all(map(_same_species, x, y)) for x, y in zip(*sides, strict=True)
+        )
+    return _same_species(*(_bare(core) for core in (a, b)))
+
+
+def _terms(side: str) -> list[str]:
+    return [_bare(term) for term in re.split(r"\s\+\s|\+(?=\d*[A-Z(])", side)]
+
+
+def _bare(species: str) -> str:
+    return re.sub(r"[{}‹›\s]", "", _STATE.sub("", species))
+
+
+def _same_species(a: str, b: str) -> bool:
+    if not (_FORMULA.fullmatch(a) and _FORMULA.fullmatch(b)):
+        return False
+    one, other = (side.replace("_", "") for side in (a, b))
+    # Without ^ a charge runs into the number in front of it: Fe3+.
+    loose = any(side[-1] in "+-" and "^" not in side for side in (one, other))
+    return one == other or (loose and one.replace("^", "") == other.replace("^", ""))
