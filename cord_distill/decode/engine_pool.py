@@ -11,7 +11,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
 from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
-from cord_distill.decode.selectors.check import JUDGE, judge_section
+from cord_distill.decode.selectors.check import JUDGE, STUDENT, judge_section
 from cord_distill.engines.base import Sampling
 from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampling, served_chat
 from cord_distill.engines.chat_model import ChatModel
@@ -55,7 +55,8 @@ class EnginePool:
                 f"{key}: {section.label} holds {longest} tokens, but prompt and budgets need {length}: lower "
                 f"decode.budgets, or raise {where} if the model allows it"
             )
-        if key == "meta_prover" and section.engine == "server":
+        consensus = recipe.decode.selector == "consensus" and key.startswith("teachers.")
+        if section.engine == "server" and (key in ("meta_prover", STUDENT) or consensus):
             check_scores(engine.endpoints, key)
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
@@ -143,9 +144,10 @@ def meta_prover_section(recipe: Recipe) -> ModelConfig | None:
 
 
 def decoding_sections(recipe: Recipe) -> dict[str, ModelConfig]:
-    """The models that decode or score, by their dotted names: teachers, meta-prover, a judge of its own."""
+    """The models that decode or score, by their dotted names: teachers, meta-prover, a judge, the student."""
     sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
-    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe)}
+    student = recipe.decode.student_fit if recipe.decode.selector == "student_fit" else None
+    alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe), STUDENT: student}
     return sections | {key: section for key, section in alone.items() if section is not None}
 
 

@@ -24,8 +24,8 @@ class Ensemble:
     """The models of one run and the settings they decode under. meta_prover None: S is not known.
 
     integrator: who merges the traces of `pipeline: integration`. live: live beams per problem under way, for the
-    display. reward_model, judge, grade: whom the selectors
-    process_reward and binary_judgment ask, None for the others.
+    display. reward_model, judge, grade, student: whom the selectors process_reward, binary_judgment and student_fit
+    ask, None for the others.
     """
 
     teachers: tuple[Model, ...]
@@ -34,6 +34,7 @@ class Ensemble:
     seed: int
     reward_model: RewardModel | None = None
     judge: Model | None = None
+    student: Model | None = None
     grade: Grader | None = None
     integrator: ChatModel | None = None
     live: dict[str, int] = field(default_factory=dict)
@@ -49,8 +50,8 @@ class Ensemble:
         return next(model for model in self.teachers if model.name == name)
 
     async def score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int, int]:
-        """(S or None without a meta-prover, tokens of the last step in the budget's unit, tokens fed)."""
-        if self.meta_prover is None:
+        """(S, None without a meta-prover or known answer; tokens of the last step in the budget's unit; tokens fed)."""
+        if self.meta_prover is None or not problem.answer:
             return None, self.num_tokens(steps[-1]), 0
         scored = await self.meta_prover.score(problem.question, steps, self.decode.answer_suffix, problem.answer)
         return scored.score, scored.num_tokens, scored.fed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cord_distill.decode.selectors.check import JUDGE
+from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.recipe.recipe import Recipe
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
@@ -58,5 +58,12 @@ def _flatten(value: Any, key: str) -> list[tuple[str, Any]]:
 
 def _of_model(key: str) -> bool:
     # A reward model that holds less reads less of a trace.
-    sections = ("teachers.", "meta_prover.", "decode.integration.", "decode.process_reward.", f"{JUDGE}.")
+    sections = (
+        "teachers.",
+        "meta_prover.",
+        "decode.integration.",
+        "decode.process_reward.",
+        f"{JUDGE}.",
+        f"{STUDENT}.",
+    )
     return key.startswith(sections) and key != "decode.process_reward.max_model_len"

@@ -240,13 +240,21 @@ class Model:
         exact = self.renderer.decode(ids[:keep]) == full[:end]
         return full[:end], ids[:keep] if exact else None
 
+    async def fit(self, question: str, steps: tuple[Step, ...]) -> Scored:
+        """How likely this model finds the last of `steps` behind the others: `score` is the geometric mean probability
+        of the step's tokens, in [0, 1]."""
+        ids, target = self.context_ids(question, steps[:-1]), list(self.step_ids(steps[-1]))
+        logprobs = await self.engine.logprobs(ids, target)
+        return Scored(predictive_perplexity(logprobs), len(target), len(ids) + len(target))
+
     async def score(self, question: str, steps: tuple[Step, ...], suffix: str, answer: str) -> Scored:
-        """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`.
+        """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`; no steps: of the
+        bare question.
 
         suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A; the
         answer's tokens are those whose characters overlap A.
         """
-        step_ids = self.open_ids(steps[-1])
+        step_ids = self.open_ids(steps[-1]) if steps else []
         ids = self.context_ids(question, steps[:-1]) + step_ids
         before, target = self.answer_ids(suffix, answer)
         ids = ids + before

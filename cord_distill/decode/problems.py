@@ -36,7 +36,8 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
         refuse_duplicates((problem.id for problem in problems), source.builder, "problem id", UNIQUE)
         return problems
     if source.path:
-        columns = f"the columns {source.question} and {source.answer}"
+        answer = "" if source.answer is None else f" and {source.answer}"
+        columns = f"the column{'s' if answer else ''} {source.question}{answer}"
         rows, name = read_jsonl(Path(source.path), key="problems.path", columns=columns), source.path
     elif source.dataset:
         rows, name = _hub_rows(source), source.dataset
@@ -79,7 +80,7 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
             raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
 
-    question, answer = column("question", source.question), column("answer", source.answer)
+    question = column("question", source.question)
     if not isinstance(question, str) or not question.strip():
         raise CordError(
             f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
@@ -87,13 +88,15 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     odd = fault(question)
     if odd:
         raise CordError(f"{where}: problems.question ({source.question!r}) holds {odd}; drop or mend the row")
-    known = known_answer(
-        answer,
-        where=where,
-        what=f"problems.answer ({source.answer!r})",
-        key="problems.answer_pattern",
-        pattern=source.answer_pattern,
-    )
+    known = ""
+    if source.answer is not None:
+        known = known_answer(
+            column("answer", source.answer),
+            where=where,
+            what=f"problems.answer ({source.answer!r})",
+            key="problems.answer_pattern",
+            pattern=source.answer_pattern,
+        )
     if source.context:
         context = column("context", source.context)
         if not isinstance(context, str) or not context.strip():

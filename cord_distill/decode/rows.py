@@ -21,7 +21,8 @@ from cord_distill.types import Problem, Stop, Trajectory
 def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
     """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
     assert recipe.problems is not None
-    grade = ungraded if recipe.problems.grader == "judge" else load_grader(recipe.problems.grader)
+    nobody = recipe.problems.grader == "judge" or recipe.problems.answer is None
+    grade = ungraded if nobody else load_grader(recipe.problems.grader)
     verifier = recipe.problems.process_check
     check = load_plugin(verifier, "problems.process_check") if verifier else None
 

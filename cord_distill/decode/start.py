@@ -13,7 +13,7 @@ from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.reward_model import RewardModel, separator_of
-from cord_distill.decode.selectors.check import JUDGE
+from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader
@@ -107,6 +107,8 @@ async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePo
         recipe.decode_seed,
         reward_model=await start_reward_model(recipe, problems, pool),
         judge=models.get(JUDGE, prover) if recipe.decode.selector == "binary_judgment" else None,
+        # It will be trained on the question alone, without the instructions for teachers.
+        student=replace(models[STUDENT], instructions="") if STUDENT in models else None,
         grade=load_grader(recipe.problems.grader) if recipe.problems else None,
         integrator=await start_integrator(recipe, teachers, problems, pool),
     )

@@ -69,6 +69,15 @@ class ProcessRewardConfig(ModelConfig):
     """How the rewards of a trace's steps become its score."""
 
 
+class StudentFitConfig(ModelConfig):
+    """The student that `selector: student_fit` asks how likely it finds a step."""
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """The weight of the student's probability beside S."""
+    alone: bool = False
+    """The student's probability is the whole score; S is left out."""
+
+
 class BinaryJudgmentConfig(Section):
     """`selector: binary_judgment`: a judge is told that time is up and finishes from the prefix."""
 
@@ -131,13 +140,27 @@ class DecodeConfig(Section):
     the best takes part. null lets all take part."""
     step_filter: PlugIn | None = None
     """A plug-in `check(problem, step_texts) -> bool`; a candidate that fails it is recorded and never selected."""
-    selector: Literal["predictive_perplexity", "process_reward", "binary_judgment", "random", "longest"] = (
-        "predictive_perplexity"
-    )
+    selector: Literal[
+        "predictive_perplexity",
+        "process_reward",
+        "binary_judgment",
+        "consensus",
+        "student_fit",
+        "gain",
+        "random",
+        "longest",
+    ] = "predictive_perplexity"
     """What candidates are ordered by: S of the known answer (`predictive_perplexity`), a process reward model, a
-    judge's completions, chance or length."""
+    judge's completions, how likely the other teachers find the step (`consensus`, which needs no known answer), S and
+    how likely the student finds it (`student_fit`), the rise of S above its highest value so far (`gain`), chance or
+    length."""
+    survivors: Literal["best", "sampled"] = "best"
+    """Which candidates of a step live on: the best, or some that are drawn without return in proportion to their scores
+    (particle selection) by the recipe's seed."""
     process_reward: ProcessRewardConfig | None = None
     """The reward model of `selector: process_reward`."""
+    student_fit: StudentFitConfig | None = None
+    """The student of `selector: student_fit`."""
     binary_judgment: BinaryJudgmentConfig = BinaryJudgmentConfig()
     """The settings of `selector: binary_judgment`."""
     proposals_per_teacher: Positive = 1

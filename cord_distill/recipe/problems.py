@@ -46,8 +46,9 @@ class ProblemsConfig(Section):
     """The split of the hub data set."""
     question: str = "question"
     """The column of the question; `a.b` is the field b of the column a."""
-    answer: str = "answer"
-    """The column of the known answer; `a.b` is the field b of the column a."""
+    answer: str | None = "answer"
+    """The column of the known answer; `a.b` is the field b of the column a. null says that there are no known answers:
+    a selector that reads none is needed, such as `consensus`."""
     answer_pattern: AnswerPattern | None = None
     """A regular expression whose one group finds the known answer in that column, e.g. `#### (.+)`: its last match
     counts. Null takes the column whole, but of a solution whose last line is `#### 18` (GSM8K) the number."""

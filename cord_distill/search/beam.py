@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from cord_distill.search.adaptive import Width
 from cord_distill.search.deduplicate import REPEATED, StateKey, first_of_each
+from cord_distill.search.particles import Choose
 from cord_distill.search.select import order_key
 from cord_distill.types import Beam, Candidate, Step, Stop
 
@@ -67,7 +68,7 @@ class BeamSearch:
 
     num_teachers: K. first_step_proposals: per teacher at step 1. proposals_per_teacher: per teacher and parent later.
     width: how many of a step's candidates are kept, by their scores; None = beam_size. state_key: of candidates with
-    equal keys only the best takes part.
+    equal keys only the best takes part. choose: which of a step's candidates are kept; None = the best.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class BeamSearch:
         max_steps: int | None = None,
         width: Width | None = None,
         state_key: StateKey | None = None,
+        choose: Choose | None = None,
     ) -> None:
         self.num_teachers = num_teachers
         self.proposals_per_teacher = proposals_per_teacher
@@ -88,6 +90,7 @@ class BeamSearch:
         self.beam_size = beam_size
         self.width = width or self._plain_width
         self.state_key = state_key
+        self.choose = choose
         self.done = False
         self.beams: tuple[Beam, ...] = (Beam(),)
         self._paths: list[Path] = [()]
@@ -155,7 +158,13 @@ class BeamSearch:
             checked = list(zip(pool, first_of_each([e.beam for e in pool], self.state_key), strict=True))
             rest += [replace(entry, error=REPEATED) for entry, first in checked if not first]
             pool = [entry for entry, first in checked if first]
-        kept = pool[: self.width([entry.beam.score or 0.0 for entry in pool])]
+        scores = [entry.beam.score or 0.0 for entry in pool]
+        count = self.width(scores)
+        if self.choose and len(pool) > count:
+            places = self.choose(scores, count, len(self._steps))
+            # The kept come first: `parent` of the next step's candidates counts in them.
+            pool = [pool[i] for i in places] + [entry for i, entry in enumerate(pool) if i not in places]
+        kept = pool[:count]
         recorded = [*pool, *sorted(rest, key=lambda e: e.order)]
         self._steps.append(tuple(_record(entry, kept=place < len(kept)) for place, entry in enumerate(recorded)))
         if not kept:

@@ -324,6 +324,7 @@ def settings_of(random_models, selector):
     return {
         "process_reward": {"process_reward": scripted(random_models, name="prm", aggregation="min")},
         "binary_judgment": {"binary_judgment": {"runs": 3, "judge": scripted(random_models, name="judge")}},
+        "student_fit": {"student_fit": scripted(random_models, name="student")},
     }.get(selector, {}) | {"selector": selector}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from functools import partial
 
 from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.decode.ensemble import Ensemble
@@ -13,6 +14,7 @@ from cord_distill.decode.pipelines.hooks import state_key
 from cord_distill.decode.pipelines.propose import propose
 from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
+from cord_distill.search.particles import draw
 from cord_distill.types import Problem
 
 
@@ -27,6 +29,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
         max_steps=decode.budgets.max_steps,
         width=AdaptiveBeam(decode.beam_size, **dict(decode.adaptive_beam)) if decode.adaptive_beam else None,
         state_key=state_key(decode, problem),
+        choose=partial(draw, seed=ensemble.seed_for(problem, "survivors")) if decode.survivors == "sampled" else None,
     )
     generated = scored = 0
     arrived: asyncio.Queue[asyncio.Task[tuple[Ask, Proposal, int, int]]] = asyncio.Queue()

@@ -5,13 +5,25 @@ A rating is asked for by `Ensemble.rate`: of each candidate step by CoRD, of who
 
 from __future__ import annotations
 
-from cord_distill.decode.selectors import binary_judgment, chance, longest, predictive_perplexity, process_reward
+from cord_distill.decode.selectors import (
+    binary_judgment,
+    chance,
+    consensus,
+    gain,
+    longest,
+    predictive_perplexity,
+    process_reward,
+    student_fit,
+)
 from cord_distill.decode.selectors.base import Rating, Selector
 
 SELECTORS: dict[str, Selector] = {
     "predictive_perplexity": Selector(predictive_perplexity.rate),
     "process_reward": Selector(process_reward.rate),
     "binary_judgment": Selector(binary_judgment.rate),
+    "consensus": Selector(consensus.rate),
+    "student_fit": Selector(student_fit.rate),
+    "gain": Selector(gain.rate),
     "random": Selector(chance.rate),
     "longest": Selector(longest.rate, of_prefixes=False),
 }

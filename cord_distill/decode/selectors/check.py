@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.selectors import SELECTORS
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 
 NOTHING_TO_SELECT = ("single", "integration")
 JUDGE = "decode.binary_judgment.judge"
+STUDENT = "decode.student_fit"
 
 
 def check_selector(recipe: Recipe) -> None:
     """Raises CordError: a combination that makes no sense, or a model that is missing."""
     decode = recipe.decode
+    if recipe.problems and recipe.problems.answer is None and not _reads_no_answer(decode):
+        chosen = "pipeline mcts" if decode.pipeline == "mcts" else f"selector {decode.selector}"
+        raise CordError(
+            f"problems.answer: null says that there are no known answers, and {chosen} reads them: name the column, or "
+            "set decode.selector: consensus"
+        )
     if decode.pipeline in NOTHING_TO_SELECT:
         if decode.selector != "predictive_perplexity":
             raise CordError(
@@ -36,11 +44,34 @@ def check_selector(recipe: Recipe) -> None:
             raise CordError(f"decode.process_reward: a teacher is called {label!r} too; give the reward model a `name`")
     if decode.selector == "binary_judgment" and judge_section(recipe) is None and recipe.meta_prover is None:
         raise CordError(f"{JUDGE}: binary judgment needs one; give its model, or a meta_prover, which is the default")
-    if decode.selector == "predictive_perplexity" and recipe.meta_prover is None:
+    by_s = {"predictive_perplexity": "predictive perplexity", "gain": "the gain of S"}
+    if decode.student_fit is None or not decode.student_fit.alone:
+        by_s["student_fit"] = "S and the student's fit"
+    if decode.selector in by_s and recipe.meta_prover is None:
         raise CordError(
-            f"meta_prover: pipeline {decode.pipeline} needs one to score candidates by predictive perplexity; give its "
-            "model, or same_as: a teacher"
+            f"meta_prover: pipeline {decode.pipeline} needs one to score candidates by {by_s[decode.selector]}; give "
+            "its model, or same_as: a teacher"
         )
+    if decode.selector == "consensus" and len(recipe.teachers) < 2:
+        raise CordError("decode.selector: consensus asks the other teachers about a step: give at least two teachers")
+    if decode.selector == "student_fit" and decode.student_fit is None:
+        raise CordError(
+            f"{STUDENT}: selector student_fit asks the student, and the recipe names none here; give its model, e.g. "
+            f"{STUDENT}={{model: Qwen/Qwen2.5-1.5B}}"
+        )
+    if decode.survivors == "sampled" and decode.selector in ("process_reward", "gain"):
+        raise CordError(
+            f"decode.survivors: sampled draws in proportion to the score, and {decode.selector} may be below 0: set "
+            "decode.survivors: best, or another selector"
+        )
+
+
+def _reads_no_answer(decode: DecodeConfig) -> bool:
+    if decode.pipeline in NOTHING_TO_SELECT:
+        return True
+    alone = decode.selector == "student_fit" and decode.student_fit is not None and decode.student_fit.alone
+    by_others = decode.selector in ("consensus", "process_reward", "random", "longest")
+    return decode.pipeline != "mcts" and (alone or by_others)
 
 
 def judge_section(recipe: Recipe) -> ModelConfig | None:
