@@ -22,7 +22,7 @@ from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.types import Problem
+from cord_distill.types import THINK_CLOSE, Problem
 
 ROUND_TRIPS_CHECKED = 50
 # What may differ between two models of one recipe that still share an engine.
@@ -46,6 +46,7 @@ class EnginePool:
         """
         path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
         renderer = renderer_of(section, path or _tokenizer_of(section, key))
+        renderer.check_prompt()
         length = longest_context(renderer, recipe, problems)
         engine = await self._engine(section, path, renderer, key, recipe, length)
         longest = engine.max_model_len
@@ -79,6 +80,7 @@ class EnginePool:
         else:
             path = model_path(recipe, section.model, f"{key}.model")
             renderer = renderer_of(section, path)
+            renderer.check_prompt(thinks=False)
             plain = ModelConfig(**section.model_dump(include=set(ModelConfig.model_fields)))
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
@@ -157,12 +159,12 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
     suffix = recipe.decode.answer_suffix
     longest = 0
     for number, problem in enumerate(problems):
-        prompt = renderer.prompt_text(problem.question + step_instructions(recipe))
-        answer = suffix.replace("{A}", problem.answer)
-        ids = renderer.encode(prompt)
-        longest = max(longest, len(ids) + len(renderer.encode(answer)))
+        question = problem.question + step_instructions(recipe)
+        answer = suffix.replace("{A}", renderer.foreign(problem.answer))
+        longest = max(longest, len(renderer.prompt_ids(question)) + len(renderer.encode(answer)))
         if number < ROUND_TRIPS_CHECKED:
-            renderer.check_round_trip(prompt + recipe.decode.step_marker.replace("{t}", "1") + answer)
+            steps = [recipe.decode.step_marker.replace("{t}", str(t)) + " Add 1." for t in (1, 2)]
+            renderer.check_seams(question, *steps, " So", "\n\n", steps[0], f"\n{THINK_CLOSE}", answer)
     closing = budgets.answer_tokens
     if recipe.decode.selector == "binary_judgment":
         judgment = recipe.decode.binary_judgment

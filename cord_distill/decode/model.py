@@ -93,12 +93,18 @@ class Model:
 
     def step_ids(self, step: Step) -> tuple[int, ...] | list[int]:
         own = self.vocabularies.get(step.teacher) == self.vocabulary
-        return step.ids if own and step.ids else self.encode(step.text)
+        return step.ids if own and step.ids else self.encode(self.renderer.step(step.text))
 
     def open_ids(self, step: Step) -> list[int]:
         """The step's ids with the thought still open: cut before its `</think>`, where it has one."""
         open_text = step.text.removesuffix(THINK_CLOSE)
-        return list(self.step_ids(step)) if open_text == step.text else self.renderer.encode(open_text)
+        return list(self.step_ids(step)) if open_text == step.text else self._foreign_ids(open_text)
+
+    def _own_ids(self, text: str) -> list[int]:
+        return self.renderer.encode(self.renderer.step(text))
+
+    def _foreign_ids(self, text: str) -> list[int]:
+        return self.renderer.encode(self.renderer.foreign(text))
 
     def _prompt_ids(self, question: str) -> list[int]:
         key = "\0prompt\0" + question
@@ -148,7 +154,7 @@ class Model:
             begun = len(body.rstrip(REPLACEMENT))
         body, kept = self._cut(ids, body, at if end is None else end)
         text = opening + body
-        ids = [*head, *kept] if kept is not None else self.renderer.encode(text)
+        ids = [*head, *kept] if kept is not None else self._own_ids(text)
         stop = Stop.LENGTH if end is None else out.stop
         return Completion(text, tuple(ids), stop, generated)
 
@@ -194,7 +200,7 @@ class Model:
         body = self.renderer.decode(ids)
         body, kept = self._cut(ids, body, self._end(body, out))
         text = opening + body
-        ids = [*self.renderer.encode(opening), *kept] if kept is not None else self.renderer.encode(text)
+        ids = [*self.renderer.encode(opening), *kept] if kept is not None else self._own_ids(text)
         return Completion(text, tuple(ids), out.stop, len(out.ids))
 
     def _before_stop(self, out: Generation) -> tuple[int, ...] | None:
@@ -266,7 +272,7 @@ class Model:
         head = suffix.partition("{A}")[0]
         key = ("\0before\0" + head + answer, "\0target\0" + head + answer)
         if key[1] not in self.segments:
-            ids, offsets = self.renderer.encode_with_offsets(head + answer)
+            ids, offsets = self.renderer.encode_with_offsets(head + self.renderer.foreign(answer))
             first = next((i for i, (_, end) in enumerate(offsets) if end > len(head)), len(ids))
             self.segments[key[0]], self.segments[key[1]] = ids[:first], ids[first:]
         return self.segments[key[0]], self.segments[key[1]]

@@ -47,7 +47,7 @@ class RewardModel:
 
     def reading(self, question: str, steps: list[str]) -> tuple[list[int], list[int]]:
         """(ids, position of each step's reward): the question, then as many of the last steps as the model holds."""
-        prompt = self._encode(self.renderer.turn_text(question))
+        prompt = self._prompt(question)
         pieces = [self._encode(self._piece(step)) for step in steps]
         if self.longest is not None:
             pieces = last_that_fit(pieces, self.longest - len(prompt))
@@ -59,7 +59,14 @@ class RewardModel:
 
     def _piece(self, step: str) -> str:
         text = step.removesuffix(THINK_CLOSE)
-        return text.rstrip() + self.separator if self.separator else text
+        foreign = self.renderer.foreign
+        return foreign(text.rstrip()) + self.separator if self.separator else foreign(text)
+
+    def _prompt(self, question: str) -> list[int]:
+        key = "\0prompt\0" + question
+        if key not in self.segments:
+            self.segments[key] = self.renderer.turn_ids(question)
+        return self.segments[key]
 
     def _encode(self, text: str) -> list[int]:
         if text not in self.segments:

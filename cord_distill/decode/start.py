@@ -46,8 +46,9 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
         raise CordError(f"{KEY}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
     path = model_path(recipe, section.model, f"{KEY}.model")
     renderer = renderer_of(section, path)
+    renderer.check_prompt(thinks=False)
     budgets = recipe.decode.budgets
-    prompt = max((len(renderer.encode(renderer.turn_text(problem.question))) for problem in problems), default=0)
+    prompt = max((len(renderer.turn_ids(problem.question)) for problem in problems), default=0)
     whole = math.ceil((prompt + budgets.reasoning_tokens) * ROOM / 64) * 64
     engine = await _engine(recipe, section, path, renderer, whole, pool)
     longest: int | None = engine.max_model_len
@@ -123,5 +124,5 @@ async def start_integrator(
         return None
     budgets = recipe.decode.budgets
     traces = len(teachers) * section.traces_per_teacher * (budgets.reasoning_tokens + budgets.answer_tokens)
-    longest = max(len(teachers[0].renderer.encode(problem.question)) for problem in problems)
+    longest = max(len(teachers[0].renderer.prompt_ids(problem.question)) for problem in problems)
     return await pool.chat(recipe, section, "decode.integration", PROMPT_TOKENS + longest + traces + section.max_tokens)

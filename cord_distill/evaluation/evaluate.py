@@ -116,6 +116,7 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
         trust_remote_code=model.trust_remote_code,
         name=target.label,
     )
+    renderer.check_prompt()
     store = SampleStore(job.folder / SAMPLES)
     try:
         identity = {k: v for k, v in job.protocol.items() if k in (*MODEL_KEYS, "engine_version", "device", "weights")}

@@ -62,6 +62,7 @@ async def _started(judge: JudgeConfig, prompts: list[str]) -> Chat:
 
     path = str(local_folder(judge.model, judge.revision))
     renderer = renderer_of(judge, path)
+    renderer.check_prompt(thinks=False)
     longest = max(len(renderer.prompt_ids(prompt)) for prompt in prompts) + judge.max_tokens
     engine = await start_engine(judge, judge.label, path, renderer, longest)
     return EngineChat(engine, renderer)

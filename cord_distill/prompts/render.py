@@ -2,7 +2,8 @@
 
 The prompt always ends with one `<think>\\n`, whether the model's chat template writes it or not. Everything after it is
 the completion: reasoning, `</think>`, final answer. Ids come from `encode` without added special tokens, since
-the template itself writes BOS.
+the template itself writes BOS. Only what we and the template write may hold control tokens: questions and steps go
+through `foreign`, so that a `<|im_end|>` in them stays the text that it is.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.prompts.coder import Coder
+from cord_distill.prompts.foreign import Guard, uncut
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
     from cord_distill.recipe.models import ModelConfig
 
 PROBE = "cord-distill probe"
+QUESTION = "What is the sum of 17 and 25?"
 # What bytes that are no whole character are decoded to.
 REPLACEMENT = "\ufffd"
 # How templates write the tokens that mark roles: <|user|>, <start_of_turn>, [INST].
@@ -42,6 +46,7 @@ class Renderer:
         name: str = "",
     ) -> None:
         self.tokenizer = tokenizer
+        self.coder = Coder(tokenizer)
         self.template_args = dict(template_args or {})
         self.system_prompt = system_prompt or ""
         self.name = name or getattr(tokenizer, "name_or_path", "tokenizer")
@@ -58,7 +63,58 @@ class Renderer:
 
     def turn_text(self, question: str) -> str:
         """The model's own template around `question`, up to where the assistant begins to write."""
-        return self._templated(self.messages(question), add_generation_prompt=True)
+        return uncut(self._turn(question))
+
+    def turn_ids(self, question: str) -> list[int]:
+        return self.coder.encode_first(self._turn(question))
+
+    def prompt_text(self, question: str) -> str:
+        """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
+        return uncut(self.prompt_with_cuts(question))
+
+    def prompt_ids(self, question: str) -> list[int]:
+        return self.coder.encode_first(self.prompt_with_cuts(question))
+
+    def prompt_with_cuts(self, question: str) -> str:
+        """As `prompt_text`, with a cut inside each control token that the question spells (foreign.py).
+
+        A thought that the template closed stays closed: right for a judge that is not to think, and refused by
+        `check_prompt` for all others.
+        """
+        text = self._turn(question)
+        tag = THINK_OPEN.strip()
+        head = text.rstrip()
+        if head.endswith(THINK_CLOSE):
+            return text
+        return head[: -len(tag)] + THINK_OPEN if head.endswith(tag) else text + THINK_OPEN
+
+    def _turn(self, question: str) -> str:
+        turns = self.messages(self.foreign(question))
+        if self.system_prompt:
+            turns[0]["content"] = self._guard_of_system(self.system_prompt)
+        return self._templated(turns, add_generation_prompt=True)
+
+    def foreign(self, text: str) -> str:
+        """A text that somebody else wrote, for `encode`: with a cut inside each control token that it spells."""
+        return self._guard(text)
+
+    def step(self, text: str) -> str:
+        """As `foreign`, for a step or a completion: the first `</think>` in it closes the thought, and is ours."""
+        thought, close, answer = text.partition(THINK_CLOSE)
+        return self._guard(thought) + close + self._guard(answer)
+
+    def spells_control_tokens(self, question: str, completion: str) -> bool:
+        """Whether one of the two texts writes a control token out."""
+        return self.foreign(question) != question or self.step(completion) != completion
+
+    @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self.control_tokens)
+
+    @cached_property
+    def _guard_of_system(self) -> Guard:
+        # A system prompt may speak of the tags, as Phi-4's does, and the model then reads its own.
+        return Guard(set(self.control_tokens) - {THINK_OPEN.strip(), THINK_CLOSE})
 
     def _templated(self, turns: list[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
         """What the chat template makes of a conversation. Raises CordError where it raises (its author's own words)."""
@@ -76,40 +132,16 @@ class Renderer:
                 'another with `chat_template: ./file.jinja`, or `system_prompt: ""` where it takes no system message'
             ) from None
 
-    def prompt_text(self, question: str) -> str:
-        """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
-        text = self.turn_text(question)
-        tag = THINK_OPEN.strip()
-        head = text.rstrip()
-        return head[: -len(tag)] + THINK_OPEN if head.endswith(tag) else text + THINK_OPEN
-
-    def prompt_ids(self, question: str) -> list[int]:
-        return self.encode(self.prompt_text(question))
-
     def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        """Ids of a text that stands behind the prompt: what we write, or what `foreign` or `step` gives back."""
+        return self.coder.encode(text)
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and, for each, the characters [start, end) of `text` that it covers. Needs a fast tokenizer."""
-        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return out["input_ids"], [tuple(pair) for pair in out["offset_mapping"]]
+        """Ids and, for each, the characters [start, end) of `text` that it covers, cuts not counted."""
+        return self.coder.encode_with_offsets(text)
 
     def decode(self, ids: list[int] | tuple[int, ...]) -> str:
-        if self._plain_decode is not None:
-            return self._plain_decode(list(ids), skip_special_tokens=False)
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-    @cached_property
-    def _plain_decode(self) -> Any:
-        """The tokenizer's own Rust decoder, None where its class decodes in a way of its own.
-
-        It gives the same text at a third of the cost, and decoding runs twice for each proposal.
-        """
-        from transformers import TokenizersBackend
-
-        kind = type(self.tokenizer)
-        own = any(getattr(kind, name) is not getattr(TokenizersBackend, name) for name in ("decode", "_decode"))
-        return None if own else self.tokenizer.backend_tokenizer.decode
+        return self.coder.decode(list(ids))
 
     @cached_property
     def control_tokens(self) -> dict[str, int]:
@@ -119,7 +151,11 @@ class Renderer:
         """
         tokenizer = self.tokenizer
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE}]
-        written = f"{tokenizer.chat_template} {self._templated(turn)}"
+        try:
+            said = self._templated(turn)
+        except CordError:  # a template for questions alone
+            said = self._templated(turn[:-1], add_generation_prompt=True)
+        written = f"{tokenizer.chat_template} {said}"
         if self.system_prompt:
             written = written.replace(self.system_prompt.strip(), "")
         known = set(tokenizer.all_special_tokens) | {THINK_OPEN.strip(), THINK_CLOSE}
@@ -138,7 +174,10 @@ class Renderer:
         Read off the template (the control token after the assistant's content), else the tokenizer's EOS.
         """
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE + " answer"}]
-        tail = self._templated(turn).rpartition(PROBE + " answer")[2].strip()
+        try:
+            tail = self._templated(turn).rpartition(PROBE + " answer")[2].strip()
+        except CordError:
+            tail = ""
         known = sorted(self.control_tokens, key=len, reverse=True)
         found = next((token for token in known if tail.startswith(token)), None)
         token = found or self.tokenizer.eos_token
@@ -157,18 +196,29 @@ class Renderer:
         exactly those that decoding and evaluation send.
         """
         prompt = self.prompt_ids(question)
-        target = [*self.encode(completion), self.end_of_turn_id]
+        target = [*self.encode(self.step(completion)), self.end_of_turn_id]
         return prompt + target, [-100] * len(prompt) + target
 
-    def check_round_trip(self, text: str) -> None:
-        """Raises CordError when encode and decode do not give back `text` (a wrong tokenizer class does this)."""
-        back = self.decode(self.encode(text))
-        if back != text:
+    def check_prompt(self, *, thinks: bool = True) -> None:
+        """Raises CordError where the template leaves the question out, or no thought is open for one that `thinks`."""
+        fix = "give another with a Jinja file (`chat_template`; for a student `train.chat_template_path`)"
+        _, found, tail = self.prompt_text(QUESTION).rpartition(QUESTION)
+        if not found:
             raise CordError(
-                f"{self.name}: the tokenizer turns {text[:60]!r} into {back[:60]!r}; it was loaded as another class "
-                f"than the "
-                "model's own (put the model's config.json beside the tokenizer files, or upgrade transformers)"
+                f"{self.name}: its chat template leaves the question out of the prompt (it may want a list of content "
+                f"parts); {fix}"
             )
+        if thinks and (THINK_CLOSE in tail or tail.count(THINK_OPEN.strip()) != 1):
+            raise CordError(
+                f"{self.name}: its chat template closes the thought before the model writes one; set "
+                f"chat_template_kwargs, e.g. {{enable_thinking: true}}, or {fix}"
+            )
+
+    def check_seams(self, question: str, *pieces: str) -> None:
+        """Raises CordError where the prompt and texts behind it, each encoded alone, do not decode to their whole."""
+        fault = self.coder.seam_fault(self.prompt_with_cuts(question), *pieces)
+        if fault:
+            raise CordError(f"{self.name}: {fault}")
 
 
 def split_thought(completion: str) -> tuple[str, str]:

@@ -23,11 +23,15 @@ IGNORED = -100
 
 @dataclass
 class Rendered:
-    """Training rows as ids. `dropped` counts the rows left out, by reason; `lengths` are those of the kept rows."""
+    """Training rows as ids. `dropped` counts the rows left out, by reason; `lengths` are those of the kept rows.
+
+    spelled: kept rows that spell a control token of the student; it is trained as the text that it is.
+    """
 
     input_ids: list[list[int]] = field(default_factory=list)
     labels: list[list[int]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    spelled: int = 0
 
     @property
     def lengths(self) -> list[int]:
@@ -35,10 +39,11 @@ class Rendered:
 
     def summary(self) -> str:
         trained = sum(len(row) - row.count(IGNORED) for row in self.labels)
+        spelled = f", {self.spelled} with a control token written out as text" if self.spelled else ""
         left_out = "".join(f", {count} dropped ({reason})" for reason, count in sorted(self.dropped.items()))
         return (
             f"{len(self.labels)} rows, {sum(self.lengths)} tokens, {trained} of them trained, longest row "
-            f"{max(self.lengths)}{left_out}"
+            f"{max(self.lengths)}{spelled}{left_out}"
         )
 
 
@@ -90,6 +95,7 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
     that drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with the fix.
     """
     renderers: dict[str, Renderer] = {"": renderer}
+    renderer.check_prompt()
     out, total = Rendered(), 0
     for number, row in read_rows(path):
         place = f"{path.name}, line {number}"
@@ -107,6 +113,9 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
         if reason:
             out.dropped[reason] += 1
             continue
+        out.spelled += renderers[one.system].spells_control_tokens(one.question, one.completion)
+        if not out.labels:
+            renderer.check_seams(one.question, renderer.step(one.completion))
         out.input_ids.append(ids)
         out.labels.append(labels)
     if not out.labels:
@@ -117,7 +126,7 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
 
 
 def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[int], place: str) -> str | None:
-    """Why this row cannot be trained because of special tokens in its text, or None.
+    """Why this row cannot be trained because of control tokens among its ids, or None.
 
     Raises CordError for what the tokenizer or the template does wrong to every row: an empty mask, a thought opened
     twice or never, BOS twice, an end of turn that is not trained, text that does not come back.
@@ -130,8 +139,8 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
             f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop"
         )
     tag = THINK_OPEN.strip()
-    if control_ids(renderer) & set(ids[start:-1]) or tag in one.question:
-        return "a special token of the student stands in the text"
+    if control_ids(renderer) & set(ids[start:-1]):
+        return "a control token of the student stands in the text and cannot be written out"
     prompt = renderer.decode(ids[:start])
     if one.system.strip() not in prompt:
         raise CordError(
@@ -141,7 +150,7 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
     # After the question only: Phi-4's own system prompt speaks of <think>.
     if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
-    _check_bos(renderer, renderer.prompt_text(one.question), ids[:start], place)
+    _check_bos(renderer, renderer.prompt_with_cuts(one.question), ids[:start], place)
     trained = renderer.decode(ids[start:-1])
     if trained != one.completion:
         at = next((i for i, (a, b) in enumerate(zip(trained, one.completion, strict=False)) if a != b), 0)

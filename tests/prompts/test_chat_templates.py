@@ -193,9 +193,15 @@ def test_a_rows_own_system_message_is_kept_or_refused(tmp_path: Path, renderers:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_question_that_speaks_of_think_is_dropped_and_counted(
+def test_a_question_that_speaks_of_think_is_trained_as_text(
     tmp_path: Path, renderers: dict[str, Any], name: str
 ) -> None:
-    """Phi-4's own system message speaks of it and is no reason to drop a row."""
-    out = rendered(tmp_path, renderers[name], row(), row(question="What does <think> do?"))
-    assert (len(out.labels), sum(out.dropped.values())) == (1, 1)
+    """Fails for a version that opens a thought inside the question, and for one that drops the row. Phi-4's own system
+    message speaks of the tag as well, and there it is the token."""
+    renderer = renderers[name]
+    out = rendered(tmp_path, renderer, row(), row(question="What does <think> do?"))
+    assert (len(out.labels), sum(out.dropped.values())) == (2, 0)
+    tag = renderer.tokenizer.get_added_vocab().get("<think>")
+    opened = [ids.count(tag) for ids in out.input_ids]
+    assert opened[0] == opened[1] and out.spelled == (tag is not None)
+    assert "What does <think> do?" in renderer.decode(out.input_ids[1])

@@ -109,8 +109,8 @@ def test_a_bos_that_the_template_did_not_write_is_refused(tmp_path: Path, where:
     """Fails the version that allows any count, or that checks for too many alone."""
     renderer = Renderer(build_tokenizer(FAMILIES["r1"], "r1"), name="r1")
     bos = renderer.tokenizer.bos_token_id
-    honest = renderer.encode
-    renderer.encode = lambda text: (  # type: ignore[method-assign]
+    honest = renderer.coder.encode_first
+    renderer.coder.encode_first = lambda text: (  # type: ignore[method-assign]
         ([bos] if where == "added" and "User" in text else [])
         + [i for i in honest(text) if where == "added" or i != bos]
     )
@@ -122,8 +122,8 @@ def test_a_student_whose_think_tags_are_special_tokens_can_be_trained(tmp_path: 
     """Fails the version that takes every special token for a control token: no row would be left."""
     tokenizer = build_tokenizer(SMOLLM, "special")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
-    out = rendered(tmp_path, Renderer(tokenizer, name="special"), row(), row(completion="a <|im_start|></think>\n3"))
-    assert len(out.labels) == 1 and sum(out.dropped.values()) == 1
+    out = rendered(tmp_path, Renderer(tokenizer, name="special"), row())
+    assert len(out.labels) == 1 and not out.dropped
 
 
 def test_a_path_that_begins_with_a_variable_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

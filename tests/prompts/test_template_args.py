@@ -129,6 +129,21 @@ def test_a_server_is_told_in_the_body_as_vllm_takes_it() -> None:
     assert served_chat(own, timeout=1, wait=0).extra == {"chat_template_kwargs": {"enable_thinking": True}}
 
 
+def test_every_user_of_the_renderer_refuses_a_closed_thought_and_a_lost_question(folder: Path) -> None:
+    """A hub model's template is first seen when its tokenizer is loaded. Fails where training alone looks at it, and
+    where a judge that is not to think gets a second, open thought behind its closed one."""
+    renderer = load_renderer(str(folder), template_args={"thinking": False}, name="m")
+    with pytest.raises(CordError, match=r"m: its chat template closes the thought .*chat_template_kwargs"):
+        renderer.check_prompt()
+    renderer.check_prompt(thinks=False)
+    assert renderer.decode(renderer.prompt_ids("1+1?")).endswith("assistant\n</think>")
+    renderer.tokenizer.chat_template = (
+        "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(CordError, match="leaves the question out of the prompt"):
+        renderer.check_prompt(thinks=False)
+
+
 @pytest.mark.parametrize("key", ["tokenize", "add_generation_prompt", "not a name"])
 def test_names_that_are_not_the_templates_own_are_refused(key: str) -> None:
     with pytest.raises(ValueError, match=r"chat_template_kwargs|enable_thinking"):

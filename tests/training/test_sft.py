@@ -289,7 +289,7 @@ def test_bad_rows_name_their_line(tmp_path: Path, renderers: dict[str, Any], bad
         render(path, renderers["r1"], max_length=512, max_tokens=None, context=None)
 
 
-def test_special_tokens_in_model_text_are_dropped_and_counted(tmp_path: Path, renderers: dict[str, Any]) -> None:
+def test_control_tokens_in_text_are_trained_as_text_and_counted(tmp_path: Path, renderers: dict[str, Any]) -> None:
     """Fails for a version that trains an end of turn in the middle of a thought."""
     from cord_distill.training.rows import render
 
@@ -297,8 +297,8 @@ def test_special_tokens_in_model_text_are_dropped_and_counted(tmp_path: Path, re
     stray = COMPLETION.replace("wait", f"wait {renderer.end_of_turn}")
     path = write_rows(tmp_path / "train.jsonl", [row(), row(completion=stray), row(question="What is <think>?")])
     out = render(path, renderer, max_length=512, max_tokens=None, context=None)
-    assert len(out.labels) == 1
-    assert sum(out.dropped.values()) == 2
+    assert len(out.labels) == 3 and not out.dropped and out.spelled == 2
+    assert [labels.count(renderer.end_of_turn_id) for labels in out.labels] == [1, 1, 1]
 
 
 def test_a_template_that_doubles_bos_is_an_error(tmp_path: Path, random_models: dict[str, Path]) -> None:

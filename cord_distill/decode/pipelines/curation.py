@@ -89,8 +89,8 @@ def split_steps(ensemble: Ensemble, teacher: Model, whole: Step, score: float | 
             n=i + 1,
             teacher=whole.teacher,
             text=piece,
-            ids=tuple(teacher.renderer.encode(piece)),
-            num_tokens=len(counter.renderer.encode(piece)),
+            ids=tuple(teacher.renderer.encode(teacher.renderer.step(piece))),
+            num_tokens=len(counter.renderer.encode(counter.renderer.step(piece))),
             score=score if i == last else None,
             stop=whole.stop if i == last else Stop.STEP,
         )

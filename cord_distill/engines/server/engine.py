@@ -151,7 +151,7 @@ async def _same_tokenizer(endpoint: Endpoint, section: ModelConfig, key: str, re
         return  # a server need not have this route
     finally:
         await client.close()
-    if found != renderer.encode(text):
+    if found != renderer.coder.encode_first(text):
         raise CordError(
             f"{key}: {endpoint.url} serves {endpoint.served!r} with another tokenizer than that of model: "
             f"{section.model}; name the model that it serves, or another url"
