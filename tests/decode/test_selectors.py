@@ -23,7 +23,7 @@ from cord_distill.decode.selectors import SELECTORS
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.scripted import ScriptedEngine
 from cord_distill.engines.server.reward import ServerRewardEngine
-from cord_distill.prompts.render import load_renderer
+from cord_distill.prompts.render import Renderer, load_renderer
 from cord_distill.recipe.decode import DecodeConfig, ProcessRewardConfig
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
@@ -160,12 +160,9 @@ def test_a_reward_model_reads_its_own_template_and_the_steps_without_think(rende
 
 def test_with_a_separator_each_step_ends_in_it_and_is_rewarded_there(renderer):
     """The reading of Qwen2.5-Math-PRM, taken by itself where the tokenizer has `<extra_0>`."""
-    own = copy.copy(renderer)
-    own.tokenizer = copy.deepcopy(renderer.tokenizer)
+    own = Renderer(copy.deepcopy(renderer.tokenizer), system_prompt=renderer.system_prompt, name=renderer.name)
     assert separator_of(own, None) == ""
     own.tokenizer.add_tokens(["<extra_0>"], special_tokens=True)
-    for lazy in ("_plain_decode", "end_of_turn"):
-        own.__dict__.pop(lazy, None)
     assert separator_of(own, None) == "<extra_0>"
     assert separator_of(own, "\n") == "\n"
     model = RewardModel("prm", "prm", None, own, "<extra_0>")
