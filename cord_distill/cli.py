@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--shard", metavar="I/N", help="only part I of N of the problems, in a journal of its own")
     generate.add_argument("--only", metavar="ID", action="append", default=[], help="only this problem (repeatable)")
     generate.add_argument("--limit", metavar="N", type=int, help="only the first N problems; the next call goes on")
+    text = "decode although later stages could not run here (their model or data is on another machine)"
+    generate.add_argument("--no-check", action="store_true", help=text)
     merge = recipe_command("merge", _merge, "make one run of all shards of `cord generate --shard`")
     merge.add_argument("--shards", metavar="N", type=int, help="into how many it was cut (default: as the folders say)")
     merge.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
@@ -178,6 +180,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     from cord_distill.decode.shards import Shard, Subset
     from cord_distill.recipe.experiment import method_variants
     from cord_distill.recipe.file import load_recipe
+    from cord_distill.run.first_pass import refuse
     from cord_distill.view.wandb_panels import track_decoding
 
     if arguments.limit is not None and arguments.limit < 1:
@@ -185,6 +188,8 @@ def _generate(arguments: argparse.Namespace) -> None:
     part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    if not arguments.no_check:
+        refuse(recipes)
     decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
     if part.shard is None:
         track_decoding(decoded)

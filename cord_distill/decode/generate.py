@@ -14,18 +14,16 @@ from cord_distill.common.files import set_aside, write_atomic
 from cord_distill.common.progress import Progress, progress
 from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.decode.admission import Admission, problems_in_flight
+from cord_distill.decode.check import check_decode
 from cord_distill.decode.check_templates import check_templates
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
-from cord_distill.decode.pipelines.check import check_baselines
-from cord_distill.decode.pipelines.hooks import check_hooks
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import row_maker, write_rows
-from cord_distill.decode.selectors.check import check_selector
 from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.base import EngineDead, EngineError
@@ -52,7 +50,7 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
     """
     work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
     for recipe, problems in work:
-        check_decode(recipe, problems)
+        check_decode(recipe)
         part.chosen(problems)
         build_models(recipe)
         if overwrite:
@@ -68,15 +66,6 @@ def set_changed_aside(recipe: Recipe, run: RunFolder) -> None:
     for path in (run.journal, run.trajectories, run.generate_stats):
         if path.exists():
             set_aside(path, written)
-
-
-def check_decode(recipe: Recipe, problems: list[Problem]) -> None:
-    """What can be known without a model. Raises CordError."""
-    if not recipe.teachers:
-        raise CordError("teachers: the recipe names none; give at least one model")
-    check_selector(recipe)
-    check_baselines(recipe)
-    check_hooks(recipe.decode)
 
 
 async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset) -> list[Recipe]:

@@ -10,8 +10,10 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, loaded
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.evaluate import DataFileConfig, EvaluateConfig
@@ -64,6 +66,9 @@ def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, Any]) -> l
         return [asked]
     members = [name for name, suite in known.items() if isinstance(suite, Suite) and suite.group == asked]
     if not members:
+        near = get_close_matches(asked, [*known], n=1, cutoff=0.85)
+        if near:
+            raise CordError(f"evaluate.suites: there is no suite {asked!r}; did you mean {near[0]!r}?")
         groups = {suite.group for suite in known.values() if isinstance(suite, Suite) and suite.group}
         raise CordError(
             f"evaluate.suites: there is no suite {asked!r}; there are: {', '.join(sorted(known))} "
@@ -109,21 +114,24 @@ def samples_per_problem(suite: str, samples: int | dict[str, int]) -> int:
 
 
 def _module(source: str) -> ModuleType:
+    said = f"evaluate.tasks: {source!r}"
     if not source.endswith(".py"):
-        try:
-            return importlib.import_module(source)
-        except ModuleNotFoundError as error:
-            if error.name and source.startswith(error.name):
-                raise CordError(f"evaluate.tasks: no module {source!r}; give a module or a ./path.py") from None
-            raise
+        if "" not in sys.path:
+            sys.path.append("")
+        return loaded(lambda: importlib.import_module(source), said, source)
     path = Path(source)
     if not path.is_file():
         raise CordError(f"evaluate.tasks: {path} is not there; give the path of a lighteval task file")
     spec = importlib.util.spec_from_file_location(f"{MODULE_PREFIX}{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    loader = spec.loader
+
+    def run() -> ModuleType:
+        loader.exec_module(module)
+        return module
+
+    return loaded(run, said, path.stem)
 
 
 def _suites_of(module: ModuleType) -> dict[str, Any]:

@@ -4,6 +4,7 @@ only."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -124,6 +125,11 @@ def _other(recipe: Recipe, model: ModelConfig, path: str, samples: int | dict[st
     return Target(model.label, path, _with(model, recipe), system, samples, model.model)
 
 
+def check_engine(recipe: Recipe) -> None:
+    """Raises CordError naming the key of `evaluate.engine` that no model has."""
+    _with(ModelConfig(model="any"), recipe)
+
+
 def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:
     """`model` under the engine settings and the sampling of `evaluate:`."""
     evaluate = recipe.evaluate
@@ -134,4 +140,7 @@ def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise CordError(f"evaluate.engine.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        key = ".".join(map(str, first["loc"]))
+        near = get_close_matches(key, ModelConfig.model_fields, n=1) if first["type"] == "extra_forbidden" else []
+        said = f"unknown key; did you mean {near[0]!r}?" if near else first["msg"]
+        raise CordError(f"evaluate.engine.{key}: {said}") from None

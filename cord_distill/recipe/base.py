@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_switch(value: Any) -> Any:
+    """YAML reads `yes`, `on` and `true` as a truth value, and pydantic would make 1 of it."""
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number; write one from 1 on")
+    return value
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0), BeforeValidator(_no_switch)]
 
 
 def _module_function(value: str) -> str:

@@ -34,6 +34,15 @@ class BudgetsConfig(Section):
     """The most steps of a trace, for teachers that end steps but never the thought; null sets no bound but the tokens.
     """
 
+    @model_validator(mode="after")
+    def _a_step_fits_into_the_thought(self) -> BudgetsConfig:
+        if "max_step_tokens" in self.model_fields_set and self.max_step_tokens > self.reasoning_tokens:
+            raise ValueError(
+                f"max_step_tokens {self.max_step_tokens} is more than reasoning_tokens {self.reasoning_tokens}, the "
+                "whole thought: lower it"
+            )
+        return self
+
 
 class AdaptiveBeamConfig(Section):
     """Keeps more than beam_size candidates of a step while they are close to the best one."""
@@ -125,7 +134,7 @@ class DecodeConfig(Section):
     """How a trace comes about: `cord` (the step-level search of all teachers), `curation` (complete traces of which the
     best is kept), `single` (one trace of one teacher), `mcts` (tree search) or `integration` (a model merges complete
     traces)."""
-    beam_size: Positive = 4
+    beam_size: Annotated[Positive, Field(le=1024)] = 4
     """B, the number of traces that live on after each step; 1 is greedy."""
     segmentation: Literal["step_marker", "line_break", "prefix_phrases"] = "step_marker"
     """What ends a step: the next `step_marker`, a blank line (`line_break`), or one of `phrases` (`prefix_phrases`)."""

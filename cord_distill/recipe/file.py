@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
+from cord_distill.common.plugins import search_beside
 from cord_distill.recipe.recipe import Recipe
 
 Where = dict[tuple[str, ...], tuple[Path, int]]
@@ -52,6 +53,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
     file, line, key path and the fix.
     """
     path = find_recipe(source)
+    if path.parent != bundled("recipes"):
+        search_beside(path.parent)
     where: Where = {}
     tree = _read(path, where, ())
     tree.setdefault("name", path.stem)
@@ -157,8 +160,13 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
     return value
 
 
+# Of these two keys of one section, the one that is said later takes the other's place.
+RIVALS = {"same_as": "model", "model": "same_as"}
+
+
 def _merge(base: Any, top: Any) -> Any:
     if isinstance(base, dict) and isinstance(top, dict):
+        base = {key: value for key, value in base.items() if RIVALS.get(key) not in top or key in top}
         return {**base, **{key: _merge(base.get(key), value) for key, value in top.items()}}
     return top
 
@@ -181,6 +189,7 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> Non
         here[int(keys[-1])] = value
     else:
         here[keys[-1]] = _merge(here.get(keys[-1]), value) if isinstance(value, dict) else value
+        here.pop(RIVALS.get(keys[-1], ""), None)
 
 
 def _item(items: list[Any], key: str, said: str) -> Any:

@@ -109,6 +109,15 @@ class MetaProverConfig(ModelConfig):
     same_as: str | None = None
     """The name of the teacher whose engine is shared."""
 
+    @model_validator(mode="after")
+    def _shares_or_is_its_own(self) -> MetaProverConfig:
+        if self.same_as and self.model:
+            raise ValueError(
+                f"same_as {self.same_as!r} shares that teacher's engine, and model {self.model!r} is another one: "
+                "keep one of them"
+            )
+        return self
+
 
 class ChatModelConfig(ModelConfig):
     """A model that is asked in words and answers in words: at a `server` by its chat completions."""

@@ -1,8 +1,8 @@
-"""Which keys `train:` takes: TRL's SFTConfig and ModelConfig fields, plus those of our own (OURS). Known without TRL.
+"""Which keys `train:` takes, and of which types: TRL's SFTConfig and ModelConfig, plus those of our own
+(OURS). Known without TRL.
 
-The names are kept in `train_keys.json` (a test compares them with the installed TRL; `python -m
-cord_distill.recipe.train_keys` writes them anew), so that a recipe is checked on any laptop in milliseconds. Types and
-choices are checked in `sft.py`, where TRL is loaded anyway.
+Names, types and choices are kept in `train_keys.json` (a test compares them with the installed TRL; `python -m
+cord_distill.recipe.train_keys` writes them anew), so that a recipe is checked on any laptop in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,26 +11,94 @@ import json
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 from cord_distill.recipe.template_args import check_template_args
 
 FILE = Path(__file__).with_suffix(".json")
 OURS = ("global_batch_size", "chat_template_kwargs")
+# Keys that would put a secret or a surprise into a record.
+REFUSED = {
+    "hub_token": "keys come from the environment (HF_TOKEN), never from a recipe",
+    "push_to_hub": "nothing is uploaded by training; upload the finished folder yourself",
+    "dataset_kwargs": "cord-distill renders the rows itself, token by token",
+    "eos_token": "the end of turn is read off the student's chat template",
+    "pad_token": "padding never reaches the loss; leave it to the tokenizer",
+    "assistant_only_loss": "the loss is on the completion, always",
+    "completion_only_loss": "the loss is on the completion, always",
+    "model_init_kwargs": "give dtype, attn_implementation, model_revision as keys of train",
+    "truncation_mode": "rows are never cut",
+    "load_in_8bit": "quantized training was never run here",
+    "load_in_4bit": "quantized training was never run here",
+}
+# Values that nothing here would serve.
+UNSERVED = {
+    "eval_strategy": "no rows are held back for a loss; evaluate checkpoints with evaluate.checkpoints: true",
+    "load_best_model_at_end": "no rows are held back for a loss; evaluate.checkpoints: true compares checkpoints",
+}
+# What other trainers call these, and what to write here.
+FOREIGN = {
+    "micro_batch_size": "per_device_train_batch_size",
+    "micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "batch_size": "global_batch_size",
+    "train_batch_size": "global_batch_size",
+    "sequence_len": "max_length",
+    "max_seq_length": "max_length",
+    "max_seq_len": "max_length",
+    "cutoff_len": "max_length",
+    "num_epochs": "num_train_epochs",
+    "epochs": "num_train_epochs",
+    "lr": "learning_rate",
+    "lr_scheduler": "lr_scheduler_type",
+    "optimizer": "optim",
+    "base_model": "model_name_or_path",
+    "model": "model_name_or_path",
+    "model_name": "model_name_or_path",
+    "lora_rank": "lora_r",
+    "gradient_accumulation": "gradient_accumulation_steps",
+    "sample_packing": "packing",
+    "flash_attention": "attn_implementation: flash_attention_2",
+    "use_lora": "use_peft",
+    "warmup_ratio": "warmup_steps (a share below 1)",
+    "lora_target_linear": "lora_target_modules: all-linear",
+}
+# Keys whose meaning lies in another section.
+ELSEWHERE = {
+    "dataset_name": "training rows come from this run's trajectories, and from others by data.sources",
+    "datasets": "training rows come from this run's trajectories, and from others by data.sources",
+    "wandb_project": "write track.wandb.project",
+    "wandb_mode": "write track.wandb.mode",
+}
+
+
+@cache
+def train_key_types() -> dict[str, Any]:
+    """Key -> its type as text (`bool | None`), or the list of its values."""
+    return dict(json.loads(FILE.read_text()))
 
 
 @cache
 def known_train_keys() -> frozenset[str]:
-    return frozenset(json.loads(FILE.read_text())) | frozenset(OURS)
+    return frozenset(train_key_types()) | frozenset(OURS)
 
 
 def check_train_keys(train: dict[str, Any]) -> dict[str, Any]:
-    """Returns `train` as it is. Raises ValueError on the first key that TRL does not know."""
-    for key in train:
+    """Returns `train` as it is. Raises ValueError on the first key that TRL does not know, that is refused here, or
+    whose value is of another type. The value of a refused key is never said: it may be a secret."""
+    for key, value in train.items():
+        if key in ELSEWHERE:
+            raise ValueError(f"[{key}] is no key of train: {ELSEWHERE[key]}")
         if key not in known_train_keys():
-            near = get_close_matches(str(key), known_train_keys(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = FOREIGN.get(str(key)) or next(iter(get_close_matches(str(key), known_train_keys(), n=1)), None)
+            written = near if near and (" " in near or ":" in near) else near and repr(near)
+            hint = f"; did you mean {written}?" if written else ""
             raise ValueError(f"[{key}] is not a key of TRL's SFTConfig or ModelConfig{hint}")
+        if key in REFUSED and value:
+            raise ValueError(f"[{key}] {REFUSED[key]}; remove the key")
+        if key in UNSERVED and value not in (None, False, "no"):
+            raise ValueError(f"[{key}] {UNSERVED[key]}; remove the key")
+        if key not in OURS and (wrong := wrong_value(key, value)):
+            raise ValueError(f"[{key}] {wrong}")
     told = train.get("chat_template_kwargs", {})
     if not isinstance(told, dict):
         raise ValueError(f"[chat_template_kwargs] {told!r} is no mapping; write e.g. {{enable_thinking: true}}")
@@ -38,12 +106,66 @@ def check_train_keys(train: dict[str, Any]) -> dict[str, Any]:
     return train
 
 
-def trl_train_keys() -> list[str]:
+def wrong_value(key: str, value: Any) -> str | None:
+    """What is wrong with a value by the type that TRL gives the key; None where it fits."""
+    from pydantic import ValidationError
+
+    kind = train_key_types()[key]
+    # YAML reads an unquoted `no` as false; `resume_from_checkpoint: false` begins anew (training/sft.py).
+    if value is None or (value is False and (key.endswith("_strategy") or key == "resume_from_checkpoint")):
+        return None
+    if isinstance(kind, list):
+        return None if value in kind else f"{value!r} is not one of {', '.join(map(str, kind))}"
+    if isinstance(value, bool) and "bool" not in kind and "Any" not in kind:
+        return f"{value!r} does not fit {kind}"
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        return f"{value!r} does not fit {kind}: {error.errors()[0]['msg']}"
+    return None
+
+
+@cache
+def _adapter(kind: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(eval(kind, {"Any": Any}))  # the types of train_keys.json, which we wrote
+
+
+def trl_train_keys() -> dict[str, Any]:
+    """What train_keys.json should hold, read off the installed TRL."""
     from dataclasses import fields
+    from typing import get_type_hints
 
     from trl import ModelConfig, SFTConfig
 
-    return sorted({f.name for config in (SFTConfig, ModelConfig) for f in fields(config) if f.init})
+    found: dict[str, Any] = {}
+    for config in (SFTConfig, ModelConfig):
+        hints = get_type_hints(config)
+        for one in fields(config):
+            if one.init:
+                choices = one.metadata.get("choices")
+                found[one.name] = list(choices) if choices else _described(hints[one.name])
+    return dict(sorted(found.items()))
+
+
+def _described(annotation: Any) -> Any:
+    """A type as text that `eval` reads back; the values of an enum; `Any` for classes of other libraries."""
+    from enum import Enum
+    from types import NoneType, UnionType
+
+    if annotation is NoneType:
+        return "None"
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [_described(part) for part in get_args(annotation)]
+        values = next((part for part in parts if isinstance(part, list)), None)
+        return values if values else "Any" if "Any" in parts else " | ".join(parts)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [member.value for member in annotation]
+    if get_origin(annotation) in (list, dict):
+        inner = ", ".join(str(_described(part)) for part in get_args(annotation))
+        return "Any" if "[" in inner else f"{get_origin(annotation).__name__}[{inner}]"
+    return annotation.__name__ if annotation in (str, int, float, bool, dict, list) else "Any"
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.check_templates import template_faults
-from cord_distill.decode.generate import check_decode
-from cord_distill.decode.problems import load_candidates
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.evaluation.check import on_the_hub
+from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run.check_plan import on_the_hub, plan_lines
+from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
+from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
 from cord_distill.run.stages import plan
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.memory.advice import memory_page
@@ -41,25 +40,32 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     run = RunFolder.of(recipe)
     print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{dump_recipe(recipe)}")
     variants = method_variants(recipe, source, overrides)
-    faults = [fault for variant in variants for fault in faults_of(variant)]
+    faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
     reachable, away = servers(variants)
     faults += away
     for line in reachable:
         print(line)
     print(f"writes to {run.root}")
-    for line in plan_lines(variants, plan(source, overrides), _num_problems(recipe)):
+    problems = local_problems(recipe)
+    count = None if problems is None else len(problems)
+    for line in plan_lines(variants, plan(source, overrides), count):
         print(line)
     too_much = []
     for page, wrong in _memory(variants, machine):
         too_much += wrong
         print(page)
-    for fault in dict.fromkeys(faults):
-        print(f"missing: {fault}")
-    for fault in dict.fromkeys(too_much):
-        print(f"does not fit: {fault}")
-    away_from_here = [name for variant in variants for name in on_the_hub(variant)]
+    print(f"looked at: {looked_at(recipe, count)}")
+    away_from_here = dict.fromkeys(name for variant in variants for name in not_looked_up(variant))
     if away_from_here:
-        print(f"not looked up, from the hub: {', '.join(dict.fromkeys(away_from_here))}")
+        print(f"not looked up, from the hub: {', '.join(away_from_here)}")
+    data = dict.fromkeys(name for variant in variants for name in on_the_hub(variant))
+    if data:
+        print(f"not looked up, the hub's data of the suites: {', '.join(data)}")
+    sys.stdout.flush()
+    for fault in dict.fromkeys(faults):
+        print(f"missing: {fault}", file=sys.stderr)
+    for fault in dict.fromkeys(too_much):
+        print(f"does not fit: {fault}", file=sys.stderr)
     if faults or too_much:
         return 2
     run_it = shlex.join(["cord", "run", source, *overrides])
@@ -68,45 +74,8 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
 
 
 def faults_of(recipe: Recipe) -> list[str]:
-    """What would stop a run, one sentence each; hub names are not looked up."""
-    faults = []
-    if recipe.teachers:
-        try:
-            check_decode(recipe, load_candidates(recipe) if _is_local(recipe) else [])
-        except CordError as error:
-            faults.append(str(error))
-    named = [(f"teachers.{i}.model", teacher.model) for i, teacher in enumerate(recipe.teachers)]
-    named += [("meta_prover.model", recipe.meta_prover.model)] if recipe.meta_prover else []
-    reward, judge = recipe.decode.process_reward, recipe.decode.binary_judgment.judge
-    if reward is not None and recipe.decode.selector == "process_reward":
-        named.append(("decode.process_reward.model", reward.model))
-    if judge is not None and recipe.decode.selector == "binary_judgment":
-        named.append(("decode.binary_judgment.judge.model", judge.model))
-    merger = recipe.decode.integration
-    if merger is not None and merger.engine == "vllm" and recipe.decode.pipeline == "integration":
-        named.append(("decode.integration.model", merger.model))
-    if recipe.problems and recipe.problems.hard_for:
-        named.append(("problems.hard_for.model", recipe.problems.hard_for.model))
-    named += [("train.model_name_or_path", str(recipe.train.get("model_name_or_path", "")))]
-    for key, model in named:
-        if model and not model.startswith(PREFIX):
-            try:
-                model_path(recipe, model, key)
-            except CordError as error:
-                faults.append(str(error))
-    faults += template_faults(recipe)
-    for suite, file in recipe.evaluate.files.items():
-        if not Path(file.path).is_file():
-            faults.append(f"evaluate.data.{suite}: {file.path} is not there")
-    return faults
-
-
-def _num_problems(recipe: Recipe) -> int | None:
-    """None where that needs the hub, or the problems cannot be read (a fault of its own)."""
-    try:
-        return len(load_candidates(recipe)) if _is_local(recipe) else None
-    except CordError:
-        return None
+    """What would stop a run of one variant, one sentence each; hub names are not looked up."""
+    return first_pass([recipe]).of(STAGES)
 
 
 def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, list[str]]]:
@@ -124,7 +93,3 @@ def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, 
             page, faults = f"memory: not predicted: {error}", []
         pages.setdefault(page, faults)
     return list(pages.items())
-
-
-def _is_local(recipe: Recipe) -> bool:
-    return bool(recipe.problems and not recipe.problems.dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cord_distill.model_files.locate import PREFIX, is_on_the_hub
+from cord_distill.model_files.locate import PREFIX
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import NEW, Stage
@@ -40,18 +40,10 @@ def about_stage(stage: Stage, variants: list[Recipe], one: Recipe, problems: int
     if kind == "train":
         train = one.train
         student = str(train.get("model_name_or_path", "")).removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
-        told = {"num_train_epochs": "{:g} epochs", "max_steps": "{} steps", "learning_rate": "lr {:g}"}
-        return ", ".join([student, *(said.format(train[key]) for key, said in told.items() if key in train)])
+        told = {"num_train_epochs": "{:g} epochs", "max_steps": "{:g} steps", "learning_rate": "lr {:g}"}
+        return ", ".join([student, *(said.format(float(train[key])) for key, said in told.items() if key in train)])
     if kind == "evaluate":
         samples = recipe.evaluate.samples
         often = f"{samples} samples" if isinstance(samples, int) else "samples as the recipe says"
         return f"{', '.join(recipe.evaluate.suites)}, {often} per problem"
     return ""
-
-
-def on_the_hub(recipe: Recipe) -> list[str]:
-    """Names that a run takes from the hub, which the check does not look up."""
-    named = [model.model for model in [*recipe.teachers, *([recipe.meta_prover] if recipe.meta_prover else [])]]
-    named += [str(recipe.train.get("model_name_or_path") or "")]
-    named += [recipe.problems.dataset or ""] if recipe.problems else []
-    return [x for x in dict.fromkeys(named) if is_on_the_hub(x)]

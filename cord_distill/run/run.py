@@ -18,7 +18,9 @@ from typing import Any
 from cord_distill.common.die_with_parent import child_environment
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import lock_folder, set_aside, write_atomic
+from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, load_recipe
+from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan, watch_command
 from cord_distill.run_folder.paths import RunFolder
 
@@ -56,6 +58,8 @@ def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Runs what is not done; returns the summary that the report shows. Raises CordError when a stage fails."""
     recipe = load_recipe(source, overrides)
     root = RunFolder.of(recipe).root
+    stages = plan(source, overrides)
+    refuse(method_variants(recipe, source, overrides), still_to_run(stages, RunLog(root)))
     root.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(root, ".run.lock")
     try:
@@ -75,6 +79,15 @@ def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return summary
     finally:
         os.close(lock)
+
+
+def still_to_run(stages: Sequence[Stage], log: RunLog) -> list[str]:
+    """The kinds of stages from the first one on that is not done: what is finished needs its models no more."""
+    for number, stage in enumerate(stages):
+        if log.reason(stage, stage.fingerprint()) is not None:
+            kinds = dict.fromkeys(one.group for one in stages[number:])
+            return list(dict.fromkeys("generate" if kind in ("models", "problems") else kind for kind in kinds))
+    return []
 
 
 def _run_group(stages: list[Stage], log: RunLog, parallel: int, beside: Command | None = None) -> None:

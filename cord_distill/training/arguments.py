@@ -29,20 +29,6 @@ DEFAULTS: dict[str, Any] = {
     "disable_tqdm": False,
     "ddp_find_unused_parameters": False,
 }
-# Keys of these names would put a secret or a surprise into a record.
-REFUSED = {
-    "hub_token": "keys come from the environment (HF_TOKEN), never from a recipe",
-    "push_to_hub": "nothing is uploaded by training; upload the finished folder yourself",
-    "dataset_kwargs": "cord-distill renders the rows itself, token by token",
-    "eos_token": "the end of turn is read off the student's chat template",
-    "pad_token": "padding never reaches the loss; leave it to the tokenizer",
-    "assistant_only_loss": "the loss is on the completion, always",
-    "completion_only_loss": "the loss is on the completion, always",
-    "model_init_kwargs": "give dtype, attn_implementation, model_revision as keys of train",
-    "truncation_mode": "rows are never cut",
-    "load_in_8bit": "quantized training was never run here",
-    "load_in_4bit": "quantized training was never run here",
-}
 
 
 def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1, per_device: int = 1) -> int:
@@ -74,9 +60,6 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     env: the launcher's (WORLD_SIZE, PARALLELISM_CONFIG_SP_SIZE, ACCELERATE_USE_DEEPSPEED). Raises CordError.
     """
     section = {**DEFAULTS, "seed": recipe.training_seed, **recipe.train}
-    for key, why in REFUSED.items():
-        if section.get(key):
-            raise CordError(f"train.{key}: {why}; remove the key")
     if not section.get("model_name_or_path"):
         raise CordError("train.model_name_or_path is missing: name the student (a hub id or a local path)")
     if section["max_length"] is None:
@@ -179,12 +162,7 @@ def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
     masters = _float32_masters(sft)
     half = bool(sft.get("bf16")) and (masters or bool(model.get("use_peft")))
     model.setdefault("dtype", "bfloat16" if half else "float32")
-    if model["dtype"] != "float32" and not (masters or model.get("use_peft")):
-        raise CordError(
-            f"train.dtype {model['dtype']}: full fine-tuning would update half-precision weights without float32 "
-            "masters, and small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train "
-            "under DeepSpeed with bf16"
-        )
+    refuse_half_weights(model["dtype"], masters or bool(model.get("use_peft")))
     try:
         sft_config, model_config = SFTConfig(**sft), ModelConfig(**model)
     except (ValueError, TypeError, KeyError) as error:
@@ -196,6 +174,16 @@ def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
         "device_map": None,
     }
     return sft_config, model_config
+
+
+def refuse_half_weights(dtype: str, safe: bool) -> None:
+    """safe: float32 masters are kept elsewhere, or the weights are frozen. Raises CordError."""
+    if dtype != "float32" and not safe:
+        raise CordError(
+            f"train.dtype {dtype}: full fine-tuning would update half-precision weights without float32 "
+            "masters, and small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train "
+            "under DeepSpeed with bf16"
+        )
 
 
 def _float32_masters(sft: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
 from cord_distill.tracking.run_file import read_run_file
 from cord_distill.training import deepspeed as sft_deepspeed
 from cord_distill.training.arguments import resolved_section, training_arguments
+from cord_distill.training.check import training_faults
 from cord_distill.training.launch import environment
 
 
@@ -65,9 +66,6 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
         raise CordError(f"data set {shown(data)} is not there: make it with cord {verb} {command}")
     student = model_path(recipe, str(section["model_name_or_path"]), "train.model_name_or_path")
     section["model_name_or_path"] = student
-    template = section.get("chat_template_path")
-    if template and not Path(template).is_file():
-        raise CordError(f"train.chat_template_path: {template} is not there; give a local .jinja file")
     inputs = checkpoints.training_inputs(section, data, recipe.data.filters.max_tokens)
     zero_stage = sft_deepspeed.declared_stage(section)
     found = checkpoints.look(Path(section["output_dir"]), folder.final_model, inputs)
@@ -105,6 +103,9 @@ def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
     if made.done:
         _say(f"already trained: {shown(made.folder.final_model)} (train.resume_from_checkpoint=false trains it anew)")
         return None
+    faults = training_faults(recipe, env=os.environ)
+    if faults:
+        raise CordError("\n".join(faults))
     if recipe.train.get("deepspeed") and sft_deepspeed.launcher_brings_it():
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
     for name, value in environment(recipe).items():

@@ -13,7 +13,8 @@ from fake_server import FakeServer
 from scripted_world import write_recipe
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.generate import check_decode, generate
+from cord_distill.decode.check import check_decode, decoding_faults
+from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
@@ -28,7 +29,6 @@ from cord_distill.recipe.decode import DecodeConfig, ProcessRewardConfig
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.summary import build_summary
-from cord_distill.run.check import faults_of
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.types import Problem, Stop
@@ -280,7 +280,7 @@ def recipe_of(random_models, **decode):
 )
 def test_a_senseless_choice_is_refused_with_its_fix(random_models, decode, said):
     with pytest.raises(CordError, match=said):
-        check_decode(recipe_of(random_models, **decode), [PROBLEM])
+        check_decode(recipe_of(random_models, **decode))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_senseless_choice_is_refused_with_its_fix(random_models, decode, said)
     ],
 )
 def test_what_needs_no_meta_prover_runs_without_one(random_models, decode):
-    check_decode(recipe_of(random_models, **decode), [PROBLEM])
+    check_decode(recipe_of(random_models, **decode))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_what_needs_no_meta_prover_runs_without_one(random_models, decode):
 )
 def test_cord_check_names_a_reward_model_or_judge_that_is_not_there(random_models, decode, key):
     decode = {"selector": next(iter(decode)), **decode}
-    (fault,) = [f for f in faults_of(recipe_of(random_models, **decode)) if "problems" not in f]
+    (fault,) = [f for f in decoding_faults(recipe_of(random_models, **decode)) if "problems" not in f]
     assert fault.startswith(key) and "no config.json" in fault
 
 
@@ -487,7 +487,7 @@ def test_cord_check_asks_the_server_of_a_reward_model(write_served, capsys):
     up.stop()
     assert f"decode.process_reward: {up.url} serves 'prm', gives rewards" in capsys.readouterr().out
     assert check(write_served(up.url)) == 2
-    assert "decode.process_reward.url: " in capsys.readouterr().out
+    assert "decode.process_reward.url: " in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from test_cord import PROBLEM, Teacher
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.generate import check_decode
+from cord_distill.decode.check import check_decode
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.decode.pipelines.hooks import REFUSED
@@ -96,7 +96,7 @@ def test_a_check_that_is_not_there_is_named_before_any_engine_starts():
     for key in ("step_filter", "deduplicate"):
         recipe = load_recipe("quickstart", [f"decode.{key}=cord_distill.worlds.ledger.world:nothing"])
         with pytest.raises(CordError, match=rf"decode\.{key}: .* has no 'nothing'"):
-            check_decode(recipe, [])
+            check_decode(recipe)
 
 
 def test_the_toy_worlds_check_holds_the_steps_so_far_and_asks_for_no_more():

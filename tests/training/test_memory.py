@@ -209,7 +209,7 @@ def test_cord_check_prints_and_refuses(capsys: pytest.CaptureFixture[str], tmp_p
     assert main(["check", str(recipe), "--gpus", "8", "--gpu-memory", "80"]) == 0
     assert "in all" in capsys.readouterr().out
     assert main(["check", str(recipe), "--gpus", "1", "--gpu-memory", "40"]) == 2
-    assert "does not fit: needs " in capsys.readouterr().out
+    assert "does not fit: needs " in capsys.readouterr().err
     assert main(["check", str(recipe)]) == 0
     assert "memory" not in capsys.readouterr().out.partition("writes to")[2]
 

@@ -105,9 +105,10 @@ def test_launcher_deepspeed_wins(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("key", ["hub_token", "push_to_hub", "assistant_only_loss", "dataset_kwargs"])
 def test_keys_that_are_refused(key: str) -> None:
-    """Fails for a version that would write a token into the resolved recipe, or let TRL render the rows."""
-    with pytest.raises(CordError, match=key):
-        resolved_section(recipe(**{key: "x"}), {})
+    """Fails for a version that would write a token into the resolved recipe, the card and the report, or let TRL render
+    the rows: refused when the recipe is read, whatever command reads it."""
+    with pytest.raises(ValueError, match=key):
+        recipe(**{key: "x"})
 
 
 @pytest.mark.slow

@@ -1,0 +1,154 @@
+"""The first half of decoding: every mistake that the recipe, its files and its model folders show without an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.faults import faults_in
+from cord_distill.common.plugins import load_plugin
+from cord_distill.decode.devices import device_faults
+from cord_distill.decode.engine_pool import decoding_sections
+from cord_distill.decode.pipelines.check import check_baselines
+from cord_distill.decode.pipelines.hooks import check_hooks
+from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.selectors.check import check_selector
+from cord_distill.engines.vllm.engine_keys import engine_args_faults
+from cord_distill.grading import load_grader
+from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.look import folder_facts, folder_faults
+from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Problem
+
+# The tokenizer is asked for the longest questions only where so many tokens could decide.
+NEAR = 65536
+LONGEST = 3
+
+
+def decoding_faults(recipe: Recipe, gpus: int | None = None) -> list[str]:
+    """One sentence per mistake. gpus: those of the machine that decodes; None = another machine than this one."""
+    if not recipe.teachers:
+        wanted = recipe.problems is not None and not recipe.data.sources
+        return ["teachers: the recipe names none for its problems; give at least one model"] if wanted else []
+    found: list[str] = []
+    problems: list[Problem] = []
+    if recipe.problems is None or not recipe.problems.dataset:
+        try:
+            problems = load_candidates(recipe)
+        except CordError as error:
+            found.append(str(error))
+    for call in (check_selector, check_baselines):
+        found += faults_in(call, recipe)
+    found += faults_in(check_hooks, recipe.decode)
+    found += plugin_faults(recipe)
+    sections = started_sections(recipe)
+    for key, section in sections.items():
+        found += model_faults(recipe, section, key, problems)
+    found += device_faults(sections, gpus)
+    return list(dict.fromkeys(found))
+
+
+def check_decode(recipe: Recipe) -> None:
+    """What `cord generate` asks of a recipe's settings before it builds or loads a model. Raises CordError."""
+    if not recipe.teachers:
+        raise CordError("teachers: the recipe names none; give at least one model")
+    check_selector(recipe)
+    check_baselines(recipe)
+    check_hooks(recipe.decode)
+
+
+def plugin_faults(recipe: Recipe) -> list[str]:
+    """Graders, checks and scripts that cannot be loaded."""
+    found = []
+    if recipe.models:
+        found += faults_in(load_plugin, recipe.models.builder, "models.builder")
+    if recipe.problems and recipe.problems.grader != "judge":
+        found += faults_in(load_grader, recipe.problems.grader)
+    if recipe.problems and recipe.problems.process_check:
+        found += faults_in(load_plugin, recipe.problems.process_check, "problems.process_check")
+    for key, section in started_sections(recipe).items():
+        if section.engine == "scripted" and section.script:
+            found += faults_in(load_plugin, section.script, f"{key}.script")
+    return found
+
+
+def started_sections(recipe: Recipe) -> dict[str, ModelConfig]:
+    """The models that decoding starts, by their dotted names. Empty where a judge's `same_as` names nobody."""
+    try:
+        found = decoding_sections(recipe)
+    except CordError:
+        found = {}
+    decode = recipe.decode
+    if decode.process_reward is not None and decode.selector == "process_reward":
+        found["decode.process_reward"] = decode.process_reward
+    if decode.integration is not None and decode.pipeline == "integration":
+        found["decode.integration"] = decode.integration
+    if recipe.problems and recipe.problems.hard_for:
+        found["problems.hard_for"] = recipe.problems.hard_for
+    return found
+
+
+def model_faults(recipe: Recipe, section: ModelConfig, key: str, problems: list[Problem]) -> list[str]:
+    """A model's folder, engine arguments and context. Hub ids and models that are yet to be built are not looked at."""
+    found = engine_args_faults(section.engine_args, f"{key}.engine_args") if section.engine == "vllm" else []
+    needed = _budget(recipe, key)
+    own = section.max_model_len
+    if own is not None and section.engine != "scripted" and own <= needed:
+        found.append(
+            f"{key}.max_model_len {own} holds no prompt beside the budgets' {needed} tokens: lower decode.budgets, or "
+            "raise it if the model allows it"
+        )
+    asked_in_words = key == "decode.integration" and section.engine != "vllm"
+    if not section.model or asked_in_words:
+        return found
+    if section.model.startswith(PREFIX) and recipe.models is not None:
+        return found
+    try:
+        folder = Path(model_path(recipe, section.model, f"{key}.model"))
+        if not folder.is_dir():
+            return found
+        facts = folder_facts(folder, f"{key}.model")
+    except CordError as error:
+        return [*found, str(error)]
+    found += folder_faults(folder, f"{key}.model", weights=section.engine == "vllm")
+    parts = section.tensor_parallel_size
+    if section.engine == "vllm" and facts.heads and facts.heads % parts:
+        fits = [n for n in range(1, 17) if facts.heads % n == 0]
+        found.append(
+            f"{key}.tensor_parallel_size {parts} does not divide the {facts.heads} attention heads of {section.label}; "
+            f"take one of {', '.join(map(str, fits))}"
+        )
+    limit = min((x for x in (own, facts.positions) if x), default=None)
+    if limit is not None and section.engine != "scripted" and not (own and own <= needed):
+        needed += _longest_question(folder, problems) if needed <= limit < needed + NEAR else 0
+        if needed >= limit:
+            name = f"{key}.max_model_len" if limit == own else f"{key}: {section.label}"
+            found.append(
+                f"{name} holds {limit} tokens, but problems and budgets need more than {needed}: lower decode.budgets"
+            )
+    return found
+
+
+def _budget(recipe: Recipe, key: str) -> int:
+    if key == "problems.hard_for" and recipe.problems and recipe.problems.hard_for:
+        return recipe.problems.hard_for.reasoning_tokens + recipe.problems.hard_for.answer_tokens
+    if key == "decode.process_reward":
+        return recipe.decode.budgets.max_step_tokens
+    if key == "decode.integration":
+        return 0
+    return recipe.decode.budgets.reasoning_tokens + recipe.decode.budgets.answer_tokens
+
+
+def _longest_question(folder: Path, problems: list[Problem]) -> int:
+    """Tokens of the longest question, by the folder's tokenizer.json; 0 where it cannot be read so."""
+    if not problems or not (folder / "tokenizer.json").is_file():
+        return 0
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # a damaged file is the tokenizer's own to complain of
+        return 0
+    longest = sorted((problem.question for problem in problems), key=len)[-LONGEST:]
+    return max(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in longest)

@@ -1,0 +1,61 @@
+"""Which engine stands on which GPU, and whether that can be: numbers, tensor parallelism, shares of memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from cord_distill.decode.engine_pool import PER_REQUEST
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.models import ModelConfig
+
+
+def engines_of(sections: Mapping[str, ModelConfig]) -> dict[str, tuple[list[str], ModelConfig]]:
+    """The engines that run in this process, by their settings: (keys that share one, its section)."""
+    found: dict[str, tuple[list[str], ModelConfig]] = {}
+    for key, section in sections.items():
+        if section.engine == "vllm":
+            identity = recipe_hash(section.model_dump(exclude=PER_REQUEST, include=set(ModelConfig.model_fields)))
+            found.setdefault(identity, ([], section))[0].append(key)
+    return found
+
+
+def gpus_of(section: ModelConfig) -> list[int]:
+    """The GPUs that vLLM puts an engine on: those named, else the first ones."""
+    return section.devices or list(range(section.tensor_parallel_size))
+
+
+def device_faults(sections: Mapping[str, ModelConfig], gpus: int | None) -> list[str]:
+    """One sentence per engine that cannot be placed. gpus: of the machine; None = unknown, nothing is counted."""
+    found = []
+    shares: defaultdict[int, list[tuple[str, float]]] = defaultdict(list)
+    for keys, section in engines_of(sections).values():
+        key, parts, devices = keys[0], section.tensor_parallel_size, section.devices
+        if devices is not None and (len(set(devices)) < len(devices) or min(devices, default=-1) < 0):
+            found.append(f"{key}.devices {devices}: name each GPU once, by its number from 0 on, or remove the key")
+        elif devices is not None and parts > len(devices):
+            found.append(
+                f"{key}.tensor_parallel_size {parts} needs {parts} GPUs and devices names {len(devices)}: {devices}"
+            )
+        elif gpus == 0 and (devices or parts > 1):
+            what = f"devices {devices}" if devices else f"tensor_parallel_size {parts}"
+            found.append(f"{key}.{what}: this machine has no GPU; remove the key to decode on the CPU")
+        elif gpus and max(gpus_of(section)) >= gpus:
+            what = f"devices {devices}" if devices else f"tensor_parallel_size {parts}"
+            found.append(f"{key}.{what}: there are {gpus} GPUs, numbered from 0 on")
+        elif devices or gpus:
+            for gpu in gpus_of(section)[: max(parts, 1)]:
+                shares[gpu].append((key, section.gpu_memory_utilization))
+    for gpu, who in sorted(shares.items()):
+        total = sum(share for _, share in who)
+        if total > 1 + 1e-9:
+            said = " + ".join(f"{share:g} ({key})" for key, share in who)
+            found.append(
+                f"gpu_memory_utilization: on GPU {gpu} {said} = {total:g} of its memory: give them other devices, or "
+                f"{_round_down(1 / len(who)):g} each"
+            )
+    return found
+
+
+def _round_down(share: float) -> float:
+    return int(share * 100 - 3) / 100

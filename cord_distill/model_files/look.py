@@ -1,0 +1,69 @@
+"""What a local model folder says of itself, without torch or transformers: weights, tokenizer, heads, positions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+
+WEIGHTS = ("*.safetensors", "*.bin")
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFacts:
+    """Of a folder's config.json. heads, positions, dtype (of the stored weights): None where it does not say."""
+
+    folder: Path
+    heads: int | None
+    positions: int | None
+    dtype: str | None
+
+
+def folder_facts(folder: Path, key: str) -> FolderFacts:
+    """Raises CordError when config.json is no JSON object. key: of the recipe, for the error."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CordError(f"{key}: {folder / 'config.json'} cannot be read ({error}); copy the model again") from None
+    if not isinstance(config, dict):
+        raise CordError(f"{key}: {folder / 'config.json'} is no JSON object; copy the model again")
+    inner = config.get("text_config")
+    text: dict[str, Any] = inner if isinstance(inner, dict) else config
+    return FolderFacts(
+        folder,
+        _whole(text.get("num_attention_heads")),
+        _whole(text.get("max_position_embeddings")),
+        config.get("dtype") or config.get("torch_dtype"),
+    )
+
+
+def folder_faults(folder: Path, key: str, *, weights: bool) -> list[str]:
+    """What a model folder lacks, one sentence each. weights: False for a model of which only the tokenizer is used."""
+    found = []
+    if not any((folder / name).is_file() for name in TOKENIZER):
+        found.append(f"{key}: {folder} holds no tokenizer (tokenizer.json); copy the model's tokenizer files there")
+    if weights and not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
+        found.append(f"{key}: {folder} holds no weights (*.safetensors); copy them there, or name another folder")
+    if weights:
+        found += _missing_shards(folder, key)
+    return found
+
+
+def _missing_shards(folder: Path, key: str) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{key}: {index} is no index of weights; copy the model again"]
+    gone = sorted(name for name in named if not (folder / name).is_file())
+    return [f"{key}: {folder} lacks {gone[0]} ({len(gone)} of {len(named)} files); copy it again"] if gone else []
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

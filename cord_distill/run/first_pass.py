@@ -1,0 +1,130 @@
+"""The first pass over a recipe: each stage's own checks, before anything is loaded or decoded.
+
+`cord check` prints what it finds; `cord run` and `cord generate` refuse on it. Two seconds, no torch, no engine.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.faults import faults_in
+from cord_distill.common.quiet import has_gpu
+from cord_distill.data.check import data_faults
+from cord_distill.decode.check import decoding_faults, started_sections
+from cord_distill.decode.check_templates import template_faults
+from cord_distill.decode.problems import load_candidates
+from cord_distill.evaluation import check as evaluation
+from cord_distill.model_files.locate import is_on_the_hub
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.paths import RunFolder
+from cord_distill.training.check import training_faults, wandb_faults
+from cord_distill.training.launch import gpu_count
+from cord_distill.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What is wrong, one sentence each, by the stage that would trip over it."""
+
+    run: tuple[str, ...] = ()
+    generate: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+
+    def of(self, stages: Sequence[str]) -> list[str]:
+        """Those of `stages` and of the run itself, each once."""
+        return list(dict.fromkeys(x for stage in ("run", *stages) for x in getattr(self, stage)))
+
+
+STAGES = ("generate", "data", "train", "evaluate")
+
+
+def first_pass(variants: Sequence[Recipe], gpus: int | None = None) -> Faults:
+    """gpus: of the machine that the recipe is for; None = this one, where that can be told."""
+    found: dict[str, list[str]] = {stage: [] for stage in ("run", *STAGES)}
+    for recipe in variants:
+        here = machine_gpus(recipe) if gpus is None else gpus
+        problems = local_problems(recipe) or []
+        found["run"] += faults_in(_writable, RunFolder.of(recipe).root) + wandb_faults(recipe)
+        found["generate" if recipe.teachers else "run"] += decoding_faults(recipe, here)
+        for fault in template_faults(recipe):
+            stage = fault.partition(":")[0].partition(".")[0]
+            found[stage if stage in ("train", "evaluate") else "generate"].append(fault)
+        found["data"] += data_faults(recipe)
+        found["train"] += training_faults(recipe, gpus)
+        found["evaluate"] += evaluation.evaluation_faults(recipe, problems, here)
+    return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})
+
+
+def refuse(variants: Sequence[Recipe], stages: Sequence[str] = STAGES) -> None:
+    """Raises CordError with everything that would stop `stages` later, one sentence a line."""
+    faults = first_pass(variants).of(stages)
+    if faults:
+        raise CordError("\n".join(faults))
+
+
+def machine_gpus(recipe: Recipe) -> int | None:
+    """GPUs of this machine; None where it has none and the recipe's models are on the hub, not here: such a recipe is
+    checked on a laptop for the machine that it will run on."""
+    if has_gpu():
+        return gpu_count() or None
+    sections = [s for s in started_sections(recipe).values() if s.engine == "vllm"]
+    return None if any(is_on_the_hub(section.model) for section in sections) else 0
+
+
+def local_problems(recipe: Recipe) -> list[Problem] | None:
+    """None where that needs the hub, or the problems cannot be read (a fault of its own)."""
+    if recipe.problems is None or recipe.problems.dataset:
+        return None
+    try:
+        return load_candidates(recipe)
+    except CordError:
+        return None
+
+
+def not_looked_up(recipe: Recipe) -> list[str]:
+    """Names that a run takes from the hub."""
+    named = [s.model for s in started_sections(recipe).values()]
+    named += [str(recipe.train.get("model_name_or_path") or ""), *(model.model for model in recipe.evaluate.models)]
+    named += [recipe.problems.dataset or ""] if recipe.problems else []
+    named += [source.dataset or "" for source in recipe.data.sources]
+    named = [name for name in named if is_on_the_hub(name)]
+    return list(dict.fromkeys(named))
+
+
+def looked_at(recipe: Recipe, problems: int | None) -> str:
+    """What the pass went through, as a list for the last line."""
+    parts = [f"{problems} problems" if problems else "", *_counted(recipe)]
+    return ", ".join(filter(None, parts)) or "the recipe's keys"
+
+
+def _counted(recipe: Recipe) -> list[str]:
+    local = {s.model for s in started_sections(recipe).values() if s.model and not is_on_the_hub(s.model)}
+    evaluate, train = recipe.evaluate, recipe.train
+    return [
+        f"{len(local)} model folders" if local else "",
+        "settings of decoding" if recipe.teachers else "",
+        "values of train" if train else "",
+        f"suites {', '.join(evaluate.suites)}" if evaluate.suites else "",
+        f"{len(recipe.data.sources)} sources of rows" if recipe.data.sources else "",
+    ]
+
+
+def _writable(root: Path) -> None:
+    there = root
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise CordError(f"output_dir: {there} is a file, no folder; choose another output_dir")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # has no name and leaves nothing behind
+            pass
+    except OSError as error:
+        raise CordError(
+            f"output_dir: {there} cannot be written ({error.strerror}); free it or choose another output_dir"
+        ) from None

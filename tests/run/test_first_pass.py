@@ -1,0 +1,153 @@
+"""The first pass: a mistake that a later stage would trip over is named by `cord check`, `cord run` and `cord
+generate` before anything is loaded."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from cord_distill.cli import main
+
+
+@pytest.fixture
+def recipe(tmp_path, random_models):
+    """A whole recipe of local folders in which everything is in order; gives its path."""
+    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(4)]
+    held = [{"id": f"h{i}", "problem": f"What is {i} mod 5?", "answer": i % 5} for i in range(3)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "held.jsonl").write_text("\n".join(json.dumps(row) for row in held))
+    (tmp_path / "mine.py").write_text("def grade(text, problem):\n    return None, False\n")
+    (tmp_path / "broken.py").write_text("def grade(text, problem)\n")
+    made = {
+        "output_dir": "run",
+        "teachers": [{"model": str(random_models[name]), "name": name} for name in ("r1", "qwq")],
+        "meta_prover": {"same_as": "qwq"},
+        "problems": {"path": "problems.jsonl"},
+        "decode": {"budgets": {"reasoning_tokens": 64, "answer_tokens": 32, "max_step_tokens": 32}},
+        "train": {"model_name_or_path": str(random_models["prover"]), "max_length": 512},
+        "evaluate": {"suites": ["math_500"], "data": {"math_500": "held.jsonl"}},
+        "track": {"wandb": {"mode": "disabled"}},
+    }
+    path = tmp_path / "base.yaml"
+    path.write_text(yaml.safe_dump(made))
+    return path
+
+
+def test_a_recipe_in_order_passes_and_says_what_was_looked_at(recipe, capsys):
+    assert main(["check", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert "looked at: 4 problems, 3 model folders" not in out and "looked at: 4 problems, 2 model folders" in out
+    assert "suites math_500" in out and "not looked up" not in out
+
+
+def test_the_pass_loads_no_torch_and_no_engine(recipe):
+    code = (
+        "import sys; from cord_distill.cli import main; assert main(['check', sys.argv[1]]) == 0\n"
+        "print([m for m in ('torch', 'transformers', 'vllm', 'trl', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+MISTAKES = [
+    (["evaluate.suites=[math500]"], "did you mean 'math_500'?"),
+    (["evaluate.data.aime24=held.jsonl"], "evaluate.data.aime24"),
+    (["evaluate.data.math_500=problems.jsonl"], "problems.jsonl, row 1: no column 'problem'"),
+    (["evaluate.tasks=[./gone.py]"], "evaluate.tasks: "),
+    (["evaluate.tasks=[./broken.py]"], "broken.py, line 1"),
+    (["evaluate.engine.tensor_paralel_size=2"], "did you mean 'tensor_parallel_size'?"),
+    (["evaluate.models=[{model: ./gone}]"], "evaluate.models.0.model"),
+    (["train.deepspeed=./gone.json"], "train.deepspeed"),
+    (["launch.accelerate_config=zero33"], "launch.accelerate_config: 'zero33'"),
+    (["train.model_name_or_path=null"], "train.model_name_or_path is missing"),
+    (["train.model_name_or_path=./gone"], "train.model_name_or_path"),
+    (["train.global_batch_size=7", "train.per_device_train_batch_size=2"], "is not a multiple"),
+    (["train.max_length=16"], "train.max_length 16 is less than a row may have"),
+    (["train.hub_token=hf_SECRET"], "keys come from the environment"),
+    (["train.bf16=maybe"], "'maybe' does not fit"),
+    (["train.eval_strategy=steps"], "no rows are held back"),
+    (["train.learning_rate=fast"], "'fast' does not fit float"),
+    (["train.dtype=bfloat16"], "without float32 masters"),
+    (
+        ["train.gradient_checkpointing_kwargs={every_n_layer: 2}"],
+        "every_n_layer: torch's checkpointing has no such key",
+    ),
+    (["teachers.0.chat_template=./gone.jinja"], "gone.jinja is not there"),
+    (["problems.grader=mygr:grade"], "there is no module 'mygr'"),
+    (["problems.grader=broken:grade"], "broken.py, line 1"),
+    (["problems.process_check=mine:gone"], "module mine has no 'gone'"),
+    (["teachers.0.engine_args={max_modle_len: 5}"], "did you mean 'max_model_len'?"),
+    (["teachers.0.max_model_len=64"], "holds no prompt beside the budgets' 96 tokens"),
+    (["decode.budgets.reasoning_tokens=1000000"], "lower decode.budgets"),
+    (["teachers.1.tensor_parallel_size=3", "teachers.1.devices=[0, 1]"], "needs 3 GPUs and devices names 2"),
+    (["teachers.0.tensor_parallel_size=7"], "does not divide the"),
+    (["teachers.0.devices=[0]"], "this machine has no GPU"),
+    (["teachers.0.devices=[0]", "teachers.1.devices=[0]"], "this machine has no GPU"),
+    (["teachers=[]", "meta_prover=null"], "teachers: the recipe names none"),
+    (["meta_prover={same_as: qwq, model: ./other}"], "keep one of them"),
+    (["decode.beam_size=100000"], "less than or equal to 1024"),
+    (["decode.beam_size=true"], "true is no number"),
+    (["decode.budgets.max_step_tokens=65"], "is more than reasoning_tokens 64"),
+    (["data.decontaminate=[nope.jsonl]"], "data.decontaminate: "),
+    (["data.sources=[{path: nope.jsonl, format: limo}]"], "data.sources"),
+    (["data.filters.steps_right=true"], "problems.process_check"),
+    (["output_dir=problems.jsonl"], "is a file, no folder"),
+    (["output_dir=/proc/run"], "cannot be written"),
+    (["track.wandb.mode=online"], "online needs a key"),
+    (["evaluate.data.math_500=again.jsonl"], "were trained on"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
+def test_each_mistake_is_named_before_anything_is_loaded(recipe, overrides, said, capsys, monkeypatch):
+    """Fails the check that is a list of special cases: the suites, the trainer's files and the data are looked at by
+    their own stages' first halves. `cord run` and `cord generate` go through the same pass."""
+    monkeypatch.chdir(recipe.parent)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("NETRC", "/nowhere")
+    monkeypatch.setenv("HOME", str(recipe.parent))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr("cord_distill.decode.generate.asyncio", None)
+    monkeypatch.setattr("cord_distill.run.run.subprocess", None)
+    again = [{"id": "x", "problem": "What is 1 mod 3?", "answer": 1}]
+    (recipe.parent / "again.jsonl").write_text("\n".join(json.dumps(row) for row in again))
+    for command in ("check", "run", "generate"):
+        assert main([command, str(recipe), *overrides]) == 2, command
+        error = capsys.readouterr().err
+        assert said in error and "hf_SECRET" not in error and "Traceback" not in error
+    assert not (recipe.parent / "run").exists()
+
+
+def test_a_folder_without_weights_or_with_half_of_them_is_named(recipe, random_models, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(random_models["r1"], bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert main(["check", str(recipe), f"teachers.0.model={bare}"]) == 2
+    assert "holds no weights" in capsys.readouterr().err
+    shutil.copy(next(random_models["r1"].glob("*.safetensors")), bare / "a.safetensors")
+    (bare / "model.safetensors.index.json").write_text('{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}')
+    assert main(["check", str(recipe), f"train.model_name_or_path={bare}"]) == 2
+    assert "lacks b.safetensors (1 of 2 files)" in capsys.readouterr().err
+
+
+def test_two_engines_on_one_gpu_share_its_memory(recipe, capsys):
+    """Fails the pass that looks at each engine alone: 0.9 of a GPU twice is more than there is."""
+    on_zero = ["teachers.0.devices=[0]", "teachers.1.devices=[0]"]
+    assert main(["check", str(recipe), "--gpus", "2", *on_zero]) == 2
+    assert "on GPU 0 0.9 (teachers.0) + 0.9 (teachers.1) = 1.8" in capsys.readouterr().err
+    shares = ["teachers.0.gpu_memory_utilization=0.45", "teachers.1.gpu_memory_utilization=0.45"]
+    assert main(["check", str(recipe), "--gpus", "2", *on_zero, *shares]) == 0
+    assert main(["check", str(recipe), "--gpus", "2", "teachers.0.devices=[0]", "teachers.1.devices=[2]"]) == 2
+    assert "there are 2 GPUs" in capsys.readouterr().err
+
+
+def test_decoding_goes_on_where_only_later_stages_could_not_run_if_one_says_so(recipe, monkeypatch, capsys):
+    """The student lies on another machine: `--no-check` decodes, and still checks what decoding reads."""
+    seen = []
+    monkeypatch.setattr("cord_distill.decode.generate.generate", lambda recipes, **_: seen.append(recipes) or [])
+    assert main(["generate", str(recipe), "train.model_name_or_path=./elsewhere"]) == 2
+    assert not seen
+    assert not main(["generate", str(recipe), "--no-check", "train.model_name_or_path=./elsewhere"])
+    assert len(seen) == 1
