@@ -16,13 +16,16 @@ TOKEN_MEANS = {"tokens_per_problem": "generated_total", "scored_tokens_per_probl
 def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The quality of one method's data, from rows of `trajectories.jsonl` (of an id given twice, the last counts).
 
-    num_problems counts all, failed those that ended in an error; every share is over the others that were graded
-    (or checked). lucky: share of the right answers whose trace has a wrong step. tokens_per_problem: mean over all
-    proposals, the discarded ones too. hit_rate: which teacher wrote the trace, see `hit_rate`.
+    num_problems counts all, failed those that ended in an error. answer_accuracy is over all that were graded, failed
+    ones as wrong; every other share is over the finished ones. lucky: share of the right answers whose trace has a
+    wrong step. tokens_per_problem: mean over all proposals, the discarded ones too. hit_rate: which teacher wrote the
+    trace, see `hit_rate`.
     """
     facts = {row["id"]: row_facts(row) for row in trajectories}
     done = [f for f in facts.values() if not f["failed"]]
     graded = [f["correct"] for f in done if f["correct"] is not None]
+    # As the paper counts: a problem without a trace has no right answer.
+    graded += [False] * (len(facts) - len(done)) if graded else []
     steps = [right for f in done for right in f["steps_right"]]
     both = [not f["all_right"] for f in done if f["correct"] and f["all_right"] is not None]
     return {

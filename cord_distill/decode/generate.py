@@ -27,6 +27,7 @@ from cord_distill.decode.rows import row_maker, write_rows
 from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
@@ -49,6 +50,8 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
     Raises CordError before any engine starts when problems, paths or settings are wrong.
     """
     work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
+    for line in dict.fromkeys(filter(None, (unmatched_answers(*one) for one in work))):
+        print(line, flush=True)
     for recipe, problems in work:
         check_decode(recipe)
         part.chosen(problems)
@@ -56,6 +59,12 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
         if overwrite:
             set_changed_aside(recipe, part.folder(recipe))
     return asyncio.run(_generate_all(work, part))
+
+
+def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None:
+    """What to say of known answers that no completion could match; their rows count as wrong."""
+    grader = recipe.problems.grader if recipe.problems else "judge"
+    return check_known_answers(problems, "problems", grader)
 
 
 def set_changed_aside(recipe: Recipe, run: RunFolder) -> None:

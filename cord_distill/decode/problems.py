@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
 from cord_distill.common.plugins import load_plugin
+from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
@@ -23,7 +24,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
     """All problems of the recipe's source, in their order, ids unique, the first `limit` of them.
 
     Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
-    number, an id that occurs twice.
+    number or (AIME) no integer, an id that occurs twice.
     """
     source = recipe.problems
     if source is None:
@@ -51,6 +52,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
     if not problems:
         raise CordError(f"{name}: holds no problems")
     refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
+    check_known_answers(problems, name, source.grader)
     return problems
 
 

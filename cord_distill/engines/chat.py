@@ -6,7 +6,7 @@ They can judge or integrate. They can neither continue a given prefix nor score 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cord_distill.engines.base import Engine, EngineError, Sampling
@@ -14,6 +14,8 @@ from cord_distill.engines.server.http import HttpClient
 from cord_distill.prompts.render import Renderer
 from cord_distill.recipe.models import ChatModelConfig
 from cord_distill.types import Stop
+
+TOP_K_OFF = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class ServedChat:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "seed": sampling.seed,
+            # No keys of OpenAI's own API, which refuses what it does not know: sent only where the recipe sets them.
+            **({"top_k": sampling.top_k} if sampling.top_k != TOP_K_OFF else {}),
+            **({"min_p": sampling.min_p} if sampling.min_p else {}),
             **self.extra,
         }
         answer = await self.client.post("/chat/completions", body)
@@ -91,13 +96,7 @@ class EngineChat:
         ids = self.renderer.prompt_ids(prompt)
         out = await self.engine.generate(
             ids,
-            Sampling(
-                max_tokens=sampling.max_tokens,
-                seed=sampling.seed,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                stop_ids=(self.renderer.end_of_turn_id,),
-            ),
+            replace(sampling, stop_ids=(self.renderer.end_of_turn_id,)),
         )
         return Reply(out.text, out.stop, len(out.ids), len(ids))
 
@@ -132,4 +131,5 @@ def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> Ser
 
 
 def chat_sampling(section: ChatModelConfig) -> Sampling:
-    return Sampling(section.max_tokens, 0, section.temperature, section.top_p)
+    """How a section's model samples: every key of the section, with seed 0."""
+    return Sampling(section.max_tokens, 0, section.temperature, section.top_p, section.top_k, section.min_p)

@@ -59,7 +59,8 @@ def _held_against(published: PublishedConfig, groups: list[list[float]]) -> dict
 def _groups(folder: Path, suite: str) -> list[list[float]]:
     file = folder / PROBLEMS
     rows = list(own_rows(file)) if file.is_file() else []
-    groups = [[float(right) for right in row["correct"]] for row in rows if row["suite"] == suite]
+    found = [[float(x) for x in row["correct"] if x is not None] for row in rows if row["suite"] == suite]
+    groups = [group for group in found if group]
     if not groups:
         raise CordError(
             f"evaluate.published.{folder.name}.{suite}: {folder.name!r} was not evaluated on {suite}; name one of "

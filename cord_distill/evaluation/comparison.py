@@ -25,7 +25,8 @@ def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
     protocols = [json.loads((folder / RESULTS).read_text(encoding="utf-8"))["protocol"] for folder in folders]
     out: dict[str, dict[str, Any]] = {}
     for suite in rows[0]:
-        shared = [id for id in rows[0][suite] if id in rows[1].get(suite, {})]
+        both = [id for id in rows[0][suite] if id in rows[1].get(suite, {})]
+        shared = [id for id in both if all(side[suite][id]["avg"] is not None for side in rows)]
         if not shared:
             continue
         left, right = ([side[suite][id]["avg"] for id in shared] for side in rows)

@@ -151,7 +151,7 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
             "fingerprint": job.fingerprint,
             "protocol": job.protocol,
             "suites": {
-                **{name: figures(found) for name, found in records.items()},
+                **{x.suite.name: {**figures(records[x.suite.name]), "unmatched": list(x.unmatched)} for x in graded},
                 **{config.name: {"lighteval": lighteval["results"][config.full_name]} for config in foreign},
             },
             "samples_made": answers.made,
@@ -177,6 +177,7 @@ def _with_graders(
     from cord_distill.grading.judge import Judge
     from cord_distill.grading.judge_engines import asker
 
+    form = recipe.evaluate.judge.form
     judge = Judge(job.protocol["judge"], job.folder / JUDGEMENTS, asker(recipe.evaluate.judge))
 
     async def answered_and_judged(questions: list[Question]) -> list[list[Sample]]:
@@ -185,12 +186,14 @@ def _with_graders(
         prompts = [
             prompt
             for name, x in open_ended.items()
-            for prompt in judge_prompts(x, {p.id: by_id[name, p.id] for p in x.problems})
+            for prompt in judge_prompts(x, {p.id: by_id[name, p.id] for p in x.problems}, form)
         ]
         await judge.decide(prompts)
         return samples
 
-    return answered_and_judged, [replace(x, suite=with_judge(x.suite, judge)) if x.suite.judged else x for x in graded]
+    return answered_and_judged, [
+        replace(x, suite=with_judge(x.suite, judge, form)) if x.suite.judged else x for x in graded
+    ]
 
 
 def _line(results: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cord_distill.common.errors import CordError
@@ -9,15 +10,14 @@ from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite
 from cord_distill.grading.extract import after_thought
-from cord_distill.grading.judge import Judge
+from cord_distill.grading.judge import Form, Judge, in_form
 from cord_distill.recipe.evaluate import JudgeConfig
 from cord_distill.types import Problem, Stop
 
 
-def judge_prompts(loaded: LoadedSuite, samples: dict[str, list[Sample]]) -> list[str]:
+def judge_prompts(loaded: LoadedSuite, samples: dict[str, list[Sample]], form: Form) -> list[str]:
     """What is to be judged of a suite. samples: by problem id. Cut-off and empty answers are wrong without a judge."""
-    assert loaded.suite.judged is not None
-    prompt = loaded.suite.judged.prompt
+    prompt = _prompt(loaded.suite, form)
     asked = [
         (problem, after_thought(sample.text).strip())
         for problem in loaded.problems
@@ -27,20 +27,26 @@ def judge_prompts(loaded: LoadedSuite, samples: dict[str, list[Sample]]) -> list
     return [prompt(problem, answer) for problem, answer in asked if answer]
 
 
-def with_judge(suite: Suite, judge: Judge) -> Suite:
-    """The suite with a grader that looks the verdicts up; `decide` comes first."""
-    assert suite.judged is not None
-    prompt = suite.judged.prompt
+def with_judge(suite: Suite, judge: Judge, form: Form) -> Suite:
+    """The suite with a grader that looks the verdicts up; `decide` comes first. An answer without a verdict is neither
+    right nor wrong."""
+    prompt = _prompt(suite, form)
 
-    def grade(text: str, problem: Problem) -> tuple[str | None, bool]:
+    def grade(text: str, problem: Problem) -> tuple[str | None, bool | None]:
         answer = after_thought(text).strip()
-        return (answer, judge.verdict(prompt(problem, answer)) is True) if answer else (None, False)
+        return (answer, judge.verdict(prompt(problem, answer))) if answer else (None, False)
 
     def measure(text: str, problem: Problem) -> dict[str, float]:
         answer = after_thought(text).strip()
         return {"unjudged": float(bool(answer) and judge.verdict(prompt(problem, answer)) is None)}
 
     return replace(suite, grader=grade, measure=measure)
+
+
+def _prompt(suite: Suite, form: Form) -> Callable[[Problem, str], str]:
+    assert suite.judged is not None
+    prompt = suite.judged.prompt
+    return lambda problem, answer: in_form(prompt(problem, answer), form)
 
 
 def required(section: JudgeConfig | None, suite: str) -> JudgeConfig:

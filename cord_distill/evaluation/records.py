@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cord_distill import metrics
+from cord_distill.common.errors import CordError
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Check, Measure
 from cord_distill.grading import Grader
@@ -24,6 +25,7 @@ PERCENTILES = (50, 90, 99)
 class Record:
     """One problem with its samples, in order. step_shares: share of right steps per sample, where steps are checked.
 
+    correct: None where a judge gave no verdict: such a sample is left out of every share of right ones.
     measures: what a suite says beside right and wrong (TAT-QA's F1), one value per sample.
     """
 
@@ -31,15 +33,19 @@ class Record:
     id: str
     answer: str
     predictions: tuple[str | None, ...]
-    correct: tuple[bool, ...]
+    correct: tuple[bool | None, ...]
     stops: tuple[str, ...]
     num_tokens: tuple[int, ...]
     step_shares: tuple[float, ...] = ()
     all_steps_right: tuple[bool, ...] = ()
     measures: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> list[bool]:
+        return [right for right in self.correct if right is not None]
+
     def to_row(self) -> dict[str, Any]:
-        return {**asdict(self), "avg": metrics.mean(self.correct)}
+        return {**asdict(self), "avg": metrics.mean(self.judged) if self.judged else None}
 
 
 def judge(
@@ -80,17 +86,21 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
     pass_at: by k. truncated: share of outputs that were cut off. answerless: share that ended without an answer.
     Tokens: generated ones.
     """
-    groups = [r.correct for r in records]
+    groups = [r.judged for r in records if r.judged]
+    if not groups:
+        raise CordError(
+            f"suite {records[0].suite}: no answer has a verdict; read the judge's replies in judgements.jsonl"
+        )
     k = min(len(group) for group in groups)
     stops = [stop for r in records for stop in r.stops]
     tokens = [n for r in records for n in r.num_tokens]
     finished = [p is None for r in records for p, s in zip(r.predictions, r.stops, strict=True) if s != Stop.LENGTH]
-    maj = [majority(r) for r in records]
+    maj = [majority(r) for r in records if r.judged]
     found: dict[str, Any] = {
         "avg_at_k": metrics.avg_at_k(groups),
         "avg_at_k_ci": metrics.clustered_interval(groups),
         "k": k,
-        "num_problems": len(records),
+        "num_problems": len(groups),
         "pass_at_k": metrics.mean_pass_at_k(groups, k),
         "pass_at_k_ci": metrics.pass_at_k_interval(groups, k),
         "pass_at": {str(n): metrics.mean_pass_at_k(groups, n) for n in _powers(k)},
@@ -117,8 +127,9 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
 def majority(record: Record) -> float:
     """maj@k of one problem. Right and wrong answers are counted by the same canonical form, so that the vote does not
     depend on which of them is right."""
-    votes = [None if prediction is None else canonical(prediction) for prediction in record.predictions]
-    return metrics.maj_at_k(votes, record.correct)
+    judged = [pair for pair in zip(record.predictions, record.correct, strict=True) if pair[1] is not None]
+    votes = [None if prediction is None else canonical(prediction) for prediction, _ in judged]
+    return metrics.maj_at_k(votes, [bool(right) for _, right in judged])
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:

@@ -36,7 +36,7 @@ class Hub:
 @dataclass(frozen=True, slots=True)
 class OpenEnded:
     """A suite whose answers a model judges. prompt: `prompt(problem, answer)` for the judge, which must end its reply
-    with `Verdict: correct` or `Verdict: incorrect`. version: raise it when the prompt changes."""
+    with VERDICT_LINE, which the recipe may exchange for a JSON form. version: raise it when the prompt changes."""
 
     prompt: Callable[[Problem, str], str]
     version: int = 1

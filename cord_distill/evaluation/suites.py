@@ -23,18 +23,23 @@ from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import load_plugin, loaded
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
-from cord_distill.grading.known_answer import known_answer
+from cord_distill.grading.golds import NAMED, refuse_unmatched, unmatched, unmatched_line
+from cord_distill.grading.known_answer import known_answer, stated
 from cord_distill.recipe.evaluate import DataFileConfig, EvaluateConfig
 from cord_distill.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSuite:
-    """A suite with its problems. data_hash: of their texts, answers and order. source: file, builder or hub id."""
+    """A suite with its problems. data_hash: of their texts, answers and order. source: file, builder or hub id.
+
+    unmatched: ids of problems whose known answer the suite's own grader does not accept in a box; they count as wrong.
+    """
 
     suite: Suite
     problems: tuple[Problem, ...]
     source: str
+    unmatched: tuple[str, ...] = ()
 
     @property
     def data_hash(self) -> str:
@@ -82,11 +87,28 @@ def load_suite(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
 
     `evaluate.instruction` is put behind each question here: what is hashed and shown is what the model reads.
     """
-    loaded = _load(suite, evaluate)
+    loaded = _with_checked_answers(_load(suite, evaluate), from_file=suite.name in evaluate.data)
     if not (evaluate.instruction and suite.instruct):
         return loaded
     asked = [replace(p, question=f"{p.question}\n\n{evaluate.instruction}") for p in loaded.problems]
-    return LoadedSuite(suite, tuple(asked), loaded.source)
+    return replace(loaded, problems=tuple(asked))
+
+
+def _with_checked_answers(loaded: LoadedSuite, *, from_file: bool) -> LoadedSuite:
+    """Refuses known answers that a grader of ours can never accept, where the file can be mended; else counts them."""
+    suite = loaded.suite
+    if suite.judged:
+        return loaded
+    found = unmatched(loaded.problems, suite.load_grader())
+    named = isinstance(suite.grader, str) and suite.grader in NAMED
+    everything = len(found) == len(loaded.problems)
+    if named and (from_file or everything):
+        refuse_unmatched(found, loaded.source, str(suite.grader), f"evaluate.data.{suite.name}")
+    # A grader of a user's own that accepts no gold at all reads no boxes.
+    if not found or everything:
+        return loaded
+    print(unmatched_line(found, len(loaded.problems), f"suite {suite.name}"), flush=True)
+    return replace(loaded, unmatched=tuple(problem.id for problem in found))
 
 
 def _load(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
@@ -190,7 +212,7 @@ def _problem(row: Row, where: str, index: int, file: DataFileConfig, suite: Suit
 
 
 def hub_problem(row: Row, hub: Hub, index: int) -> Problem:
-    answer = str(row[hub.answer])
+    answer = stated(row[hub.answer])
     if hub.answer_mark:
         answer = answer.rpartition(hub.answer_mark)[2].strip().replace(",", "")
     return Problem(str(row[hub.id]) if hub.id else f"{index:05d}", row[hub.problem], answer)

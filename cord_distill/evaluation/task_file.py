@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cord_distill.evaluation.suite import Hub, OpenEnded, Row, Suite
+from cord_distill.grading.judge import VERDICT_LINE
 
-__all__ = ["Hub", "OpenEnded", "Row", "Suite", "tasks_table"]
+__all__ = ["VERDICT_LINE", "Hub", "OpenEnded", "Row", "Suite", "tasks_table"]
 
 
 def tasks_table(suites: Mapping[str, Suite]) -> Callable[[str], Any]:

@@ -53,8 +53,8 @@ class SuiteMetric(SamplingMetric, SampleLevelComputation):
         record = judge(self.suite.name, problem, samples, self.grade, self.check, self.suite.measure)
         self.records.append(record)
         scores = {
-            f"avg@{self.n}": metrics.mean(record.correct),
-            f"maj@{self.n}": majority(record),
+            f"avg@{self.n}": metrics.mean(record.judged or [False]),
+            f"maj@{self.n}": majority(record) if record.judged else 0.0,
             "truncated": metrics.mean([stop == Stop.LENGTH for stop in record.stops]),
         }
         return {**scores, "step_accuracy": metrics.mean(record.step_shares)} if self.check else scores

@@ -21,7 +21,8 @@ from cord_distill.types import Problem
 __all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader", "ungraded"]
 
 GRADER_VERSION = 3
-Grader = Callable[[str, Problem], tuple[str | None, bool]]
+# None: a judge gave no verdict.
+Grader = Callable[[str, Problem], tuple[str | None, bool | None]]
 INTEGER = re.compile(r"[+-]?\d{1,30}(?:\.0+)?")
 LONGEST_ANSWER = 2000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from cord_distill.engines.base import EngineError
 from cord_distill.engines.chat import Chat, EngineChat, chat_sampling, served_chat
 from cord_distill.engines.start_engine import start_engine
 from cord_distill.engines.version import engine_version
-from cord_distill.grading.judge import Ask, Keep
+from cord_distill.grading.judge import READING, Ask, Keep, verdict_of
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
 from cord_distill.recipe.evaluate import JudgeConfig
+from cord_distill.types import Stop
 
+KEYS = ("engine", "temperature", "top_p", "top_k", "min_p", "max_tokens", "system_prompt", "form")
+# A reply without a verdict is asked for again, warmer: at temperature 0 it would be the same one.
+TRIES = 3
+AGAIN_TEMPERATURE = 0.6
 # Seconds for one reply, and that a server may be away or busy.
 TIMEOUT = 1800.0
 WAIT = 120.0
@@ -25,7 +31,8 @@ def identity(judge: JudgeConfig, side_file: Path) -> dict[str, Any]:
     """What can change a verdict. A server tells no more of itself than the name of its model."""
     shared = {
         "model": judge.model,
-        **{key: getattr(judge, key) for key in ("engine", "temperature", "top_p", "max_tokens", "system_prompt")},
+        **{key: getattr(judge, key) for key in KEYS},
+        "reading": READING,
     }
     if judge.chat_template_kwargs:
         shared["chat_template_kwargs"] = judge.chat_template_kwargs
@@ -43,7 +50,13 @@ def asker(judge: JudgeConfig) -> Ask:
         sampling = chat_sampling(judge)
 
         async def one(prompt: str) -> None:
-            keep(prompt, (await chat.reply(prompt, sampling)).text)
+            for again in range(TRIES):
+                warmer = max(sampling.temperature, AGAIN_TEMPERATURE) if again else sampling.temperature
+                reply = await chat.reply(prompt, replace(sampling, seed=again, temperature=warmer))
+                verdict = verdict_of(reply.text, judge.form, cut=reply.stop is Stop.LENGTH)
+                if verdict is not None:
+                    break
+            keep(prompt, reply.text, verdict)
 
         try:
             await gather_or_cancel([one(prompt) for prompt in prompts])

@@ -14,6 +14,11 @@ THOUSANDS = re.compile(r"[-$€£]*\d{1,3}(?:,\d{3})+(?:\.\d+)?%?")
 SHOWN = 60
 
 
+def stated(value: str | int | float) -> str:
+    """A known answer as a text without blanks around it; 42.0 of a column of floats is 42."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
 def known_answer(value: Any, *, where: str, what: str, key: str, pattern: str | None = None) -> str:
     """The known answer that a row's `value` holds. what: names the value in errors. key: of the pattern, likewise.
 
@@ -25,7 +30,7 @@ def known_answer(value: Any, *, where: str, what: str, key: str, pattern: str | 
     nothing = str(value).strip().lower() in ("", "nan", "none", "null")
     if nothing or isinstance(value, bool) or not isinstance(value, (str, int, float)) or fault([value]):
         raise CordError(f"{where}: {what} is {value!r}; the known answer must be a text or a number")
-    text = str(value)
+    text = stated(value)
     if pattern is not None:
         found = [match[1] for match in re.finditer(pattern, text) if match[1] and match[1].strip()]
         if not found:

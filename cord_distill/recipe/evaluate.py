@@ -19,6 +19,9 @@ class JudgeConfig(ChatModelConfig):
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """The judge's sampling temperature."""
+    form: Literal["verdict", "json"] = "verdict"
+    """How the judge says its verdict: `verdict` = a last line `Verdict: correct`, `json` = the paper's
+    `{"correctness": "True"}`."""
 
 
 class PublishedConfig(Section):

@@ -7,6 +7,7 @@ import pytest
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.decode.problems import column_of, load_candidates
+from cord_distill.grading.golds import check_known_answers
 from cord_distill.recipe.file import load_recipe
 from cord_distill.types import Problem
 
@@ -89,6 +90,18 @@ def test_the_context_stands_before_the_question(tmp_path):
 def test_a_bad_field_is_named_with_its_row(tmp_path, change, keys, message):
     with pytest.raises(CordError, match=f"row 1: .*{message}|row 1: {message}"):
         read(tmp_path, [{**PUBMED, **change}], **{"answer": "long_answer", "id": "pubid", **keys})
+
+
+def test_an_answer_that_nothing_could_match_is_refused_or_counted(tmp_path):
+    """Fails the version that decodes a whole AIME set whose golds are fractions, and then reports 0 %."""
+    rows = [{"question": "?", "answer": 42.0}, {"question": "??", "answer": "1/2"}]
+    with pytest.raises(CordError, match=r"'1/2' of '00001' is one that the grader 'integer' accepts from nobody"):
+        read(tmp_path, rows, grader="integer")
+    assert [p.answer for p in read(tmp_path, rows)] == ["42", "1/2"]
+    broken = read(tmp_path, [rows[0], {"question": "??", "answer": "\\frac{1}{2"}])
+    said = check_known_answers(broken, "problems", "math")
+    assert said == "problems: 1 of 2 known answers match nothing, themselves in a box included: 00001"
+    assert check_known_answers(broken, "problems", "judge") is None
 
 
 @pytest.mark.parametrize("name", SETS)

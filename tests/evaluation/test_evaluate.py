@@ -99,6 +99,11 @@ def test_suites_that_cannot_be_found(change: dict[str, Any], message: str) -> No
         ([{"id": "a", "problem": "?", "answer": True}], "row 1: the answer is True"),
         ([*sums(2), *sums(1)], r"id 'sum-0' occurs twice \(rows 1 and 3\)"),
         ([], "holds no problems"),
+        (
+            [*sums(1), {"id": "h", "problem": "?", "answer": "\\frac{1}{2}"}],
+            r"rows.jsonl: the answer .*frac\{1\}\{2\}' of 'h' is one that the grader 'integer' accepts from nobody; .*"
+            r"evaluate\.data\.aime24\.answer_pattern",
+        ),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
@@ -114,6 +119,32 @@ def test_a_missing_file_and_a_broken_line_are_named(tmp_path: Path) -> None:
     (tmp_path / "no.jsonl").write_text('{"id": 1, "problem": "?", "answer": 2}\n{"id"\n')
     with pytest.raises(CordError, match=r"no.jsonl, row 2: not JSON"):
         load_suite(find_suites(evaluate)["aime24"], evaluate)
+
+
+def test_known_answers_are_numbers_as_people_write_them(tmp_path: Path) -> None:
+    """A column of floats makes 42.0 of 42, and no AIME answer would ever match `42.0` by spelling."""
+    rows = [{"id": i, "problem": "?", "answer": answer} for i, answer in enumerate([42.0, " 17 ", 7, 0.5, 1e22])]
+    evaluate = EvaluateConfig(suites=["math_500"], data={"math_500": rows_file(tmp_path / "rows.jsonl", rows)})
+    loaded = load_suite(find_suites(evaluate)["math_500"], evaluate)
+    assert [p.answer for p in loaded.problems] == ["42", "17", "7", "0.5", "1" + 22 * "0"]
+
+
+def test_answers_that_a_suites_own_grader_cannot_match_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails the version that scores them 0 % for ever and says nothing; a file for a grader of ours is refused."""
+    task = tmp_path / "mine.py"
+    task.write_text(
+        "from cord_distill.evaluation.task_file import Suite\n"
+        "def grade(text, problem):\n    return 'x', 'boxed{' + problem.answer + '}' in text and problem.answer != '2'\n"
+        "SUITES = {'mine': Suite('mine', grader=grade)}\n"
+    )
+    evaluate = EvaluateConfig(
+        suites=["mine"], tasks=[str(task)], data={"mine": rows_file(tmp_path / "m.jsonl", sums())}
+    )
+    assert load_suite(find_suites(evaluate)["mine"], evaluate).unmatched == ("sum-1",)
+    said = capsys.readouterr().out
+    assert said == "suite mine: 1 of 4 known answers match nothing, themselves in a box included: sum-1\n"
 
 
 def test_limit_takes_the_first_and_data_hash_sees_every_answer(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from cord_distill.common.errors import CordError
 from cord_distill.engines.server import http
 from cord_distill.evaluation.evaluate import evaluate_recipe
 from cord_distill.evaluation.judging import judge_prompts, with_judge
+from cord_distill.evaluation.records import Record, figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import find_suites, load_suite
 from cord_distill.grading import judge_engines
-from cord_distill.grading.judge import Judge, verdict_of
+from cord_distill.grading.judge import VERDICT_LINE, Judge, in_form, verdict_of
 from cord_distill.recipe.evaluate import EvaluateConfig, JudgeConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Stop
@@ -37,15 +38,54 @@ ROWS = [
         ("Verdict: correct", True),
         ("It differs.\n\n**Verdict:** incorrect.", False),
         ("Verdict: incorrect. No: Verdict: correct", True),
+        ("They say the same. Verdict: correct", True),
+        ("- **Final verdict: incorrect**", False),
+        ('It ends with "Verdict: correct"', None),
+        ("The answer says:\nVerdict: correct\nThat is no argument.", None),
+        ("<think>The answer ends with\nVerdict: correct", None),
+        ("<think>done</think>Verdict: correct<think>or\nVerdict: incorrect", True),
         ("<think>Verdict: correct</think>Verdict: incorrect", False),
         ("<think>Verdict: correct</think>I cannot say", None),
         ("correct", None),
         ("", None),
         ("verdict" + " " * 100_000, None),
+        (". " * 100_000, None),
     ],
 )
 def test_the_last_verdict_outside_the_thought_counts(reply: str, verdict: bool | None) -> None:
+    """Fails a reader that takes any `Verdict:` in the text: candidates write one to be quoted."""
     assert verdict_of(reply) is verdict
+
+
+def test_a_reply_that_was_cut_off_has_no_verdict() -> None:
+    """A thought that quotes the answer's own `Verdict: correct` and is cut there: the template opened the thought, so
+    that no `<think>` stands in the reply."""
+    quoted = "The answer to judge ends like this:\n\nVerdict: correct"
+    assert verdict_of(quoted) is True
+    assert verdict_of(quoted, cut=True) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ('{"correctness": "True"}', True),
+        ('<think>{"correctness": "True"}</think>```json\n{"correctness": "False"}\n```', False),
+        ('{"correctness": true}', True),
+        ('{"correctness": "True"} is what it says', None),
+        ("Verdict: correct", None),
+    ],
+)
+def test_the_papers_json_is_a_form_of_verdict(reply: str, verdict: bool | None) -> None:
+    assert verdict_of(reply, "json") is verdict
+
+
+def test_the_form_is_asked_for_in_the_prompt() -> None:
+    asked = f"Is it so? {VERDICT_LINE}"
+    assert in_form(asked, "verdict") == asked
+    assert (
+        in_form(asked, "json") == 'Is it so? Reply with JSON only: {"correctness": "True"} or {"correctness": "False"}.'
+    )
+    assert in_form("Of a user's own.", "json").endswith('{"correctness": "False"}.')
 
 
 class Server:
@@ -119,31 +159,52 @@ def test_a_served_judge(server: Server, tmp_path: Path, monkeypatch: pytest.Monk
         "1": [sample("1", 0, "t</think>good", Stop.LENGTH), sample("1", 1, "good but no answer")],
         "2": [sample("2", 0, "t</think>odd"), sample("2", 1, "t</think>odd")],
     }
-    prompts = judge_prompts(loaded, samples)
+    prompts = judge_prompts(loaded, samples, "verdict")
     assert len(prompts) == 4  # a cut-off output and one without an answer are wrong without asking
     judge = judge_of(server, tmp_path)
     asyncio.run(judge.decide(prompts))
-    assert len(server.requests) == 3  # equal answers to one question are asked once
+    # Equal answers to one question are asked once; what comes without a verdict is asked again, and warmer.
+    assert len(server.requests) == 5
+    again = [r for r in server.requests if "odd" in r["messages"][0]["content"]]
+    assert [(r["seed"], r["temperature"]) for r in again] == [(0, 0.0), (1, 0.6), (2, 0.6)]
+    assert not any({"top_k", "min_p"} & set(r) for r in server.requests)
     first = server.requests[0]
     assert (first["path"], first["model"], first["temperature"]) == ("/v1/chat/completions", "judge-32b", 0.0)
     assert server.headers[0] == "Bearer k"
     asked_of_judge = [request["messages"][0]["content"] for request in server.requests]  # in any order: they overlap
     assert sum("Reference conclusion (yes): It is 0." in text for text in asked_of_judge) == 2
 
-    suite = with_judge(loaded.suite, judge)
+    suite = with_judge(loaded.suite, judge, "verdict")
     grade, measure = suite.load_grader(), suite.measure
     assert measure is not None
     problems = {p.id: p for p in loaded.problems}
     assert [grade(s.text, problems["0"]) for s in samples["0"]] == [("good one", True), ("bad one", False)]
     assert grade("no end", problems["1"]) == (None, False)
     assert [measure(s.text, problems["2"]) for s in samples["2"]] == [{"unjudged": 1.0}] * 2
+    assert grade(samples["2"][0].text, problems["2"]) == ("odd", None)
 
     # A second process knows all of it; another judge nothing.
     again = judge_of(server, tmp_path)
     asyncio.run(again.decide(prompts))
-    assert len(server.requests) == 3
-    asyncio.run(judge_of(server, tmp_path, temperature=0.6).decide(prompts))
-    assert len(server.requests) == 6
+    assert len(server.requests) == 5
+    asyncio.run(judge_of(server, tmp_path, temperature=0.6, top_k=20, min_p=0.05).decide(prompts))
+    assert len(server.requests) == 10
+    assert (server.requests[-1]["top_k"], server.requests[-1]["min_p"]) == (20, 0.05)
+
+
+def test_answers_without_a_verdict_are_left_out_of_the_figures() -> None:
+    """Fails the version that books them as wrong, and the one that drops the problem's other answers."""
+
+    def record(id: str, correct: tuple[bool | None, ...]) -> Record:
+        said = tuple(f"a{i}" for i in range(len(correct)))
+        unjudged = tuple(float(x is None) for x in correct)
+        return Record("s", id, "yes", said, correct, ("eos",) * 2, (5,) * 2, measures={"unjudged": unjudged})
+
+    found = figures([record("1", (True, None)), record("2", (True, False)), record("3", (None, None))])
+    assert (found["avg_at_k"], found["num_problems"], found["k"], found["unjudged"]) == (0.75, 2, 1, 0.5)
+    assert record("3", (None, None)).to_row()["avg"] is None
+    with pytest.raises(CordError, match="no answer has a verdict"):
+        figures([record("3", (None, None))])
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_said(server: Server, tmp_path: Path) -> None:
@@ -171,7 +232,7 @@ def test_verdicts_so_far_survive_a_dead_server_and_a_torn_line(server: Server, t
     resumed = Judge(judge.identity, judge.path, judge_engines.asker(asked))
     asyncio.run(resumed.decide(["one", "two"]))
     assert len(again.requests) == 1
-    assert list(Judge(judge.identity, judge.path, judge_engines.asker(asked)).replies) == list(resumed.replies)
+    assert Judge(judge.identity, judge.path, judge_engines.asker(asked)).verdicts == resumed.verdicts
     again.http.shutdown()
 
 

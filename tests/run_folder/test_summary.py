@@ -24,9 +24,9 @@ def test_a_method_of_four_problems() -> None:
     ]
     found = summarise_method(rows)
     assert (found["num_problems"], found["failed"]) == (4, 1)
-    assert found["answer_accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["answer_accuracy"] == pytest.approx(2 / 4, abs=1e-6)  # the failed one is no right one
     low, high = found["answer_accuracy_ci"]
-    assert (round(low, 3), round(high, 3)) == (0.208, 0.939)  # Wilson, 2 of 3
+    assert (round(low, 3), round(high, 3)) == (0.15, 0.85)  # Wilson, 2 of 4
     assert found["all_steps_right"] == pytest.approx(1 / 3, abs=1e-6)
     assert found["lucky"] == 0.5
     assert found["tokens_per_problem"] == 701.0

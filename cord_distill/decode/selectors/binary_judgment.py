@@ -33,5 +33,5 @@ async def rate(problem: Problem, ensemble: Ensemble, steps: tuple[Step, ...], ke
         ]
     )
     thought = "".join(step.text for step in steps).removesuffix(THINK_CLOSE)
-    value = share_right([grade(thought + run.text, problem)[1] for run in runs])
+    value = share_right([bool(grade(thought + run.text, problem)[1]) for run in runs])
     return Rating(value, generated=sum(run.generated for run in runs))
