@@ -14,8 +14,8 @@ SHOWN, LONGEST = 3, 60
 
 
 def unmatched(problems: Sequence[Problem], grade: Grader) -> list[Problem]:
-    """The problems whose known answer `grade` does not accept in a box of its own."""
-    return [p for p in problems if not grade(f"{THINK_CLOSE}\\boxed{{{p.answer}}}", p)[1]]
+    """The problems whose known answer `grade` does not accept in a box of its own; those without one are none."""
+    return [p for p in problems if p.answer and not grade(f"{THINK_CLOSE}\\boxed{{{p.answer}}}", p)[1]]
 
 
 def unmatched_line(found: Sequence[Problem], total: int, what: str) -> str:

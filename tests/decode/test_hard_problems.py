@@ -1,6 +1,7 @@
 """`cord problems`: which problems are kept, the counts by reason, and that no try is ever made twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,7 +213,8 @@ def test_the_file_can_be_the_problems_of_another_recipe(recipe_path, tmp_path):
     )
     (tmp_path / "problems.jsonl").write_text(rows)
     copied = load_recipe(recipe_path, [f"problems.path={tmp_path / 'problems.jsonl'}", "problems.hard_for=null"])
-    assert load_problems(copied) == problems and problems[0].meta
+    stripped = [replace(p, answer=p.answer.strip()) for p in problems]  # as known answers of files are
+    assert load_problems(copied) == stripped and problems[0].meta
 
 
 def test_a_run_finds_them_before_it_decodes(recipe_path):
