@@ -18,7 +18,7 @@ from cord_distill.recipe.recipe import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Recipes of large models: nobody runs them on a CPU. The others are toys, a user's own or placeholders.
-LARGE = re.compile(r"^(r1_|sft_|limo_|s1k|pubmedqa|calibrate_r1)")
+LARGE = re.compile(r"^(r1_|sft_|limo_|s1k|pubmedqa|calibrate_r1|gsm8k_1gpu)")
 NEEDS_GPU = re.compile(r"\bGPUs?\b|\bSlurm\b")
 # Commands by subcommand and options, and the test that runs them so: a file and words that stand in it.
 RUN_BY = {
