@@ -43,7 +43,7 @@ def device_faults(sections: Mapping[str, ModelConfig], gpus: int | None) -> list
         elif gpus and max(gpus_of(section)) >= gpus:
             what = f"devices {devices}" if devices else f"tensor_parallel_size {parts}"
             found.append(f"{key}.{what}: there are {gpus} GPUs, numbered from 0 on")
-        elif devices or gpus:
+        elif (devices or gpus) and section.kv_cache_gib is None:  # with a size of its own the share is left aside
             for gpu in gpus_of(section)[: max(parts, 1)]:
                 shares[gpu].append((key, section.gpu_memory_utilization))
     for gpu, who in sorted(shares.items()):
