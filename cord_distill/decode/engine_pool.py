@@ -17,6 +17,7 @@ from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampl
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.server.probe import check_scores
+from cord_distill.model_files.context import context_of, read_config
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.file import recipe_hash
@@ -180,10 +181,8 @@ def step_instructions(recipe: Recipe) -> str:
 
 def model_positions(path: str, section: ModelConfig) -> int:
     """Longest context that the model's config allows."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(path, revision=section.revision, trust_remote_code=section.trust_remote_code)
-    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+    config = read_config(path, revision=section.revision, trust_remote_code=section.trust_remote_code)
+    return context_of(config).positions or 1 << 30
 
 
 def _tokenizer_of(section: ModelConfig, key: str) -> str:

@@ -2,13 +2,14 @@
 
 Text is the canonical state. Every tokenizer encodes it segment by segment (prompt, then one segment per step, cut
 where steps end), so no prefix is ever encoded twice; a proposer keeps the ids that it generated itself, which are
-what its KV cache holds.
+what its KV cache holds. Scores are read from texts alone (`reading`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TypeVar
 
 from cord_distill.engines.base import Engine, Generation, Sampling
@@ -18,6 +19,8 @@ from cord_distill.search.segment import Segmentation
 from cord_distill.search.select import predictive_perplexity
 from cord_distill.types import THINK_CLOSE, Step, Stop
 
+# How much of what follows a step is looked at to encode its end.
+AHEAD = 16
 Ids = TypeVar("Ids", list[int], tuple[int, ...])
 
 
@@ -179,7 +182,8 @@ class Model:
 
         The text begins with `conclusion`: told that time is up, the model finishes.
         """
-        context = self.context_ids(question, steps[:-1]) + self.open_ids(steps[-1]) + self.encode(conclusion)
+        ids, _ = self.reading(question, steps, conclusion)
+        context = ids + self.encode(conclusion)
         return await self._run(context, conclusion, max_tokens=max_tokens, seed=seed, stop=())
 
     async def _run(
@@ -260,12 +264,37 @@ class Model:
         suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A; the
         answer's tokens are those whose characters overlap A.
         """
-        step_ids = self.open_ids(steps[-1]) if steps else []
-        ids = self.context_ids(question, steps[:-1]) + step_ids
+        ids, length = self.reading(question, steps, suffix.partition("{A}")[0])
         before, target = self.answer_ids(suffix, answer)
         ids = ids + before
         logprobs = await self.engine.logprobs(ids, target)
-        return Scored(predictive_perplexity(logprobs), len(step_ids), len(ids) + len(target))
+        return Scored(predictive_perplexity(logprobs), length, len(ids) + len(target))
+
+    def reading(self, question: str, steps: tuple[Step, ...], following: str) -> tuple[list[int], int]:
+        """(ids of the prompt and the steps with the thought still open, how many of them are the last step's).
+
+        Every step is encoded from its text, whoever wrote it and in whichever tokens, so that equal texts have equal
+        scores. following: what will stand behind them.
+        """
+        ids = list(self._prompt_ids(question))
+        last: list[int] = []
+        texts = [step.text for step in steps]
+        texts[-1:] = [text.removesuffix(THINK_CLOSE) for text in texts[-1:]]
+        for text, ahead in pairwise([*texts, following]):
+            last = self._in_context(text, ahead)
+            ids += last
+        return ids, len(last)
+
+    def _in_context(self, text: str, following: str) -> list[int]:
+        """Ids of `text` as it is read before `following`: GPT-2's kind cuts white space by what comes behind it."""
+        key = f"\0before {following[:AHEAD]}\0{text}"
+        if key not in self.segments:
+            own = self.renderer.foreign(text)
+            ids, offsets = self.renderer.encode_with_offsets(own + following[:AHEAD])
+            first = next((i for i, (_, end) in enumerate(offsets) if end > len(text)), len(ids))
+            across = first < len(ids) and offsets[first][0] < len(text)
+            self.segments[key] = self.renderer.encode(own) if across else ids[:first]
+        return self.segments[key]
 
     def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
         """(ids before the answer, ids of the answer) of the scoring suffix."""

@@ -14,6 +14,7 @@ from cord_distill.common.quiet import has_gpu
 from cord_distill.engines.version import engine_version
 from cord_distill.evaluation.suites import LoadedSuite, samples_per_problem
 from cord_distill.evaluation.targets import Target
+from cord_distill.model_files.context import context_of
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
 from cord_distill.recipe.file import recipe_hash
@@ -96,8 +97,7 @@ def _positions(folder: Path, given: int | None) -> int:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CordError(f"{folder}: no readable config.json ({error}); give a folder made by save_pretrained") from None
-    allowed = (config.get("text_config") or config).get("max_position_embeddings") or 1 << 30
-    return min(int(allowed), given or 1 << 30)
+    return min(context_of(config).positions or 1 << 30, given or 1 << 30)
 
 
 def is_done(job: Job) -> bool:

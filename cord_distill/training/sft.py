@@ -169,8 +169,7 @@ def _run(made: Plan) -> None:
 
 
 def _rows(made: Plan, model_config: Any, args: Any) -> tuple[Any, Any]:
-    from transformers import AutoConfig
-
+    from cord_distill.model_files.context import context_of, read_config
     from cord_distill.prompts.render import load_renderer
     from cord_distill.training.rows import render, sample_row, shortened
 
@@ -184,13 +183,13 @@ def _rows(made: Plan, model_config: Any, args: Any) -> tuple[Any, Any]:
         trust_remote_code=trust,
         name="student",
     )
-    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust).get_text_config()
+    config = read_config(path, revision=revision, trust_remote_code=trust)
     rows = render(
         made.folder.dataset / TRAIN_FILE,
         renderer,
         max_length=args.max_length,
         max_tokens=made.recipe.data.filters.max_tokens,
-        context=getattr(config, "max_position_embeddings", None),
+        context=context_of(config).positions,
     )
     if args.process_index == 0:
         sample = sample_row(renderer, rows.input_ids[0], rows.labels[0])

@@ -9,6 +9,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment, slots
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.engines.vllm import shims as vllm_shims
+from cord_distill.model_files.context import longer_than_stated, read_config
 from cord_distill.recipe.models import ModelConfig
 
 CPU_KV_GIB = 0.5
@@ -201,4 +202,16 @@ def engine_args(
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or max(8192, (length or 0) + max_num_seqs)
     else:
         args["max_num_batched_tokens"] = model.max_num_batched_tokens or 16384
-    return {**args, **model.engine_args}
+    longer = _longer(model, path, length)
+    return {**args, **({"hf_overrides": longer} if longer else {}), **model.engine_args}
+
+
+def _longer(model: ModelConfig, path: str, length: int | None) -> dict[str, Any]:
+    """What vLLM has to be told about a YaRN model's config, {} for others. What is wrong with a path vLLM says."""
+    if not length:
+        return {}
+    try:
+        config = read_config(path, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError):
+        return {}
+    return longer_than_stated(config, length)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cord_distill.common.errors import CordError
+from cord_distill.model_files.context import context_of
 
 KNOWN = Path(__file__).with_suffix(".yaml")
 # Dense decoders whose layers are q, k, v, o, gate, up, down and two RMSNorms. qwen2 writes biases on q, k and v
@@ -99,7 +100,7 @@ def _from_config(config: dict[str, Any], name: str) -> Shape:
         head_dim=int(config.get("head_dim") or hidden // heads),
         intermediate=int(config["intermediate_size"]),
         vocab=int(config["vocab_size"]),
-        positions=int(config.get("max_position_embeddings", 0)),
+        positions=context_of(config).positions or 0,
         qkv_bias=kind == "qwen2" or bool(config.get("attention_bias")),
         qk_norm=kind == "qwen3",
         tied=bool(config.get("tie_word_embeddings", False)),

@@ -1,0 +1,84 @@
+"""The longest context that a model's config.json allows: for decoding, evaluation, training and `cord check`.
+
+YaRN is where readers differ: the model cards of Qwen and others say `factor: 4` and leave `max_position_embeddings` at
+the length before scaling. transformers computes such positions as they are; vLLM holds the model to the short length
+until it is told the longer one (`longer_than_stated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# Where architectures write their length; the smallest counts, as in vLLM.
+LENGTHS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
+    *("max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"),
+)
+# Configs of several parts keep the language model's in one of these.
+NESTED = ("text_config", "language_config", "llm_config")
+YARN = ("yarn", "deepseek_yarn")
+# Kinds of scaling whose configs state the length after scaling.
+SCALED_ALREADY = ("default", "su", "longrope", "llama3", "deepseek_llama_scaling", "mrope", *YARN)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """positions: the longest context, None where the config names none. stated: what it writes without YaRN's factor.
+
+    parts: keys that lead to the language model's config, () where the config is it.
+    """
+
+    positions: int | None
+    stated: int | None
+    parts: tuple[str, ...] = ()
+
+
+def context_of(config: dict[str, Any]) -> Context:
+    """Reads a config as a mapping (config.json, or `to_dict()` of transformers')."""
+    part = next((name for name in NESTED if isinstance(config.get(name), dict)), None)
+    text = config[part] if part else config
+    lengths = [int(text[key]) for key in LENGTHS if isinstance(text.get(key), int | float) and text[key] > 0]
+    if not lengths:
+        return Context(None, None, (part,) if part else ())
+    stated = longest = min(lengths)
+    # Gemma 3 states the length after scaling.
+    if "gemma3" not in str(config.get("model_type")) and "gemma3" not in str(text.get("model_type")):
+        for rope in _ropes(text):
+            kind, factor = rope.get("rope_type") or rope.get("type") or "default", rope.get("factor")
+            if not isinstance(factor, int | float) or factor <= 1:
+                continue
+            if kind in YARN:
+                original = rope.get("original_max_position_embeddings") or stated
+                longest = max(longest, int(original * factor))
+            elif kind not in SCALED_ALREADY:
+                stated = longest = int(min(lengths) * factor)
+    return Context(longest, stated, (part,) if part else ())
+
+
+def longer_than_stated(config: dict[str, Any], length: int | None) -> dict[str, Any]:
+    """The change to its config (`hf_overrides`) that lets vLLM hold `length`; {} where it does so by itself."""
+    found = context_of(config)
+    if length is None or found.positions is None or found.stated is None or not found.stated < length:
+        return {}
+    change: dict[str, Any] = {"max_position_embeddings": min(length, found.positions)}
+    for part in reversed(found.parts):
+        change = {part: change}
+    return change if found.positions > found.stated else {}
+
+
+def read_config(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> dict[str, Any]:
+    """The config of a folder or hub id with its architecture's defaults filled in (loads transformers)."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code).to_dict()
+
+
+def _ropes(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rope settings: one for all layers, or one per kind of layer."""
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = config.get(key)
+        if isinstance(rope, dict):
+            yield rope
+            yield from (one for one in rope.values() if isinstance(one, dict))
