@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--step", type=int, metavar="N", help="checkpoint-N in place of the finished model")
     _add_evaluation(commands)
     recipe_command("report", _report, "write summary, report and model cards from what is there")
+    audit = recipe_command("audit", _audit, "measure what each step of the traces does for the answer (meta-prover)")
+    audit.add_argument("--limit", metavar="N", type=int, help="only the first N traces of each method")
     view = recipe_command("view", _view, "write a page with every problem of a run: beam trees, traces, score curves")
     view.add_argument("--output", metavar="FILE", help="default: view.html in the run folder")
     view.add_argument("--text", metavar="N", type=int, help="characters of a candidate off the chosen trace (0: all)")
@@ -287,6 +289,20 @@ def _report(arguments: argparse.Namespace) -> None:
     write_model_cards(arguments.recipe, arguments.overrides, summary)
     print(terminal_table(summary))
     print(f"report   {shown(path)}")
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from cord_distill.common.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.audit.audit import audit
+    from cord_distill.audit.table import effects_table
+    from cord_distill.recipe.experiment import method_variants
+    from cord_distill.recipe.file import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    print(effects_table(audit(recipes, arguments.limit)))
 
 
 def _view(arguments: argparse.Namespace) -> None:

@@ -40,6 +40,7 @@ RUN_BY = {
     "cord evaluate --data --model --suite": ("tests/evaluation/test_evaluate_command.py", 'main(["evaluate", *flags'),
     "cord evaluate --watch": ("tests/evaluation/test_watch.py", '"--watch"]'),
     "cord compare": ("tests/evaluation/test_evaluate_command.py", 'main(["compare"'),
+    "cord audit": ("tests/audit/test_audit.py", 'main(["audit"'),
     "cord report": ("tests/report/test_report.py", 'main(["report"'),
     "cord problems": ("tests/decode/test_hard_problems.py", 'main(["problems"'),
     "cord ablate": ("tests/ablation/test_ablate.py", 'main(["ablate"'),

@@ -18,6 +18,7 @@ ROWS = (
     ("cli",),
     ("ablation",),
     ("run",),
+    ("audit",),
     ("report", "worlds"),
     ("view",),
     ("decode", "evaluation"),
