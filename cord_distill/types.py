@@ -119,6 +119,16 @@ class Beam:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """An answer that is not the known one, given by a trace of the same problem. score: its S behind the kept trace."""
+
+    __pydantic_config__ = STRICT
+
+    answer: str
+    score: Annotated[float, Ge(0), Le(1)]
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """One finished problem: a row of `trajectories.jsonl`.
 
@@ -130,6 +140,7 @@ class Trajectory:
     run. checks: what a process check found, e.g. {"steps_right": [true, ...]}. answer_rule: how the final answer came
     about where the model did not write it at once: `another_seed`, `answer_opening` (behind `decode.answer_opening`) or
     `stated_in_thought` (the answer that the thought states, repeated); rows leave it out where it did.
+    rivals: other answers, scored beside the known one (`decode.rival_answers`); rows leave it out where there are none.
     """
 
     __pydantic_config__ = STRICT
@@ -150,6 +161,7 @@ class Trajectory:
     checks: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     answer_rule: str | None = None
+    rivals: tuple[Rival, ...] = ()
     schema: Literal[1] = SCHEMA_VERSION
 
     @property
@@ -169,6 +181,8 @@ class Trajectory:
                 del step["category"]
         if row["answer_rule"] is None:
             del row["answer_rule"]
+        if not row["rivals"]:
+            del row["rivals"]
         return {"schema": row.pop("schema"), **row}
 
     @classmethod
@@ -186,5 +200,6 @@ class Trajectory:
                 "steps": steps,
                 "candidates": candidates,
                 "stop": Stop(row["stop"]),
+                "rivals": tuple(Rival(**rival) for rival in row.get("rivals", ())),
             }
         )

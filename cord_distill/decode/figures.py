@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cord_distill.decode.answer_figures import answer_facts, answer_figures
 from cord_distill.metrics import wilson_interval
 from cord_distill.run_folder.trajectories import row_facts
 
@@ -19,9 +20,11 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
     num_problems counts all, failed those that ended in an error. answer_accuracy is over all that were graded, failed
     ones as wrong; every other share is over the finished ones. lucky: share of the right answers whose trace has a
     wrong step. tokens_per_problem: mean over all proposals, the discarded ones too. hit_rate: which teacher wrote the
-    trace, see `hit_rate`.
+    trace, see `hit_rate`. answers: see `AnswerFigures`.
     """
-    facts = {row["id"]: row_facts(row) for row in trajectories}
+    facts, answers = {}, {}
+    for row in trajectories:
+        facts[row["id"]], answers[row["id"]] = row_facts(row), answer_facts(row)
     done = [f for f in facts.values() if not f["failed"]]
     graded = [f["correct"] for f in done if f["correct"] is not None]
     # As the paper counts: a problem without a trace has no right answer.
@@ -41,6 +44,7 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "trace_tokens": rounded_mean(f["trace_tokens"] for f in done),
         **{name: rounded_mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
         "hit_rate": hit_rate([f["teachers"] for f in done if f["teachers"]]),
+        "answers": answer_figures(answers.values()),
     }
 
 

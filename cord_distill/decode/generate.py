@@ -21,6 +21,7 @@ from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.pipelines.rivals import with_rivals
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import row_maker, write_rows
@@ -139,7 +140,7 @@ async def _decode_all(
         async with admission.inside(problem.id):
             here = journaled(ensemble, problem, journal, pool, recipe, admission)
             try:
-                return finish(problem, await pipeline(problem, here))
+                return finish(problem, await with_rivals(problem, here, await pipeline(problem, here)))
             finally:
                 pool.leave(problem.id)
 

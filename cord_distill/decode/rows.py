@@ -59,6 +59,7 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
             },
             candidates=outcome.candidates,
             answer_rule=outcome.answer_rule,
+            rivals=outcome.rivals,
             checks=check(problem, [step.text for step in outcome.steps]) if check else {},
         )
         made = json.loads(json.dumps(trajectory.to_row()))

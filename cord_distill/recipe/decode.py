@@ -179,6 +179,9 @@ class DecodeConfig(Section):
     step_instructions: str = ""
     """A text behind every question while teachers decode and the meta-prover scores, for models that do not number
     their steps by themselves; the student's rows hold the question alone."""
+    rival_answers: Annotated[int, Field(ge=0)] = 0
+    """So many other answers that the problem's traces gave are scored behind the kept trace, beside the known one: the
+    report shows the margin. What is selected does not change."""
     answer_opening: str | None = None
     """How the final answer begins when two tries gave none that can be read, for example "\\n\\nThe final answer is
     \\\\boxed{"; null tries again only where the answer is empty, and then repeats the answer that the thought states.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cord_distill.common.jsonl import read_json
+from cord_distill.decode.answer_figures import AT_ONCE, GROUPS
 from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import lines
 from cord_distill.recipe.recipe import Recipe
@@ -29,7 +30,7 @@ class Section:
 def sections(recipes: list[Recipe], summary: dict[str, Any]) -> list[Section]:
     """Those that hold a row. recipes: one per method; summary: of their run."""
     made = [paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)]
-    made += [rows_of(recipes), cost(summary)]
+    made += [final_answers(summary), known_answer(recipes, summary), rows_of(recipes), cost(summary)]
     made.append(protocol(recipes, summary))
     return [section for section in made if section.rows]
 
@@ -88,6 +89,46 @@ def rows_of(recipes: list[Recipe]) -> Section:
     ]
     said = [reason.replace("_", " ") for reason in reasons]
     return Section("Training rows", ["", "traces", "kept", *said], rows, "" if said else "No trace was dropped.")
+
+
+def final_answers(summary: dict[str, Any]) -> Section:
+    """How the final answers came about, where a model did not write all of them at once."""
+    found = {name: method.get("answers") for name, method in (summary.get("methods") or {}).items()}
+    rules = sorted({rule for one in found.values() if one for rule in one["rules"]} - {AT_ONCE})
+    rows = [
+        [name, str(one["traces"]), percent(one["gradable"]), *(str(one["rules"].get(x, 0)) for x in (AT_ONCE, *rules))]
+        for name, one in found.items()
+        if one and rules
+    ]
+    head = ["", "traces", "gradable %", *(rule.replace("_", " ") for rule in (AT_ONCE, *rules))]
+    note = "Traces by what gave the final answer: the model at once, or the first rule behind it that found one."
+    return Section("Final answers", head, rows, note)
+
+
+def known_answer(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+    """Where S rose, and how far the known answer stands above the rivals."""
+    rows = []
+    for recipe in recipes:
+        name = method_name(recipe)
+        one = ((summary.get("methods") or {}).get(name) or {}).get("answers")
+        by_s = recipe.decode.selector == "predictive_perplexity"
+        if not one or ((one["leaps"] is None or not by_s) and not one["margins"]):
+            continue
+        margins = [one["margins"].get(group) for group in GROUPS]
+        said = [
+            NONE if m is None else f"{m['mean']:+.3f} (n={m['traces']}, below 0: {percent(m['below'])} %)"
+            for m in margins
+        ]
+        leaps = (percent(one[key] if by_s else None) for key in ("leaps", "inside"))
+        rows.append([name, *leaps, *said])
+    note = (
+        "Leap: the step that gained most in S is the first one that holds the known answer's text. Inside: it holds it "
+        "within something longer only, as 180 holds 18. Margin: S of the known answer less that of the best other "
+        "answer of the problem's traces (decode.rival_answers). Lucky: a right answer by a step known to be wrong, or "
+        "by a leap inside something longer."
+    )
+    head = ["", "leap %", "inside %", *(f"margin, {group}" for group in GROUPS)]
+    return Section("The known answer", head, rows, note)
 
 
 def cost(summary: dict[str, Any]) -> Section:

@@ -16,7 +16,16 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import loss_curves, losses, thinned
 from cord_distill.report.page import write_report
 from cord_distill.report.pictures import pictures
-from cord_distill.report.sections import checkpoints, cost, paper_data, paper_students, rows_of, sections
+from cord_distill.report.sections import (
+    checkpoints,
+    cost,
+    final_answers,
+    known_answer,
+    paper_data,
+    paper_students,
+    rows_of,
+    sections,
+)
 from cord_distill.run_folder import checkpoints as training
 from cord_distill.run_folder.paths import RunFolder
 
@@ -82,6 +91,39 @@ def test_dropped_rows_are_counted_by_reason_over_all_methods(tmp_path: Path) -> 
     section = rows_of(recipes)
     assert section.head == ["", "traces", "kept", "error", "wrong answer"]
     assert section.rows == [["one", "100", "93", "0", "7"], ["two", "100", "98", "2", "0"]]
+
+
+ANSWERS: dict[str, Any] = {
+    "traces": 40, "gradable": 0.975, "rules": {"at_once": 2, "answer_opening": 30, "stated_in_thought": 8},
+    "traced": 40, "leaps": 0.25, "inside": 0.05,
+    "margins": {
+        "right": {"traces": 7, "mean": 0.8125, "below": 0.0}, "wrong": {"traces": 30, "mean": -0.1, "below": 0.9},
+    },
+}  # fmt: skip
+
+
+def test_final_answers_are_counted_by_their_rule() -> None:
+    """Fails a table that holds the rules of the first method alone."""
+    other = {**ANSWERS, "rules": {"at_once": 3, "another_seed": 37}}
+    section = final_answers({"methods": {"cord": {"answers": ANSWERS}, "curation": {"answers": other}}})
+    assert section.head[2:] == ["gradable %", "at once", "another seed", "answer opening", "stated in thought"]
+    assert section.rows == [
+        ["cord", "40", "97.5", "2", "0", "30", "8"],
+        ["curation", "40", "97.5", "3", "37", "0", "0"],
+    ]
+    plain = {**ANSWERS, "rules": {"at_once": 40}}
+    assert final_answers({"methods": {"cord": {"answers": plain}, "old": {}}}).rows == []
+
+
+def test_the_known_answer_has_leaps_and_margins(tmp_path: Path) -> None:
+    """Fails a table that calls a reward's rise a leap of S."""
+    summary = {"methods": {"cord": {"answers": ANSWERS}}}
+    right, wrong = "+0.812 (n=7, below 0: 0.0 %)", "-0.100 (n=30, below 0: 90.0 %)"
+    assert known_answer([made(tmp_path)], summary).rows == [["cord", "25.0", "5.0", right, "–", wrong]]
+    by_length = made(tmp_path, decode={"selector": "process_reward"})
+    assert known_answer([by_length], summary).rows == [["cord", "–", "–", right, "–", wrong]]
+    bare = {"methods": {"cord": {"answers": {**ANSWERS, "margins": {}, "leaps": None}}}}
+    assert known_answer([made(tmp_path)], bare).rows == []
 
 
 def test_cost_is_per_method_and_model() -> None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.model import Model
 from cord_distill.grading.extract import announced, answer_of
-from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Step, Stop
+from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Rival, Step, Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One problem, decoded. score: S of the trace, whatever it was selected by. generated: tokens sampled for all
-    proposals and judgments. scored: tokens fed to the meta-prover and the reward model. answer_rule: as a Trajectory's.
+    proposals and judgments. scored: tokens fed to the meta-prover and the reward model. answer_rule, rivals: as
+    a Trajectory's.
     """
 
     steps: tuple[Step, ...]
@@ -26,6 +27,7 @@ class Outcome:
     scored: int
     candidates: tuple[tuple[Candidate, ...], ...]
     answer_rule: str | None = None
+    rivals: tuple[Rival, ...] = ()
 
 
 # Values of a record's `answer_rule`.

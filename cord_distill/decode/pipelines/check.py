@@ -9,6 +9,13 @@ from cord_distill.recipe.recipe import Recipe
 def check_baselines(recipe: Recipe) -> None:
     """Raises CordError naming the key that MCTS or Integration lacks, or that would do nothing there."""
     decode, section = recipe.decode, recipe.decode.integration
+    if decode.rival_answers and recipe.meta_prover is None:
+        raise CordError("decode.rival_answers: the meta-prover scores them; add a meta_prover, or remove the key")
+    if decode.rival_answers and recipe.problems and recipe.problems.grader == "judge":
+        raise CordError(
+            "decode.rival_answers: a grader tells them from the known answer, and problems.grader is a judge here; "
+            "remove the key"
+        )
     if decode.pipeline == "mcts" and decode.selector != "predictive_perplexity":
         raise CordError(
             f"decode.selector: {decode.selector}: MCTS is led by S of finished rollouts alone; take the key away, or "
