@@ -138,15 +138,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe.file import load_recipe
-    from cord_distill.report.table import terminal_table
+    from cord_distill.report.finish import closing_lines
     from cord_distill.run.run import run
-    from cord_distill.run_folder.paths import RunFolder
 
     summary = run(arguments.recipe, arguments.overrides)
-    folder = RunFolder.of(load_recipe(arguments.recipe, arguments.overrides))
-    print(terminal_table(summary))
-    print(f"figures  {shown(folder.summary)}\nreport   {shown(folder.report)}")
+    print(closing_lines(arguments.recipe, arguments.overrides, summary))
 
 
 def _models(arguments: argparse.Namespace) -> None:
@@ -279,16 +275,10 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from cord_distill.report.model_card import write_model_cards
-    from cord_distill.report.page import write_report
-    from cord_distill.report.summary import write_summary
-    from cord_distill.report.table import terminal_table
+    from cord_distill.report.finish import closing_lines, finish
 
-    summary = write_summary(arguments.recipe, arguments.overrides)
-    path = write_report(arguments.recipe, arguments.overrides, summary=summary)
-    write_model_cards(arguments.recipe, arguments.overrides, summary)
-    print(terminal_table(summary))
-    print(f"report   {shown(path)}")
+    summary = finish(arguments.recipe, arguments.overrides)
+    print(closing_lines(arguments.recipe, arguments.overrides, summary))
 
 
 def _audit(arguments: argparse.Namespace) -> None:

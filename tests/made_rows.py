@@ -26,7 +26,9 @@ def made_row(
 ) -> dict[str, Any]:
     """One row, as read back from JSON. The beam is a real one: parents count the kept of the step before."""
     rng = random.Random(f"{pipeline}-{i}")
-    problem = Problem(f"p{i}", f"Start={i % 10}; six operations. Report? {text}", str(i % 7), {"world": "made"})
+    problem = Problem(
+        f"p{i}", f"Box 0 = {i % 10}. Six more boxes. What is in box 6? {text}", str(i % 7), {"world": "made"}
+    )
     blank = Trajectory(
         id=problem.id, problem=problem, pipeline=pipeline, steps=(), final_answer_text="", prediction=None,
         correct=None, score=None, stop=Stop.ABORT, num_tokens={}, recipe_hash="0" * 16, seed=0, error=error,

@@ -55,7 +55,7 @@ def test_check_prints_the_resolved_recipe_and_the_plan(capsys, tmp_path):
     assert "beam_size: 2" in out and str(tmp_path) in out
     page = " ".join(out.partition("writes to")[2].split())
     assert (
-        "would run generate 100 problems by cord and curation; teachers teacher_a, teacher_b, teacher_c; "
+        "would run generate 100 problems by cord and curation; teachers adder, multiplier, allrounder; "
         "meta-prover prover; beam 2 would run data/cord"
     ) in page
     assert "would run train/curation student, 8 epochs, lr 0.002" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from cord_distill.decode.answer_figures import answer_facts, answer_figures
@@ -19,8 +20,9 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
     num_problems counts all, failed those that ended in an error. answer_accuracy is over all that were graded, failed
     ones as wrong; every other share is over the finished ones. lucky: share of the right answers whose trace has a
-    wrong step. tokens_per_problem: mean over all proposals, the discarded ones too. hit_rate: which teacher wrote the
-    trace, see `hit_rate`. answers: see `AnswerFigures`.
+    wrong step. teacher_changes: how often a step of a trace is another teacher's than the one before.
+    tokens_per_problem: mean over all proposals, the discarded ones too. hit_rate: which teacher wrote the trace, see
+    `hit_rate`. answers: see `AnswerFigures`.
     """
     facts, answers = {}, {}
     for row in trajectories:
@@ -41,6 +43,7 @@ def summarise_method(trajectories: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "lucky": rounded_mean(both),
         "score": rounded_mean(f["score"] for f in done),
         "steps_per_trace": rounded_mean(len(f["teachers"]) for f in done),
+        "teacher_changes": rounded_mean(sum(a != b for a, b in pairwise(f["teachers"])) for f in done),
         "trace_tokens": rounded_mean(f["trace_tokens"] for f in done),
         **{name: rounded_mean(f["num_tokens"].get(key) for f in done) for name, key in TOKEN_MEANS.items()},
         "hit_rate": hit_rate([f["teachers"] for f in done if f["teachers"]]),

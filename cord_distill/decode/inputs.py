@@ -22,6 +22,7 @@ WHICH_PROBLEMS = "problems.hard_for"
 NEUTRAL_OF_MODELS = {
     "api_key_env",
     "devices",
+    "note",
     "gpu_memory_utilization",
     "kv_cache_gib",
     "max_num_seqs",

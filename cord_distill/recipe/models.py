@@ -28,6 +28,8 @@ class ModelConfig(Section):
     """A hub id, a local path (starting with ./, ../, ~ or /), or `built:NAME`."""
     name: FolderName | None = None
     """What records and tables call the model; null takes the last part of `model`."""
+    note: str | None = None
+    """A few words on what the model can or cannot do; tables and pictures show them, and no result changes."""
     revision: str | None = None
     """The commit, tag or branch of a hub id."""
     engine: Literal["vllm", "server", "scripted"] = "vllm"

@@ -17,19 +17,34 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import Curve, loss_curves
 from cord_distill.report.pictures import pictures, teacher_order
 from cord_distill.report.sections import Section, sections
+from cord_distill.report.story import compared_methods, story
 from cord_distill.report.summary import write_summary
-from cord_distill.report.table import NONE, duration, markdown_table, percent, table_cells, table_notes
+from cord_distill.report.table import (
+    DATA_TITLE,
+    MODELS_TITLE,
+    Cells,
+    data_cells,
+    duration,
+    known_columns,
+    markdown_table,
+    model_cells,
+    number,
+    percent,
+    table_notes,
+)
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows
-from cord_distill.view.payload import embedded_json, pick_problems, tree_of
+from cord_distill.view.page import VIEW_FILE
+from cord_distill.view.payload import embedded_json, kind_of, pick_problems, tree_of
 
 HERE = Path(__file__).parent
 VIEW = HERE.parent / "view"
 STYLES = HERE.parent / "common"
 NOTES = (
-    "Right answers and S are about a method's data; S is also what the search selects by, so it favours CoRD by "
-    "construction: read it beside the share of traces whose steps are all right, and beside the students. "
-    "Brackets are 95% intervals. Tokens per problem count every proposal, the discarded ones too."
+    "Brackets are 95% intervals. S is how well the known answer is predicted from a trace; CoRD selects by it, so it "
+    "favours CoRD by construction: read it beside the share of traces whose steps are all right, and beside the "
+    "students. Lucky: of the right answers, the share whose trace has a wrong step. Tokens per problem count every "
+    "proposal, the discarded ones too."
 )
 
 
@@ -50,31 +65,50 @@ def write_report(
     recipes = method_recipes(recipe_source, overrides)
     whole = load_recipe(recipe_source, [x for x in overrides if not x.startswith("variant=")])
     folder = RunFolder.of(recipes[0])
-    trees = tree_payload(recipes, summary["protocol"]["teachers"], problems)
+    trees = tree_payload(recipes, summary, problems)
     more = sections(recipes, summary)
     write_atomic(folder.report, render_page(summary, trees, dump_recipe(whole), more, loss_curves(recipes)))
     write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, dump_recipe(whole), more))
     return folder.report
 
 
-def tree_payload(recipes: list[Recipe], teachers: list[str], count: int) -> dict[str, Any]:
-    """{teachers, problems: [{id, question, answer, methods: {method: tree}}]}: the same problems under every method.
+def tree_payload(recipes: list[Recipe], summary: dict[str, Any], count: int) -> dict[str, Any]:
+    """{teachers, notes, pair, problems: [{id, question, answer, methods: {method: tree}}]}: the same problems under
+    every method.
 
-    Rows are read as a stream, twice per method, so that a large run needs no large memory.
+    pair: the methods of which the first got the first problem right in every step, and the second got it wrong; null
+    where there is no such problem. Rows are read as a stream, so that a large run needs no large memory.
     """
     files = {method_name(r): RunFolder.of(r).trajectories for r in recipes}
     files = {name: path for name, path in files.items() if path.is_file()}
-    names = list(teachers)
+    names = list(summary["protocol"]["teachers"])
+    notes = summary["protocol"].get("teacher_notes") or {}
+    compared = [name for name in compared_methods(summary) if name in files]
+    telling = telling_problem(*(files[name] for name in compared)) if len(compared) == 2 else None
     shown: dict[str, dict[str, Any]] = {}
     if files:
-        shown = {x: {"id": x, "methods": {}} for x in pick_problems(read_rows(next(iter(files.values()))), count)}
+        picked = pick_problems(read_rows(files[compared[0]] if compared else next(iter(files.values()))), count)
+        picked = [telling, *(x for x in picked if x != telling)][:count] if telling else picked
+        shown = {x: {"id": x, "methods": {}} for x in picked}
     for name, path in files.items():
         for row in read_rows(path):
             if row["id"] in shown:
                 problem = row["problem"]
                 shown[row["id"]] |= {"question": problem["question"], "answer": problem["answer"]}
                 shown[row["id"]]["methods"][name] = tree_of(row, names)
-    return {"teachers": names, "problems": list(shown.values())}
+    pair = compared if telling in shown else None
+    return {
+        "teachers": names,
+        "notes": [notes.get(x, "") for x in names],
+        "pair": pair,
+        "problems": list(shown.values()),
+    }
+
+
+def telling_problem(first: Path, second: Path) -> str | None:
+    """The id of the first problem that is right in every step in `first`, and wrong in `second`."""
+    wrong = {row["id"] for row in read_rows(second) if kind_of(row) == "wrong"}
+    return next((row["id"] for row in read_rows(first) if row["id"] in wrong and kind_of(row) == "right"), None)
 
 
 def render_page(
@@ -87,7 +121,12 @@ def render_page(
     """The whole page as text. Every value from outside is escaped; model text stands only in the JSON payload."""
     css, beam_tree, script = asset("page.css", STYLES), asset("beam_tree.js", VIEW), asset("tree.js", HERE)
     script = beam_tree + script
-    head, rows = table_cells(summary)
+    drawn = [
+        f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
+        for title, svg in pictures(summary, losses)
+    ]
+    said = story(summary).sentences
+    view = f' <a href="{VIEW_FILE}">Every problem, with its tree and its trace</a>.' if trees["problems"] else ""
     template = Template(asset("page.html", HERE))
     return template.substitute(
         script_hash=content_hash(script),
@@ -95,12 +134,12 @@ def render_page(
         name=html.escape(summary["name"]),
         version=__version__,
         protocol=html.escape(protocol_line(summary)),
-        table=_table(head, rows) if rows else "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>",
+        story="".join(f'<p class="lead">{html.escape(text)}</p>' for text in said),
+        view=view,
+        first="".join(drawn[:1]),
+        tables=_first_tables(summary),
         notes=html.escape(" ".join([NOTES, *table_notes(summary)])),
-        pictures="".join(
-            f"<figure><figcaption>{html.escape(t)}</figcaption>{svg}</figure>" for t, svg in pictures(summary, losses)
-        ),
-        details=_table(*detail_cells(summary)),
+        pictures="".join(drawn[1:]),
         more="".join(_section(section) for section in more),
         seconds=_table(*seconds_cells(summary)),
         recipe=html.escape(recipe_yaml),
@@ -110,13 +149,13 @@ def render_page(
 
 
 def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Section] = ()) -> str:
-    head, rows = table_cells(summary)
     fence = "````"
-    parts = [f"# {' '.join(summary['name'].split())}", protocol_line(summary)]
-    notes = " ".join([NOTES, *table_notes(summary)])
-    parts += [markdown_table(head, rows), notes] if rows else ["Nothing measured yet."]
-    tables = [Section("The data", *detail_cells(summary)), *more, Section("Time", *seconds_cells(summary))]
-    for section in tables:
+    parts = [f"# {' '.join(summary['name'].split())}", *story(summary).sentences, protocol_line(summary)]
+    tables = [(title, cells) for title, cells in first_tables(summary) if cells[1]]
+    for title, (head, rows) in tables:
+        parts += [f"## {title}", markdown_table(head, rows)]
+    parts += [" ".join([NOTES, *table_notes(summary)])] if tables else ["Nothing measured yet."]
+    for section in [*more, Section("Time by part", *seconds_cells(summary))]:
         if section.rows:
             parts += [f"## {section.title}", markdown_table(section.head, section.rows), section.note]
     parts = [part for part in parts if part]
@@ -140,24 +179,44 @@ def protocol_line(summary: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def detail_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """What the one table leaves out about each method's data, with the teachers' shares of the selected steps."""
+def first_tables(summary: dict[str, Any]) -> list[tuple[str, Cells]]:
+    """The two tables of the first screen: all about the data, a column per method; the models, a row each."""
+    return [(DATA_TITLE, by_method(summary)), (MODELS_TITLE, model_cells(summary))]
+
+
+def by_method(summary: dict[str, Any]) -> Cells:
+    """`data_cells` with a column per method, and what they leave out: luck, length, who wrote the steps."""
     methods = summary.get("methods") or {}
-    hits = {name: (m.get("hit_rate") or {}).get("overall") or {} for name, m in methods.items()}
-    teachers = teacher_order(summary["protocol"]["teachers"], [t for h in hits.values() for t in h])
-    head = ["", "problems", "failed", "lucky %", "steps right %", "steps/trace", "tokens/trace"]
-    rows = []
-    for name, m in methods.items():
-        row = [name, str(m["num_problems"]), str(m["failed"]), percent(m["lucky"]), percent(m["step_accuracy"])]
-        row += [NONE if m[key] is None else f"{m[key]:.1f}" for key in ("steps_per_trace", "trace_tokens")]
-        rows.append(row + [percent(hits[name].get(t)) for t in teachers])
-    return head + [f"steps by {t} %" for t in teachers], rows
+    if not methods:
+        return [""], []
+    head, rows = data_cells(summary)
+    lines = [list(line) for line in zip(head, *rows, strict=True)]
+    figures: list[tuple[str, list[str]]] = [
+        ("problems", [str(m["num_problems"]) for m in methods.values()]),
+        ("lucky %", [percent(m["lucky"]) for m in methods.values()]),
+        ("steps right %", [percent(m["step_accuracy"]) for m in methods.values()]),
+        ("steps per trace", [number(m["steps_per_trace"]) for m in methods.values()]),
+        ("changes of teacher per trace", [number(m.get("teacher_changes")) for m in methods.values()]),
+        ("tokens per trace", [number(m["trace_tokens"], 0) for m in methods.values()]),
+    ]
+    hits = [(m.get("hit_rate") or {}).get("overall") or {} for m in methods.values()]
+    for teacher in teacher_order(summary["protocol"]["teachers"], [t for hit in hits for t in hit]):
+        figures.append((f"steps by {teacher} %", [percent(hit.get(teacher)) for hit in hits]))
+    # A figure that no method has is no row.
+    lines += [[said, *cells] for said, cells in figures if known_columns(["", said], [["", c] for c in cells])[0][1:]]
+    return lines[0], lines[1:]
 
 
-def seconds_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def seconds_cells(summary: dict[str, Any]) -> Cells:
     seconds = summary.get("seconds") or {}
     rows = [[part, duration(s)] for part, s in seconds.items()]
-    return ["part", "time"], rows + ([["sum of parts", duration(sum(seconds.values()))]] if len(rows) > 1 else [])
+    wall = summary.get("wall_seconds")
+    return ["part", "time"], rows + ([["all, by the clock", duration(wall)]] if wall and len(rows) > 1 else [])
+
+
+def _first_tables(summary: dict[str, Any]) -> str:
+    drawn = [f"<h2>{title}</h2>{_table(*cells)}" for title, cells in first_tables(summary) if cells[1]]
+    return "".join(drawn) or "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>"
 
 
 def _section(section: Section) -> str:

@@ -42,6 +42,7 @@ STYLE = {
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
 }
+DASHES = ["-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2))]
 WIDTH = 4.4  # inches: two beside each other on a laptop, one on a phone
 
 
@@ -56,16 +57,19 @@ def pictures(summary: dict[str, Any], losses: Mapping[str, Curve] | None = None)
 def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
     methods, students, teachers = (summary.get(key) or {} for key in ("methods", "students", "teachers"))
     made: list[tuple[str, str]] = []
-    data = [(n, m["answer_accuracy"], m.get("answer_accuracy_ci"), BAR) for n, m in methods.items()]
-    made += _bars("Data: right answers, % with 95% interval", data, "data")
+    notes = (summary.get("protocol") or {}).get("teacher_notes") or {}
     models = []
     for n, s in students.items():
         key, said = f"avg_at_{s.get('k')}", f"{n}, {s['num_seeds']} seeds" if "seeds" in s else n
         models.append((said, s.get(key), s.get(f"{key}_ci"), BAR if n in methods else FAINT))
-    models += [(n, t.get("answer_accuracy"), t.get("answer_accuracy_ci"), FAINT) for n, t in teachers.items()]
+    for n, t in teachers.items():
+        said = f"{n}\n{notes[n]}" if notes.get(n) else n
+        models.append((said, t.get("answer_accuracy"), t.get("answer_accuracy_ci"), FAINT))
     for n, m in (summary.get("models") or {}).items():
         models.append((n, m.get(f"avg_at_{m.get('k')}"), m.get(f"avg_at_{m.get('k')}_ci"), FAINT))
     made += _bars("Held-out problems: right answers, % with 95% interval", models, "models")
+    data = [(n, m["answer_accuracy"], m.get("answer_accuracy_ci"), BAR) for n, m in methods.items()]
+    made += _bars("The data: right answers, % with 95% interval", data, "data")
     everyone = summary.get("protocol", {}).get("teachers") or []
     for i, (name, method) in enumerate(methods.items()):
         title = f"{name}: who wrote which part of the trace, %"
@@ -77,7 +81,7 @@ def _bars(title: str, bars: list[tuple[str, float | None, Any, str]], prefix: st
     shown = [bar for bar in bars if bar[1] is not None]
     if not shown:
         return []
-    figure, axes = _figure(0.75 + 0.36 * len(shown))
+    figure, axes = _figure(0.75 + 0.36 * len(shown) + 0.1 * sum("\n" in bar[0] for bar in shown))
     for y, (_, share, interval, colour) in enumerate(shown):
         assert share is not None
         axes.barh(y, 100 * share, color=colour, height=0.62)
@@ -88,7 +92,7 @@ def _bars(title: str, bars: list[tuple[str, float | None, Any, str]], prefix: st
             axes.plot([100 * low, 100 * high], [y, y], color=INK, linewidth=0, marker="|", markersize=7)
             end = max(share, high)
         axes.text(100 * end + 2, y, f"{100 * share:.1f}", va="center")
-    axes.set_yticks(range(len(shown)), [_short(bar[0]) for bar in shown])
+    axes.set_yticks(range(len(shown)), ["\n".join(map(_short, bar[0].split("\n"))) for bar in shown])
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 25))
@@ -104,7 +108,8 @@ def _losses(losses: Mapping[str, Curve]) -> list[tuple[str, str]]:
     figure, axes = _figure(2.3)
     for i, (label, curve) in enumerate(losses.items()):
         steps, values = zip(*curve, strict=True)
-        axes.plot(steps, values, color=SERIES[i % len(SERIES)], linewidth=1.4, label=_short(label))
+        # Teachers have colours; methods differ by their line.
+        axes.plot(steps, values, color=INK, linestyle=DASHES[i % len(DASHES)], linewidth=1.3, label=_short(label))
     axes.set_xlabel("update")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")

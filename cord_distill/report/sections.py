@@ -10,7 +10,7 @@ from cord_distill.decode.answer_figures import AT_ONCE, GROUPS
 from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import lines
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.report.table import NONE, duration, percent, percent_with_interval
+from cord_distill.report.table import NONE, known_columns, percent, percent_with_interval
 from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
@@ -35,6 +35,16 @@ def sections(recipes: list[Recipe], summary: dict[str, Any]) -> list[Section]:
     return [section for section in made if section.rows]
 
 
+# The problem sets of the paper: only a run on one of them is set beside its figures.
+PAPER_PROBLEMS = ("GAIR/LIMO", "simplescaling/s1K")
+
+
+def on_paper_problems(recipe: Recipe) -> bool:
+    """Whether a method's traces, or the rows of other people, are of the paper's own problems."""
+    named = [recipe.problems.dataset] if recipe.problems else [source.dataset for source in recipe.data.sources]
+    return any((name or "").lower().startswith(known.lower()) for name in named for known in PAPER_PROBLEMS)
+
+
 def paper_data(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     """Our data beside the paper's of the same method, and with as many kinds of teachers."""
     rows = []
@@ -42,7 +52,7 @@ def paper_data(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
         name, found = method_name(recipe), paper()["data"]
         ours = (summary.get("methods") or {}).get(name)
         theirs = found.get(f"{recipe.decode.pipeline}-{'het' if num_kinds(recipe) > 1 else 'hom'}")
-        if ours and theirs and recipe.decode.selector == "predictive_perplexity":
+        if ours and theirs and on_paper_problems(recipe) and recipe.decode.selector == "predictive_perplexity":
             shown = percent_with_interval(ours["answer_accuracy"], ours.get("answer_accuracy_ci"))
             score = NONE if ours["score"] is None else f"{ours['score']:.3f}"
             rows.append([name, shown, f"{theirs[0]:.1f}", score, f"{theirs[1]:.3f}"])
@@ -57,6 +67,8 @@ def paper_students(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     rows = []
     for name, student in (summary.get("students") or {}).items():
         recipe = next((r for r in recipes if method_name(r) == name), recipes[0])
+        if name != "untrained" and not on_paper_problems(recipe):
+            continue
         theirs = paper_row(str(recipe.train.get("model_name_or_path", "")), name, num_kinds(recipe))
         for suite, figures in (student.get("suites") or {}).items():
             key = f"avg_at_{figures.get('k')}"
@@ -137,11 +149,18 @@ def cost(summary: dict[str, Any]) -> Section:
     for name, method in (summary.get("methods") or {}).items():
         for model, one in (method.get("models") or {}).items():
             tokens = [f"{one[key]:,}" for key in ("requests", "generated_tokens", "scored_tokens")]
-            seconds = duration(one["request_seconds"])
-            rows.append([name, model, *tokens, seconds, percent(one["cache_hit_rate"]), percent(one["discarded"])])
-    head = ["", "model", "requests", "generated tokens", "scored tokens", "in requests", "cache hit %", "discarded %"]
-    note = "Seconds are summed over requests, which overlap. Of the process that decoded last."
-    return Section("Cost of the data by model", head, rows, note)
+            rows.append([f"{name}: {model}", *tokens, percent(one["cache_hit_rate"]), percent(one["discarded"])])
+    head = [
+        "",
+        "requests",
+        "generated tokens",
+        "scored tokens",
+        "prompt tokens from the cache %",
+        "requests given up %",
+    ]
+    note = "Of the process that decoded last. What all of it took by the clock stands under the time by part."
+    # A column in which nothing happened is left out.
+    return Section("Cost of the data by model", *known_columns(head, rows, (NONE, "0", "0.0")), note)
 
 
 def protocol(recipes: list[Recipe], summary: dict[str, Any]) -> Section:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.figures import model_figures, summarise_method
+from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.over_seeds import over_seeds
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.paths import PROBLEMS, RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows
+
+PAIRED = ("difference", "ci", "p_value", "num_problems", "same_protocol")
 
 
 def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -25,7 +30,8 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
 
     Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method>` (of several
     seeds their mean, and each under `seeds`), `teachers.<label>`, `models.<label>` (of `evaluate.models`),
-    `seconds.<part>`. Raises CordError on a damaged file, never on a missing one.
+    `differences` (paired, between the students of the methods), `seconds.<part>`, `wall_seconds`. Raises CordError on a
+    damaged file, never on a missing one.
     """
     recipes = method_recipes(recipe_source, overrides)
     shared, root = recipes[0], RunFolder.of(recipes[0]).root
@@ -48,12 +54,14 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
     students = {x: evaluated(results[x], suites, student=True) for x in labels if results[x]}
     return {
         "name": shared.name,
-        "protocol": _protocol(shared),
+        "protocol": {**_protocol(shared), "pipelines": {method_name(r): r.decode.pipeline for r in recipes}},
         "methods": methods,
         "students": _by_method(students, runs),
         "teachers": {x: evaluated(results[x], suites, student=False) for x in teachers if results[x]},
         "models": {x: evaluated(results[x], suites, student=True) for x in others if results[x]},
+        "differences": _differences(root, suites, runs),
         "seconds": _seconds(root, methods, results),
+        "wall_seconds": _wall_seconds(read_json(root / "stages.json")),
     }
 
 
@@ -102,6 +110,8 @@ def _protocol(recipe: Recipe) -> dict[str, Any]:
     return {
         "beam_size": recipe.decode.beam_size,
         "teachers": [t.label for t in recipe.teachers],
+        "teacher_notes": {t.label: t.note for t in recipe.teachers if t.note},
+        "problems": recipe.problems and (recipe.problems.dataset or recipe.problems.path or recipe.problems.builder),
         "meta_prover": recipe.meta_prover and (recipe.meta_prover.same_as or recipe.meta_prover.label),
         "suites": evaluate.suites,
         "samples": evaluate.samples,
@@ -109,6 +119,40 @@ def _protocol(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.decode_seed,
         "train_seeds": recipe.seed if isinstance(recipe.seed, list) else [],
     }
+
+
+def _differences(root: Path, suites: list[str], runs: dict[str, list[Recipe]]) -> list[dict[str, Any]]:
+    """Of the students of each two methods, the earlier one minus the later one, on the first suite that both answered.
+
+    Students of several seeds have none: their tables show the mean over the seeds, with its own interval.
+    """
+    folders = {
+        method: root / "eval" / RunFolder.of(found[0]).label
+        for method, found in runs.items()
+        if len(found) == 1 and (root / "eval" / RunFolder.of(found[0]).label / PROBLEMS).is_file()
+    }
+    made = []
+    for a, b in combinations(folders, 2):
+        found = {} if folders[a] == folders[b] else compare(folders[a], folders[b])
+        suite = next((s for s in [*suites, *found] if s in found), None)
+        if suite is not None:
+            made.append({"a": a, "b": b, "suite": suite, "share_a": found[suite]["a"], "share_b": found[suite]["b"],
+                         **{key: found[suite][key] for key in PAIRED}})  # fmt: skip
+    return made
+
+
+def _wall_seconds(stages: dict[str, Any]) -> float | None:
+    """How long `cord run` worked in all: stages that ran side by side count once. None where it did not run."""
+    spans = []
+    for stage in stages.values():
+        if isinstance(stage, dict) and stage.get("seconds") is not None and stage.get("ended"):
+            end = datetime.fromisoformat(stage["ended"]).timestamp()
+            spans.append((end - stage["seconds"], end))
+    total, until = 0.0, float("-inf")
+    for begun, end in sorted(spans):
+        total += max(0.0, end - max(begun, until))
+        until = max(until, end)
+    return round(total, 1) if spans else None
 
 
 def _seconds(root: Path, methods: dict[str, Any], results: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The figures of a summary as one table: its cells once, then for the terminal, for Markdown and for the page."""
+"""The figures of a summary as two tables, the data and the models: their cells, for terminal, Markdown and page."""
 
 from __future__ import annotations
 
@@ -6,55 +6,63 @@ import io
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from cord_distill.evaluation.over_seeds import NOTE, seeds_said
 
-HEADS = ("", "right answers %", "all steps right %", "S", "tokens/problem", "{avg} %", "step accuracy %")
 NONE = "–"
-# Below this width the two halves (the data, the models) are drawn as two tables.
-WIDE = 96
+DATA_TITLE, MODELS_TITLE = "The data", "The models, on problems that none of them has seen"
+Cells = tuple[list[str], list[list[str]]]
 
 
-def table_cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, as text: the methods with their students, the untrained student, the teachers, other models.
+def data_cells(summary: dict[str, Any]) -> Cells:
+    """Head and rows about each method's traces; a figure that no method has is left out.
 
-    Columns 1-4 are about the data of a method (`answer_accuracy` with its 95% interval, `all_steps_right`, mean
-    perplexity score S, generated tokens per problem); 5-6 about a model on the held-out suite.
+    The share of right answers has its 95% interval; S is the mean perplexity score; tokens are the generated ones, per
+    problem.
     """
-    methods, students, teachers = (summary.get(key) or {} for key in ("methods", "students", "teachers"))
+    methods = summary.get("methods") or {}
+    head = ["", "right answers %", "all steps right %", "S", "tokens/problem"]
+    return known_columns(head, [[name + _failed(method), *_data(method)] for name, method in methods.items()])
+
+
+def model_cells(summary: dict[str, Any]) -> Cells:
+    """Head and rows of the held-out suite: the untrained student, those of the methods, the teachers, other models."""
+    students, teachers = (summary.get(key) or {} for key in ("students", "teachers"))
+    notes = (summary.get("protocol") or {}).get("teacher_notes") or {}
     k = next((s["k"] for s in students.values() if s.get("k")), None)
-    avg = f"avg@{k}" if k else "avg@k"
     rows = []
-    for name in dict.fromkeys(["untrained", *methods, *students]):
-        method, student = methods.get(name, {}), students.get(name, {})
-        if method or student:
-            said = f"{name}, {seeds_said(student)}" if "seeds" in student else name
-            rows.append([said + _failed(method), *_data(method), *_model(student, f"avg_at_{student.get('k')}")])
+    for name, student in students.items():
+        said = f"{name}, {seeds_said(student)}" if "seeds" in student else name
+        rows.append([said, *_model(student, f"avg_at_{student.get('k')}")])
         for seed, run in (student.get("seeds") or {}).items():
-            rows.append([f"{name}, seed {seed}", *_data({}), *_model(run, f"avg_at_{run.get('k')}")])
+            rows.append([f"{name}, seed {seed}", *_model(run, f"avg_at_{run.get('k')}")])
     for name, teacher in teachers.items():
-        tries = f", avg@{teacher['k']}" if teacher.get("k") not in (None, k) else ""
-        rows.append([f"{name} (teacher{tries})", *_data({}), *_model(teacher, "answer_accuracy")])
+        said = [f"avg@{teacher['k']}"] if teacher.get("k") not in (None, k) else []
+        said += [notes[name]] if notes.get(name) else []
+        rows.append([f"{name} ({', '.join(['teacher', *said])})", *_model(teacher, "answer_accuracy")])
     for name, model in (summary.get("models") or {}).items():
-        rows.append([name, *_data({}), *_model(model, f"avg_at_{model.get('k')}")])
-    return [head.format(avg=avg) for head in HEADS], rows
+        rows.append([name, *_model(model, f"avg_at_{model.get('k')}")])
+    return known_columns(["", f"right, avg@{k or 'k'} %", "steps right %"], rows)
+
+
+def known_columns(head: list[str], rows: list[list[str]], unknown: Sequence[str] = (NONE,)) -> Cells:
+    """Without the columns, the first one excepted, of which every cell is one of `unknown`."""
+    kept = [i for i in range(len(head)) if i == 0 or any(row[i] not in unknown for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def terminal_table(summary: dict[str, Any], width: int | None = None, colour: bool | None = None) -> str:
-    """The table for a terminal of `width` columns (default: this one's). Without colour it is plain ASCII lines.
+    """Both tables for a terminal of `width` columns (default: this one's). Without colour it is plain ASCII lines.
 
     colour: default is whether standard output is a terminal.
     """
     width = width or shutil.get_terminal_size((120, 24)).columns
-    head, rows = table_cells(summary)
-    if not rows:
+    tables = [(DATA_TITLE, data_cells(summary)), (MODELS_TITLE, model_cells(summary))]
+    drawn = [draw_table(title, head, rows, width, colour) for title, (head, rows) in tables if rows]
+    if not drawn:
         return "Nothing measured yet."
-    drawn = []
-    for title, columns in _halves(width, head):
-        kept = [row for row in rows if len(columns) == len(head) or any(row[i] != NONE for i in columns[1:])]
-        cells = [[row[i] for i in columns] for row in kept]
-        drawn.append(draw_table(title, [head[i] for i in columns], cells, width, colour))
     return "\n".join([*drawn, *(textwrap.fill(note, width) for note in table_notes(summary))])
 
 
@@ -107,27 +115,24 @@ def percent_with_interval(share: float | None, interval: list[float] | None) -> 
 
 
 def duration(seconds: float) -> str:
-    """12.3 s below two minutes, 4 min 05 s below two hours, then 3 h 20 min."""
-    if seconds < 120:
+    """12.3 s below a minute, 4 min 05 s below two hours, then 3 h 20 min."""
+    if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 7200:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
 
 
-def _halves(width: int, head: list[str]) -> list[tuple[str | None, list[int]]]:
-    if width >= WIDE:
-        return [(None, list(range(len(head))))]
-    return [("Data", [0, 1, 2, 3, 4]), ("Models, held out", [0, 5, 6])]
+def number(value: float | None, digits: int = 1) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def _data(method: dict[str, Any]) -> list[str]:
-    score, tokens = method.get("score"), method.get("tokens_per_problem")
     return [
         percent_with_interval(method.get("answer_accuracy"), method.get("answer_accuracy_ci")),
         percent(method.get("all_steps_right")),
-        NONE if score is None else f"{score:.3f}",
-        NONE if tokens is None else f"{tokens:,.0f}",
+        number(method.get("score"), 3),
+        number(method.get("tokens_per_problem"), 0),
     ]
 
 

@@ -1,10 +1,11 @@
 // The report's beam trees, from #payload (beam_tree.js draws them). Text from models stays text.
 "use strict";
 (() => {
-  const {make, colour, fixed, chip, describe, draw: drawTree, TEACHER, TEXT} = BeamTree;
-  const {teachers, problems} = JSON.parse(document.getElementById("payload").textContent);
+  const {make, colour, fixed, chip, describe, verdict, readable, draw: drawTree, TEACHER, TEXT} = BeamTree;
+  const {teachers, notes, pair, problems} = JSON.parse(document.getElementById("payload").textContent);
   const viewer = document.getElementById("viewer");
-  const VERDICT = {right: "right", lucky: "right, a step is wrong", wrong: "wrong", failed: "failed", ungraded: "not graded"};
+  const said = tree => verdict(tree.kind, tree.steps.some(step => step[3] !== null));
+  const named = t => `${t + 1} ${teachers[t]}${notes[t] ? `: ${notes[t]}` : ""}`;
   const good = kind => kind === "right" ? "good" : kind === "wrong" || kind === "failed" ? "bad" : "";
 
   // report.html#problem=ID&method=NAME shows that tree.
@@ -37,13 +38,13 @@
     viewer.append(facts(problem, tree));
     if (tree.columns.length) {
       const legend = make("div", {class: "row"});
-      teachers.forEach((name, t) => legend.append(chip(t, `${t + 1} ${name}`)));
+      teachers.forEach((_, t) => legend.append(chip(t, named(t))));
       viewer.append(legend);
       const read = make("div", {class: "read", "aria-live": "polite"});
       const both = make("div", {class: "tree-and-text"});
       const show = (t, i) => {
         const c = tree.columns[t][i];
-        read.replaceChildren(chip(c[TEACHER], describe(tree, teachers, t, i)), make("div", {class: "text"}, c[TEXT] || "(no new text)"));
+        read.replaceChildren(chip(c[TEACHER], describe(tree, teachers, t, i)), make("div", {class: "text"}, readable(c[TEXT]) || "(no new text)"));
         read.style.borderColor = colour(c[TEACHER]);
       };
       both.append(drawTree(tree, teachers, show).element, read);
@@ -67,8 +68,8 @@
 
   function facts(problem, tree) {
     const line = make("p", {class: "facts"});
-    line.append(make("strong", {class: good(tree.kind)}, VERDICT[tree.kind]));
-    line.append(` · known answer ${problem.answer} · predicted ${tree.prediction ?? "nothing"} · S ${fixed(tree.score)}`);
+    line.append(make("strong", {class: good(tree.kind)}, said(tree)));
+    line.append(` · known answer ${problem.answer} · answered ${tree.prediction ?? "nothing"} · S ${fixed(tree.score)}`);
     if (tree.tokens.generated_total) line.append(` · ${tree.tokens.generated_total.toLocaleString("en")} tokens generated`);
     if (tree.error) line.append(` · ${tree.error}`);
     return line;
@@ -76,24 +77,44 @@
 
   function trace(tree) {
     const details = make("details");
-    details.append(make("summary", {}, `The chosen trace: ${tree.steps.length} steps`));
+    details.append(make("summary", {}, `The chosen trace: ${tree.steps.length} steps`), steps(tree));
+    return details;
+  }
+
+  function steps(tree) {
     const list = make("ol", {class: "trace"});
     tree.steps.forEach(([teacher, score, text, right], i) => {
       const item = make("li");
       item.style.borderColor = colour(teacher);
-      item.append(chip(teacher, `${i + 1}. ${teachers[teacher]}, score ${fixed(score)}`));
-      if (right !== null) item.append(make("span", {class: right ? "good" : "bad"}, right ? "step right" : "step wrong"));
-      item.append(make("div", {class: "text"}, text));
+      item.append(chip(teacher, teachers[teacher] + (score === null ? "" : `, score ${fixed(score)}`)));
+      if (right !== null) item.append(make("span", {class: right ? "good" : "bad"}, right ? "✓ step right" : "✗ step wrong"));
+      item.append(make("div", {class: "text"}, readable(text)));
       list.append(item);
     });
     const last = make("li");
-    last.append(make("strong", {}, "Final answer"), make("div", {class: "text"}, tree.final));
+    last.append(make("strong", {}, "Final answer"), make("div", {class: "text"}, tree.final.trim()));
     list.append(last);
-    details.append(list);
-    return details;
+    return list;
+  }
+
+  // The first problem under the two methods that the report is about, where one was right and the other wrong.
+  function beside() {
+    if (!pair) return;
+    const problem = problems[0], view = document.getElementById("pairview"), both = make("div", {class: "beside"});
+    view.append(make("div", {class: "question"}, problem.question), make("p", {class: "facts"}, `Known answer: ${problem.answer}`));
+    for (const method of pair) {
+      const tree = problem.methods[method], part = make("div");
+      const line = make("p", {class: "facts"});
+      line.append(make("strong", {}, method), ": ", make("strong", {class: good(tree.kind)}, said(tree)), ` · S ${fixed(tree.score)}`);
+      part.append(line, steps(tree));
+      both.append(part);
+    }
+    view.append(both);
+    document.getElementById("two").hidden = false;
   }
 
   fromAddress();
+  beside();
   draw();
   addEventListener("hashchange", () => { fromAddress(); draw(); });
 })();

@@ -69,14 +69,9 @@ def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
             watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
             beside = watch_command(source, overrides) if watched else None
             _run_group(group, log, recipe.launch.parallel_jobs, beside)
-        from cord_distill.report.model_card import write_model_cards
-        from cord_distill.report.page import write_report
-        from cord_distill.report.summary import write_summary
+        from cord_distill.report.finish import finish
 
-        summary = write_summary(source, overrides)
-        write_report(source, overrides, summary=summary)
-        write_model_cards(source, overrides, summary)
-        return summary
+        return finish(source, overrides)
     finally:
         os.close(lock)
 

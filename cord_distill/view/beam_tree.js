@@ -10,6 +10,8 @@ const BeamTree = (() => {
     integration: ["used", "not usable"],
   };
   const COLUMNS = {curation: ["whole trace"], single: ["whole trace"], integration: ["whole trace", "merged"]};
+  // Why a text ended, in words; the end of a step and of a thought are what is meant to happen.
+  const ENDS = {eos: "ended its turn early", length: "cut off by the token budget", abort: "nothing usable came"};
   const SVG = new Set(["svg", "g", "rect", "path", "text", "title", "circle", "line", "polyline"]);
 
   const make = (tag, attributes = {}, text) => {
@@ -22,6 +24,15 @@ const BeamTree = (() => {
   const fixed = score => score === null || score === undefined ? "–" : score.toFixed(3);
   const place = (tree, t) => (COLUMNS[tree.pipeline] || [])[t] || `step ${t + 1}`;
 
+  // A verdict in words. "Right" alone is said where nobody checked the steps.
+  function verdict(kind, checked) {
+    return {right: checked ? "right in every step" : "right answer", lucky: "right answer, a wrong step", wrong: "wrong answer",
+      failed: "failed", ungraded: "not graded"}[kind];
+  }
+
+  // A step as people read it: without the marker's signs.
+  const readable = text => text.replace(/^\s*#+ +/, "").trim();
+
   function chip(teacher, text) {
     const span = make("span", {class: "chip"});
     const dot = make("span", {class: "dot"});
@@ -33,9 +44,9 @@ const BeamTree = (() => {
   function describe(tree, teachers, t, i) {
     const c = tree.columns[t][i], [kept, pruned] = WORDS[tree.pipeline] || ["kept", "pruned"];
     const what = c[SAMPLE] < 0 ? "finished before, keeps its place" : c[KEPT] ? kept : pruned;
-    const end = c[STOP] === "step" || c[SAMPLE] < 0 ? "" : `, ended by ${c[STOP]}`;
+    const end = ENDS[c[STOP]] && c[SAMPLE] >= 0 ? `, ${ENDS[c[STOP]]}` : "";
     const path = tree.path[t] === i && what !== "chosen" ? ", on the chosen trace" : "";
-    return `${place(tree, t)}, ${teachers[c[TEACHER]]}, score ${fixed(c[SCORE])}, ${what}${path}${end}${c[ERROR] ? ", " + c[ERROR] : ""}`;
+    return [place(tree, t), teachers[c[TEACHER]], c[SCORE] === null ? "" : `score ${fixed(c[SCORE])}`, `${what}${path}${end}`, c[ERROR]].filter(Boolean).join(", ");
   }
 
   // Children stand in the order of their parents, so no two edges cross; within a parent, best score first.
@@ -156,5 +167,5 @@ const BeamTree = (() => {
     return {element: scroll, choose: (t, i) => elements[t]?.[i] && choose(t, i, true)};
   }
 
-  return {make, colour, fixed, chip, describe, draw, PARENT, TEACHER, SAMPLE, SCORE, KEPT, STOP, TEXT, ERROR};
+  return {make, colour, fixed, chip, describe, verdict, readable, ENDS, draw, PARENT, TEACHER, SAMPLE, SCORE, KEPT, STOP, TEXT, ERROR};
 })();

@@ -19,9 +19,9 @@ const Data = (() => {
   }
 
   const [KIND, PREDICTION, SCORE, STEPS, TOKENS, GENERATED, TEACHERS, ERROR] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const VERDICT = {right: "right", lucky: "right, a step is wrong", wrong: "wrong", failed: "failed", ungraded: "not graded"};
+  const KINDS = ["right", "lucky", "wrong", "failed", "ungraded"];
   const SIGN = {right: "✓", lucky: "(✓)", wrong: "✗", failed: "!", ungraded: "?"};
   const good = kind => kind === "right" ? "good" : kind === "wrong" || kind === "failed" ? "bad" : "";
 
-  return {unpacked, chunk, VERDICT, SIGN, good, KIND, PREDICTION, SCORE, STEPS, TOKENS, GENERATED, TEACHERS, ERROR};
+  return {unpacked, chunk, KINDS, SIGN, good, KIND, PREDICTION, SCORE, STEPS, TOKENS, GENERATED, TEACHERS, ERROR};
 })();

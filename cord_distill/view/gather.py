@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Run:
     root: Path
     methods: dict[str, Path]
     teachers: list[str]
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def whole_texts(self) -> bool:
@@ -48,7 +49,7 @@ def find_run(source: str | Path, overrides: Iterable[str] = ()) -> Run:
         if overrides:
             raise CordError(f"{overrides[0]}: {source} is a run folder, and overrides are a recipe's: leave it out")
         root, recipe = folder.absolute(), folder / "recipe.yaml"
-        name, order, teachers = _facts(recipe, ()) if recipe.is_file() else (root.name, [], [])
+        name, order, teachers = _facts(recipe, ()) if recipe.is_file() else (root.name, [], {})
         again = "cord generate RECIPE"
     else:
         root = RunFolder.of(method_recipes(source, overrides)[0]).root
@@ -61,14 +62,15 @@ def find_run(source: str | Path, overrides: Iterable[str] = ()) -> Run:
         )
     if not methods:
         raise CordError(f"{root}: no {ROWS} in it or one folder below; make some: {again}")
-    return Run(name, root, methods, teachers)
+    return Run(name, root, methods, list(teachers), {name: note for name, note in teachers.items() if note})
 
 
 def gather(
     run: Run, max_text: int | None = None, tick: Callable[[], Any] = lambda: None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """`gather_rows` of a run's files. tick is called once a row."""
-    return gather_rows(run.name, run.teachers, {m: read_rows(path) for m, path in run.methods.items()}, max_text, tick)
+    rows = {m: read_rows(path) for m, path in run.methods.items()}
+    return gather_rows(run.name, run.teachers, rows, max_text, tick, run.notes)
 
 
 def gather_rows(
@@ -77,11 +79,13 @@ def gather_rows(
     methods: Mapping[str, Iterable[dict[str, Any]]],
     max_text: int | None = None,
     tick: Callable[[], Any] = lambda: None,
+    notes: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(index, chunks). Each row is read once and packed at once, so that a large run needs little memory.
 
-    index: {name, teachers, methods, cut, problems: [[id, question, answer, {method number: facts}]]}, facts: [kind,
-    prediction, S, steps, tokens of the trace, generated tokens, {teacher number: its steps}, error].
+    index: {name, teachers, notes (one per teacher), methods, cut, checked (were any steps?), problems: [[id, question,
+    answer, {method number: facts}]]}, facts: [kind, prediction, S, steps, tokens of the trace, generated tokens,
+    {teacher number: its steps}, error].
     chunks: "METHOD-PROBLEM" (numbers) to what `pack.packed` made of `chunk`. Of an id given twice the last row counts.
     max_text: characters of a candidate off the chosen trace; None: all.
     """
@@ -89,6 +93,7 @@ def gather_rows(
     problems: dict[str, list[Any]] = {}
     numbers: dict[str, int] = {}
     chunks: dict[str, str] = {}
+    checked = False
     for m, rows in enumerate(methods.values()):
         for row in rows:
             problem = row.get("problem") or {}
@@ -96,11 +101,13 @@ def gather_rows(
             entry = problems.setdefault(row["id"], [row["id"], "", "", {}])
             entry[1:3] = problem.get("question") or "", problem.get("answer") or ""
             tree = tree_of(row, teachers, None)
+            checked = checked or (row.get("checks") or {}).get("all_right") is not None
             entry[3][m] = facts_of(row, tree)
             chunks[f"{m}-{p}"] = packed(chunk(row, tree, max_text))
             tick()
-    index = {"name": name, "teachers": teachers, "methods": list(methods), "cut": max_text}
-    return {**index, "problems": list(problems.values())}, chunks
+    index = {"name": name, "teachers": teachers, "methods": list(methods), "cut": max_text, "checked": checked}
+    said = [(notes or {}).get(teacher, "") for teacher in teachers]
+    return {**index, "notes": said, "problems": list(problems.values())}, chunks
 
 
 def facts_of(row: dict[str, Any], tree: dict[str, Any]) -> list[Any]:
@@ -157,14 +164,15 @@ def _methods(root: Path, order: list[str], name: str) -> dict[str, Path]:
     return {method: found[method] for method in [*(x for x in order if x in found), *found]}
 
 
-def _facts(recipe: str | Path, overrides: Iterable[str]) -> tuple[str, list[str], list[str]]:
-    """(name, methods, teachers) in a recipe's order. One in a run folder that cannot be read any more is only said."""
+def _facts(recipe: str | Path, overrides: Iterable[str]) -> tuple[str, list[str], dict[str, str | None]]:
+    """(name, methods, teachers with their notes) in a recipe's order. One in a run folder that cannot be read any more
+    is only said."""
     try:
         recipes = method_recipes(recipe, overrides)
     except CordError as error:
         if Path(recipe).name != "recipe.yaml":
             raise
         print(f"note: methods and teachers by name: {error}", file=sys.stderr)
-        return Path(recipe).absolute().parent.name, [], []
-    teachers = dict.fromkeys(teacher.label for one in recipes for teacher in one.teachers)
-    return recipes[0].name, [method_name(one) for one in recipes], list(teachers)
+        return Path(recipe).absolute().parent.name, [], {}
+    teachers = {teacher.label: teacher.note for one in recipes for teacher in one.teachers}
+    return recipes[0].name, [method_name(one) for one in recipes], teachers

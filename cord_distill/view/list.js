@@ -1,6 +1,6 @@
 // The list of problems: filtered and sorted rows, of which only those in sight are drawn.
 const List = (() => {
-  const {make, colour, fixed} = BeamTree, {KIND, PREDICTION, SCORE, STEPS, TOKENS, TEACHERS, VERDICT, SIGN, good} = Data;
+  const {make, colour, fixed, verdict: said} = BeamTree, {KIND, KINDS, PREDICTION, SCORE, STEPS, TOKENS, TEACHERS, SIGN, good} = Data;
   const ROW = 64, BEYOND = 6;
   const SORTS = {
     "file order": p => p.number, "score, low first": p => p.facts?.[SCORE], "score, high first": p => minus(p.facts?.[SCORE]),
@@ -23,7 +23,7 @@ const List = (() => {
     index.methods.forEach((name, m) => option($("method"), m, name));
     $("method").parentElement.hidden = index.methods.length < 2;
     option($("verdict"), "", "any");
-    for (const [kind, text] of Object.entries(VERDICT)) option($("verdict"), kind, text);
+    for (const kind of KINDS) option($("verdict"), kind, said(kind, index.checked));
     if (index.methods.length > 1) option($("verdict"), "differs", "differs between pipelines");
     option($("teacher"), "", "any teacher");
     index.teachers.forEach((name, t) => option($("teacher"), t, name));
@@ -70,7 +70,7 @@ const List = (() => {
     const rights = graded.filter(p => p.facts[KIND] !== "wrong").length;
     $("count").textContent = (shown.length === problems.length ? "" : `${shown.length} of `)
       + `${problems.length} ${problems.length === 1 ? "problem" : "problems"}`
-      + (graded.length ? `, ${rights} of ${graded.length} right` : "");
+      + (graded.length ? `, ${rights} of ${graded.length} right answers` : "");
     active = Math.max(0, shown.findIndex(p => p.number === opened));
     $("list").scrollTop = Math.max(0, active * ROW - ROW);
     draw();
@@ -97,8 +97,8 @@ const List = (() => {
     item.style.top = `${place * ROW}px`;
     const head = make("div", {class: "head"});
     const kind = facts?.[KIND];
-    const sign = make("span", {class: "sign " + good(kind), role: "img", "aria-label": facts ? VERDICT[kind] : "not decoded",
-      title: facts ? VERDICT[kind] : "not decoded"}, facts ? SIGN[kind] : "–");
+    const sign = make("span", {class: "sign " + good(kind), role: "img", "aria-label": facts ? said(kind, index.checked) : "not decoded",
+      title: facts ? said(kind, index.checked) : "not decoded"}, facts ? SIGN[kind] : "–");
     head.append(sign, make("strong", {}, p.id));
     if (facts && facts[STEPS]) head.append(make("span", {class: "quiet right"}, `S ${fixed(facts[SCORE])} · ${facts[STEPS]} steps`));
     item.append(head, make("div", {class: "snippet"}, p.question.slice(0, 160)), shares(facts));

@@ -1,6 +1,6 @@
 // What stands beside the list while no problem is open: each pipeline in one row, and how to read a tree.
 const Overview = (() => {
-  const {make, chip} = BeamTree, {KIND, SCORE, STEPS, GENERATED, VERDICT} = Data;
+  const {make, chip} = BeamTree, {KIND, SCORE, STEPS, GENERATED} = Data;
   const READ = "Each column of a beam tree is a step, each box a proposal: its teacher's colour and number, and its score "
     + "(S, the likelihood of the known answer, or what else the pipeline selects by). Filled boxes were kept, outlined ones "
     + "pruned; the bold line is the trace that was chosen.";
@@ -16,15 +16,17 @@ const Overview = (() => {
     const part = make("div", {class: "overview"});
     part.append(make("h2", {}, "This run"));
     const table = make("table"), head = make("tr");
-    const kinds = Object.keys(VERDICT).filter(kind =>
-      index.problems.some(([, , , methods]) => Object.values(methods).some(facts => facts[KIND] === kind)));
-    const titles = ["pipeline", "problems", ...kinds.map(kind => VERDICT[kind]), "mean S", "mean steps", "tokens/problem"];
+    // The same words and numbers as in the report: "right answers" counts the lucky ones too.
+    const columns = [["right answers", ["right", "lucky"]], ...index.checked ? [["every step right", ["right"]]] : [],
+      ["wrong answers", ["wrong"]], ["failed", ["failed"]], ["not graded", ["ungraded"]]].filter(([, kinds]) =>
+      index.problems.some(([, , , methods]) => Object.values(methods).some(facts => kinds.includes(facts[KIND]))));
+    const titles = ["method", "problems", ...columns.map(([title]) => title), "mean S", "mean steps", "tokens/problem"];
     for (const title of titles) head.append(make("th", {scope: "col"}, title));
     table.append(head);
     index.methods.forEach((name, m) => {
       const rows = index.problems.map(([, , , methods]) => methods[m]).filter(Boolean);
       const done = rows.filter(facts => facts[KIND] !== "failed");
-      const cells = [rows.length, ...kinds.map(kind => rows.filter(facts => facts[KIND] === kind).length),
+      const cells = [rows.length, ...columns.map(([, kinds]) => rows.filter(facts => kinds.includes(facts[KIND])).length),
         mean(done.map(f => f[SCORE]), 3), mean(done.map(f => f[STEPS]), 1), mean(done.map(f => f[GENERATED]), 0)];
       const row = make("tr");
       row.append(make("th", {scope: "row"}, name));
@@ -34,7 +36,7 @@ const Overview = (() => {
     const wide = make("div", {class: "wide"});
     wide.append(table);
     const teachers = make("p");
-    index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}`)));
+    index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}${index.notes[t] ? `: ${index.notes[t]}` : ""}`)));
     part.append(wide, teachers, make("p", {class: "quiet"}, READ),
       make("p", {class: "quiet"}, "Choose a problem in the list; the bar under each says who wrote how much of its trace."));
     return part;

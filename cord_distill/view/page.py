@@ -21,6 +21,7 @@ STYLES = HERE.parent / "common"
 SCRIPTS = ("data.js", "maths.js", "list.js", "curve.js", "trajectory.js", "overview.js", "main.js")
 # Every text, whatever the run's size.
 WHOLE = 0
+VIEW_FILE, REPORT_FILE = "view.html", "report.html"
 
 
 def write_view(
@@ -34,18 +35,19 @@ def write_view(
     run = find_run(source, overrides)
     if max_text is None:
         max_text = WHOLE if run.whole_texts else CUT_TEXT
-    path = Path(output) if output else run.root / "view.html"
+    path = Path(output) if output else run.root / VIEW_FILE
     with progress("view", sum(_lines(file) for file in run.methods.values())) as display:
         index, chunks = gather(run, max_text or None, display.advance)
     try:
-        _write(path, page(index, chunks))
+        _write(path, page(index, chunks, report=path.parent == run.root and (run.root / REPORT_FILE).is_file()))
     except OSError as error:
         raise CordError(f"{path}: {error.strerror}; give another place with --output FILE") from None
     return path
 
 
-def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
-    """The page in parts. The script stands before the chunks: the list is there while the browser still reads them."""
+def page(index: dict[str, Any], chunks: dict[str, str], report: bool = False) -> Iterator[str]:
+    """The page in parts. report: whether report.html lies beside it, which it then links to. The script stands before
+    the chunks: the list is there while the browser still reads them."""
     style = asset("page.css", STYLES) + asset("view.css", HERE)
     script = asset("beam_tree.js", HERE) + "".join(asset(name, HERE) for name in SCRIPTS)
     maths = asset("temml/temml.min.js", HERE)
@@ -53,6 +55,7 @@ def page(index: dict[str, Any], chunks: dict[str, str]) -> Iterator[str]:
         policy=" ".join(f"'{content_hash(code)}'" for code in (maths, script)),
         style_policy=f"'{content_hash(style)}'",
         name=html.escape(index["name"]),
+        report=f'<a href="{REPORT_FILE}">The report</a>' if report else "",
         version=__version__,
         licence=html.escape(asset("temml/LICENSE", HERE)),
         style=style,

@@ -1,7 +1,7 @@
 // One problem under one pipeline: its verdict, score curve, beam tree and final trace.
 const Trajectory = (() => {
-  const {make, colour, fixed, chip, describe, TEACHER, TEXT, KEPT} = BeamTree;
-  const {VERDICT, good} = Data;
+  const {make, colour, fixed, chip, describe, verdict, readable, ENDS, TEACHER, TEXT, KEPT} = BeamTree;
+  const {good} = Data;
   // Trees with more boxes wait for a click.
   const LARGE = 1500;
   const TREE = {mcts: "Search tree", curation: "Whole traces", single: "Whole traces", integration: "Traces and replies"};
@@ -35,11 +35,11 @@ const Trajectory = (() => {
 
   function facts(tree) {
     const line = make("p", {class: "facts"});
-    line.append(make("strong", {class: good(tree.kind)}, VERDICT[tree.kind]));
+    line.append(make("strong", {class: good(tree.kind)}, verdict(tree.kind, tree.steps.some(step => step[3] !== null))));
     const said = [`predicted ${tree.prediction ?? "nothing"}`, `S ${fixed(tree.score)}`];
     if (tree.tokens.reasoning) said.push(`${number(tree.tokens.reasoning)} reasoning tokens`);
     if (tree.tokens.generated_total) said.push(`${number(tree.tokens.generated_total)} generated in all`);
-    if (tree.stop && tree.stop !== "think_end") said.push(`ended by ${tree.stop}`);
+    if (ENDS[tree.stop]) said.push(ENDS[tree.stop]);
     line.append(" · " + said.join(" · "));
     return line;
   }
@@ -66,7 +66,7 @@ const Trajectory = (() => {
       const c = tree.columns[t][i];
       read.style.borderColor = colour(c[TEACHER]);
       read.replaceChildren(chip(c[TEACHER], describe(tree, teachers, t, i)),
-        Maths.fill(make("div", {class: "text"}), c[TEXT] || "(no new text)"));
+        Maths.fill(make("div", {class: "text"}), readable(c[TEXT]) || "(no new text)"));
     };
     let drawn = false;
     const fill = pruned => {
@@ -106,7 +106,7 @@ const Trajectory = (() => {
       if (category) said.push(category);
       item.append(chip(teacher, said.join(", ")));
       if (right !== null) item.append(make("span", {class: right ? "good" : "bad"}, right ? "✓ step right" : "✗ step wrong"));
-      item.append(Maths.fill(make("div", {class: "text"}), text.trim()));
+      item.append(Maths.fill(make("div", {class: "text"}), readable(text)));
       list.append(item);
     });
     const last = make("li", {tabindex: "-1"});

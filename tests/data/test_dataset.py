@@ -164,13 +164,13 @@ LONG = "Let a b c be the three positive real numbers whose sum is one half of ni
         ("What is 1+11?", False),
         ("Now " + LONG.upper() + ", find it.", True),
         ("the three positive real numbers are four", False),
-        ("Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?", False),
+        ("Box 0 = 6. Box 1: Flip to 8 minus it. Box 2: Add 8. Box 3: Multiply by 7. What is in box 2?", False),
     ],
 )
 def test_decontamination(tmp_path: Path, question: str, hit: bool) -> None:
     """Fails for 8-grams alone, which never match a question of fewer words, and for words without their signs."""
     path = tmp_path / "eval.jsonl"
-    other = "Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*9; Report?"
+    other = "Box 0 = 6. Box 1: Flip to 8 minus it. Box 2: Add 8. Box 3: Multiply by 9. What is in box 2?"
     path.write_text("".join(json.dumps({"problem": q}) + "\n" for q in ("What is 1+1?", LONG, other)))
     unwanted = Contamination.load([str(path)])
     assert (unwanted.reason(question) == "contaminated") is hit

@@ -346,23 +346,33 @@ def test_the_scripted_integrator_of_the_ledger_merges_by_majority_and_continuity
     problem = make_problem("p", 6, ["~8", "+8", "-6"], report_every=1)
 
     def trace(*steps: str, box: str) -> str:
-        said = "".join(f"### Step {n}.{step}\n\n" for n, step in enumerate(steps, 1))
+        said = "".join(f"### Step {n}. {step}\n\n" for n, step in enumerate(steps, 1))
         return f"{said}</think>\n\nThe answer is \\boxed{{{box}}}"
 
-    right = trace("~8 on6 gives 1=2", "+8 on2 gives 2=0", "-6 on0 gives 3=4", box=" 1=2 2=0 3=4")
-    slip = trace("~8 applied to6 so 1=2", "+8 on2 gives 2=1", "-6 on1 gives 3=5", box=" 1=2 2=1 3=5")
-    stray = trace("~8 on6 gives 1=3", "+8 on3 gives 2=1", box="")
+    right = trace(
+        "Flip to 8 minus it. It was 6, so box 1 = 2",
+        "Add 8. It was 2, so box 2 = 0",
+        "Subtract 6. It was 0, so box 3 = 4",
+        box=" 1 = 2, 2 = 0, 3 = 4",
+    )
+    slip = trace(
+        "Flip to 8 minus it. We have 6, hence box 1 = 2",
+        "Add 8. It was 2, so box 2 = 1",
+        "Subtract 6. It was 1, so box 3 = 5",
+        box=" 1 = 2, 2 = 1, 3 = 5",
+    )
+    stray = trace("Flip to 8 minus it. It was 6, so box 1 = 3", "Add 8. It was 3, so box 2 = 1", box="")
     merged = read_reply(
         reply(integration_prompt(problem.question, [slip, right, right, stray], MARKER), Sampling(1, 0)), MARKER
     )
     text = "".join(text for _, text in merged.steps) + "</think>\n\n" + merged.final_answer
     assert check_steps(problem, [text for _, text in merged.steps])["all_right"]
-    assert grade(text, problem) == (" 1=2 2=0 3=4", True)
+    assert grade(text, problem) == (" 1 = 2, 2 = 0, 3 = 4", True)
     categories = ["error correction", "error correction", "verification"]
     assert [category for category, _ in merged.steps] == categories
     wrong = integration_prompt(problem.question, [slip, slip], MARKER)
     kept = read_reply(reply(wrong, Sampling(1, 0)), MARKER)
     assert [category for category, _ in kept.steps] == ["verification"] * 3
-    assert kept.final_answer == "The answer is \\boxed{ 1=2 2=1 3=5}"  # no true value is known to it
+    assert kept.final_answer == "The answer is \\boxed{ 1 = 2, 2 = 1, 3 = 5}"  # no true value is known to it
     with pytest.raises(ValueError, match="no JSON object"):
         read_reply(reply(integration_prompt(problem.question, ["?"], MARKER), Sampling(1, 0)), MARKER)

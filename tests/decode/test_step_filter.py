@@ -102,9 +102,12 @@ def test_a_check_that_is_not_there_is_named_before_any_engine_starts():
 def test_the_toy_worlds_check_holds_the_steps_so_far_and_asks_for_no_more():
     """Fails all_right of check_steps, which is false until the last step is there."""
     problem = make_problem("p", 6, ["~8", "+8"])
-    right, wrong = "### Step 1.~8 on6 gives 1=2\n\n", "### Step 1.~8 on6 gives 1=4\n\n"
-    follows = "### Step 2.+8 on4 gives 2=2\n\n</think>"
+    right, wrong = (
+        "### Step 1. Flip to 8 minus it. It was 6, so box 1 = 2\n\n",
+        "### Step 1. Flip to 8 minus it. It was 6, so box 1 = 4\n\n",
+    )
+    follows = "### Step 2. Add 8. It was 4, so box 2 = 2\n\n</think>"
     assert steps_are_right(problem, [right]) is True
     assert steps_are_right(problem, [wrong]) is False
     assert steps_are_right(problem, [wrong, follows]) is False
-    assert steps_are_right(problem, [right, "### Step 2.+8 on2 gives 2=0\n\n</think>"]) is True
+    assert steps_are_right(problem, [right, "### Step 2. Add 8. It was 2, so box 2 = 0\n\n</think>"]) is True

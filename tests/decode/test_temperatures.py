@@ -36,7 +36,7 @@ def test_a_list_becomes_one_teacher_for_each_in_its_place(write):
 
 def test_an_override_may_give_the_list():
     recipe = load_recipe("quickstart", ["teachers.2.temperature=[0.5, 0.7]"])
-    assert [t.label for t in recipe.teachers] == ["teacher_a", "teacher_b", "teacher_c-t0.5", "teacher_c-t0.7"]
+    assert [t.label for t in recipe.teachers] == ["adder", "multiplier", "allrounder-t0.5", "allrounder-t0.7"]
 
 
 @pytest.mark.parametrize(

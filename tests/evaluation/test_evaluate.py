@@ -436,14 +436,12 @@ def test_majority_does_not_depend_on_which_answer_is_right() -> None:
 def test_steps_are_counted_where_they_can_be_checked() -> None:
     suite = find_suites(EvaluateConfig(suites=["ledger"], tasks=[LEDGER]))["ledger"]
     (problem,) = load_suite(suite, EvaluateConfig(suites=["ledger"], limit=1)).problems
-    from cord_distill.worlds.ledger.world import true_values
+    from cord_distill.worlds.ledger.world import step_text, true_values
 
     values = [problem.meta["start"], *true_values(problem.meta["start"], problem.meta["ops"])]
-    steps = [
-        f"### Step {n}.{op} on{values[n - 1]} gives {n}={values[n]}\n\n" for n, op in enumerate(problem.meta["ops"], 1)
-    ]
+    steps = [step_text(n, op, values[n - 1], values[n]) + "\n\n" for n, op in enumerate(problem.meta["ops"], 1)]
     right = "".join(steps) + "</think>\n\nThe answer is \\boxed{" + problem.answer + "}"
-    half = "".join(steps[:3]) + "</think>\n\nThe answer is \\boxed{ 2=0}"
+    half = "".join(steps[:3]) + "</think>\n\nThe answer is \\boxed{ 2 = 0}"
     record = judge("ledger", problem, [sample(right), sample(half, i=1)], suite.load_grader(), suite.load_check())
     assert record.correct == (True, False)
     assert record.step_shares == (1.0, 0.5)

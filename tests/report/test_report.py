@@ -16,10 +16,10 @@ import pytest
 from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
 
 from cord_distill.cli import main
-from cord_distill.report.page import render_page, write_report
+from cord_distill.report.page import by_method, render_page, write_report
 from cord_distill.report.pictures import pictures
 from cord_distill.report.summary import build_summary, write_summary
-from cord_distill.report.table import duration, markdown_table, table_cells, terminal_table
+from cord_distill.report.table import data_cells, duration, markdown_table, model_cells, terminal_table
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.types import Step, Stop
 from cord_distill.view.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
@@ -45,13 +45,35 @@ def summary(run: Path) -> dict[str, Any]:
 # The table.
 
 
-def test_the_table_holds_every_figure(summary: dict[str, Any]) -> None:
-    head, rows = table_cells(summary)
-    assert head[5] == "avg@4 %"
-    assert [row[0] for row in rows][:3] == ["untrained", "cord", "curation"]
-    assert rows[0][1:] == ["–", "–", "–", "–", "0.0 [0.0, 5.0]", "40.0"]
-    assert rows[1][5:] == ["52.0 [47.0, 57.0]", "66.0"]
+def test_the_two_tables_hold_every_figure(summary: dict[str, Any]) -> None:
+    """Fails one table of both, half of whose cells are empty."""
+    head, rows = data_cells(summary)
+    assert head == ["", "right answers %", "all steps right %", "S", "tokens/problem"]
+    assert [row[0] for row in rows] == ["cord", "curation"] and rows[0][1].startswith("85.0 [")
+    head, rows = model_cells(summary)
+    assert head == ["", "right, avg@4 %", "steps right %"]
+    assert rows[0] == ["untrained", "0.0 [0.0, 5.0]", "40.0"] and rows[1] == ["cord", "52.0 [47.0, 57.0]", "66.0"]
     assert rows[3][0] == "ada (teacher, avg@1)"
+    noted = {**summary, "protocol": {**summary["protocol"], "teacher_notes": {"ada": "cannot add"}}}
+    assert model_cells(noted)[1][3][0] == "ada (teacher, avg@1, cannot add)"
+
+
+def test_a_figure_that_nothing_has_is_no_column_and_no_row(summary: dict[str, Any]) -> None:
+    """Real suites check no steps. Fails tables of dashes."""
+    unchecked = {"all_steps_right": None, "step_accuracy": None, "lucky": None}
+    methods = {name: {**m, **unchecked} for name, m in summary["methods"].items()}
+    students = {name: {**s, "step_accuracy": None} for name, s in summary["students"].items()}
+    bare = {**summary, "methods": methods, "students": students, "teachers": {}}
+    assert data_cells(bare)[0] == ["", "right answers %", "S", "tokens/problem"]
+    assert model_cells(bare)[0] == ["", "right, avg@4 %"]
+    said = [row[0] for row in by_method(bare)[1]]
+    assert "lucky %" not in said and "steps right %" not in said and "steps by ada %" in said
+
+
+def test_the_page_has_a_column_for_each_method(summary: dict[str, Any]) -> None:
+    head, rows = by_method(summary)
+    assert head == ["", "cord", "curation"] and {len(row) for row in rows} == {3}
+    assert by_method({"protocol": {"teachers": []}}) == ([""], [])
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
@@ -65,14 +87,16 @@ def test_the_terminal_table_fits_and_is_plain_without_a_terminal(summary: dict[s
 def test_a_name_cannot_style_or_break_a_table() -> None:
     made = {"methods": {"[red]|<b>": {"answer_accuracy": 0.5, "failed": 2}}}
     assert "[red]|<b> (2 failed)" in terminal_table(made, 120, colour=False)
-    assert "[red]\\|&lt;b> (2 failed)" in markdown_table(*table_cells(made))
+    assert "[red]\\|&lt;b> (2 failed)" in markdown_table(*data_cells(made))
 
 
 def test_an_empty_summary_says_so() -> None:
     assert terminal_table({}, 80, colour=False) == "Nothing measured yet."
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(3.21, "3.2 s"), (245, "4 min 05 s"), (12000, "3 h 20 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.21, "3.2 s"), (111.9, "1 min 51 s"), (245, "4 min 05 s"), (12000, "3 h 20 min")]
+)
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
@@ -162,6 +186,7 @@ def test_problems_of_every_kind_are_picked_in_file_order() -> None:
 
 def test_the_page_needs_no_network(run: Path) -> None:
     page = (run / "report.html").read_text()
+    page = page.replace('href="view.html"', "")
     assert not re.findall(
         r'<(?:link|script[^>]* src|img|iframe)|@import|url\((?!#)|(?:src|href)="(?!#)', page.split("<pre>")[0]
     )
@@ -181,7 +206,7 @@ def test_text_from_models_cannot_close_the_payload(run: Path) -> None:
 def test_names_from_the_recipe_are_escaped(summary: dict[str, Any]) -> None:
     evil = "<script>alert(1)</script>$x$"
     renamed = {**summary, "name": evil, "methods": {evil: summary["methods"]["cord"]}, "seconds": {evil: 1.0}}
-    page = render_page(renamed, {"teachers": [], "problems": []}, f"name: {evil}")
+    page = render_page(renamed, {"teachers": [], "notes": [], "pair": None, "problems": []}, f"name: {evil}")
     assert evil not in page
     assert page.count("<script") == 2
     assert html.escape(evil) in page
@@ -189,7 +214,7 @@ def test_names_from_the_recipe_are_escaped(summary: dict[str, Any]) -> None:
 
 def test_the_page_holds_table_recipe_time_and_pictures(run: Path) -> None:
     page = (run / "report.html").read_text()
-    for words in ("85.0 [", "52.0 [47.0, 57.0]", "train:curation", "4 min 29 s", "decode.pipeline: curation", "lucky"):
+    for words in ("85.0 [", "52.0 [47.0, 57.0]", "train:curation", "2 min 30 s", "decode.pipeline: curation", "lucky"):
         assert words in page
     assert page.count("<svg") == 4
 
@@ -237,7 +262,7 @@ def test_other_evaluated_models_are_on_the_page(tmp_path: Path) -> None:
     page = write_report(recipe)
     summary = build_summary(recipe)
     assert summary["models"]["other-7b"]["avg_at_4"] == 0.61
-    assert table_cells(summary)[1][-1] == ["other-7b", "–", "–", "–", "–", "61.0 [55.0, 67.0]", "70.0"]
+    assert model_cells(summary)[1][-1] == ["other-7b", "61.0 [55.0, 67.0]", "70.0"]
     assert "61.0 [55.0, 67.0]" in page.read_text() and "| other-7b |" in page.with_suffix(".md").read_text()
     assert any("other-7b" in svg for title, svg in pictures(summary) if title.startswith("Held-out"))
 
@@ -265,6 +290,8 @@ addEventListener("load", () => {
   const read = () => document.querySelector(".read").textContent;
   const count = what => document.querySelectorAll(what).length;
   const found = {nodes: count(".node"), path: count(".node.path")};
+  const beside = document.querySelectorAll("#pairview .beside .facts");
+  found.beside = [...beside].map(line => line.textContent.split(" ·")[0]);
   document.querySelector(".node.path").dispatchEvent(new MouseEvent("click", {bubbles: true}));
   found.first = read();
   press("ArrowRight"); found.second = read();
@@ -292,11 +319,15 @@ def test_in_a_browser(run: Path, tmp_path: Path) -> None:
     title = re.search(r"<title>(.*?)</title>", made.stdout, re.S)
     assert title, made.stderr[-2000:]
     found = json.loads(html.unescape(title[1]))
-    row = made_row(0, text=MALICE)
+    payload = json.loads((run / "report.html").read_text().split('id="payload">')[1].split("</script>")[0])
+    assert payload["pair"] == ["cord", "curation"]
+    row = next(r for r in made_rows(20, "cord", 0.85, text=MALICE) if r["id"] == payload["problems"][0]["id"])
+    assert found["beside"] == ["cord: right in every step", "curation: wrong answer"]
     assert (found["said"], found["pwned"], found["images"]) == ([], "undefined", 0)
     assert found["nodes"] == sum(map(len, row["candidates"]))
     assert found["path"] >= len(row["steps"])
-    assert found["first"].endswith(row["steps"][0]["text"]) and found["home"] == found["first"]
-    assert found["second"].endswith(row["steps"][1]["text"])
+    first, second = (step["text"].removeprefix("### ").strip() for step in row["steps"][:2])
+    assert found["first"].endswith(first) and found["home"] == found["first"]
+    assert found["second"].endswith(second)
     assert found["question"].endswith(MALICE)
     assert found["traces"] == 12

@@ -36,6 +36,7 @@ METHOD = {"answer_accuracy": 0.9, "answer_accuracy_ci": [0.88, 0.92], "score": 0
 
 def made(tmp_path: Path, **values: Any) -> Recipe:
     base = {"name": "r", "output_dir": str(tmp_path), "teachers": TEACHERS, "train": {"model_name_or_path": STUDENT}}
+    base |= {"problems": {"dataset": "GAIR/LIMO"}}
     return Recipe.model_validate({**base, **values})
 
 
@@ -43,8 +44,10 @@ def made(tmp_path: Path, **values: Any) -> Recipe:
 
 
 def test_our_data_stand_beside_the_papers_of_the_same_method_and_teachers(tmp_path: Path) -> None:
-    """Fails a table that shows the heterogeneous row beside homogeneous teachers."""
+    """Fails a table that shows the heterogeneous row beside homogeneous teachers, and one beside other problems."""
     summary = {"methods": {"cord": METHOD}}
+    for other in ({"path": "mine.jsonl"}, {"dataset": "openai/gsm8k"}):
+        assert paper_data([made(tmp_path, problems=other)], summary).rows == []
     assert paper_data([made(tmp_path)], summary).rows == [["cord", "90.0 [88.0, 92.0]", "93.1", "0.700", "0.774"]]
     one = [{"model": "Qwen/QwQ-32B", "name": name, "temperature": t} for name, t in (("x", 0.5), ("y", 0.7))]
     assert paper_data([made(tmp_path, teachers=one)], summary).rows == [
@@ -68,6 +71,8 @@ def test_our_students_stand_beside_the_papers_of_the_same_size(tmp_path: Path) -
         ["untrained", "aime24", "60.0 [50.0, 70.0]", "51.3"],
         ["cord", "aime24", "60.0 [50.0, 70.0]", "60.8"],
     ]
+    mine = made(tmp_path, problems={"path": "mine.jsonl"})
+    assert [row[0] for row in paper_students([mine], summary).rows] == ["untrained"]
     other = made(tmp_path, train={"model_name_or_path": "built:student"})
     assert paper_students([other], summary).rows == []
 
@@ -126,11 +131,12 @@ def test_the_known_answer_has_leaps_and_margins(tmp_path: Path) -> None:
     assert known_answer([made(tmp_path)], bare).rows == []
 
 
-def test_cost_is_per_method_and_model() -> None:
+def test_cost_is_per_method_and_model_without_columns_of_zeros() -> None:
     one = {"requests": 1200, "generated_tokens": 34567, "scored_tokens": 0, "request_seconds": 61.0,
            "cache_hit_rate": 0.931, "discarded": None}  # fmt: skip
     section = cost({"methods": {"cord": {"models": {"r1": one}}}})
-    assert section.rows == [["cord", "r1", "1,200", "34,567", "0", "61.0 s", "93.1", "–"]]
+    assert section.head == ["", "requests", "generated tokens", "prompt tokens from the cache %"]
+    assert section.rows == [["cord: r1", "1,200", "34,567", "93.1"]]
 
 
 def test_checkpoints_stand_by_their_updates_and_only_those_of_this_training(tmp_path: Path) -> None:
@@ -199,8 +205,9 @@ def run(tmp_path: Path) -> Path:
 
 def test_both_pages_hold_the_sections_and_no_markup_from_outside(run: Path) -> None:
     page, text = (run / "report.html").read_text(), (run / "report.md").read_text()
-    for title in ("Data, beside the paper's", "Training rows"):
+    for title in ("The data", "Training rows"):
         assert html.escape(title) in page and f"## {title}" in text
+    assert "beside the paper" not in page  # other problems than the paper's
     assert "Training loss per token" in page and MALICE not in page and page.count("<script") == 2
     assert "<script" not in text
 
@@ -208,7 +215,8 @@ def test_both_pages_hold_the_sections_and_no_markup_from_outside(run: Path) -> N
 def test_the_loss_curve_is_drawn_in_the_colours_of_the_page() -> None:
     ((title, svg),) = pictures({}, {"cord": [(1, 2.0), (2, 1.0)], "curation": [(1, 2.5), (2, 2.0)]})
     assert title == "Training loss per token"
-    assert not re.findall(r"(?:fill|stroke): ?#", svg) and "var(--t0)" in svg and "var(--t1)" in svg
+    assert not re.findall(r"(?:fill|stroke): ?#", svg) and "var(--ink)" in svg and svg.count("stroke-dasharray") > 0
+    assert "var(--t0)" not in svg  # colours are the teachers'
 
 
 def test_the_newest_complete_checkpoint_remembers_the_losses(run: Path) -> None:

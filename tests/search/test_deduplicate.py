@@ -92,9 +92,9 @@ def test_the_toy_worlds_key_is_step_and_value_and_an_unreadable_step_equals_none
     """Two teachers reach 1=2 in different words; a third slips. Fails the text key, for which all three differ."""
     problem = make_problem("p", 6, ["~8", "+8"])
     texts = [
-        "### Step 1.~8 on6 gives 1=2\n\n",
-        "### Step 1.~8 applied to6 so 1=2\n\n",
-        "### Step 1.~8 on6 gives 1=4\n\n",
+        "### Step 1. Flip to 8 minus it. It was 6, so box 1 = 2\n\n",
+        "### Step 1. Flip to 8 minus it. We have 6, hence box 1 = 2\n\n",
+        "### Step 1. Flip to 8 minus it. It was 6, so box 1 = 4\n\n",
         "?",
     ]
     beams = [Beam((Step(1, "t", text, (), 1, 0.5, Stop.STEP),)) for text in texts]

@@ -92,7 +92,7 @@ def test_it_opens_with_all_problems_and_an_overview(run: Path, opened: Opened) -
     rows = page.eval_on_selector_all(
         ".overview tr", "all => all.map(row => row.cells[0].textContent + row.cells[1].textContent)"
     )
-    assert rows == ["pipelineproblems", "cord33", "curation31"]
+    assert rows == ["methodproblems", "cord33", "curation31"]
     assert opened.asked[-1].startswith("file:")
 
 
@@ -106,7 +106,7 @@ def test_search_filters_and_sort(run: Path, opened: Opened) -> None:
     page.fill("#search", "")
     page.select_option("#verdict", "wrong")
     wrong = [row["id"] for row in rows if not row["correct"]]
-    assert count(page) == f"{len(wrong)} of 34 problems, 0 of {len(wrong)} right" and ids(page) == wrong
+    assert count(page) == f"{len(wrong)} of 34 problems, 0 of {len(wrong)} right answers" and ids(page) == wrong
     page.select_option("#verdict", "failed")
     assert ids(page) == ["p40"]
     page.select_option("#verdict", "differs")
@@ -229,7 +229,7 @@ def test_maths_is_drawn_and_what_is_no_maths_is_left(run: Path, opened: Opened) 
 def test_a_thousand_problems_are_a_few_elements(opened: Opened, tmp_path: Path) -> None:
     """Fails the list that draws every row."""
     page = opened.go(write_view(rows_at(tmp_path, *(made_row(i, steps=2) for i in range(1000)))))
-    assert count(page) == "1000 problems, 1000 of 1000 right"
+    assert count(page) == "1000 problems, 1000 of 1000 right answers"
     assert len(ids(page)) < 40
     page.focus("#list")
     page.keyboard.press("End")

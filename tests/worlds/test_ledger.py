@@ -26,21 +26,26 @@ from cord_distill.worlds.ledger.world import (
 
 TOY = make_problem("toy", 6, ["~8", "+8", "-6", "~8", "*3", "*7"])
 RIGHT = [
-    "### Step 1.~8 on6 gives 1=2\n\n",
-    "### Step 2.+8 applied to2 so 2=0\n\n",
-    "### Step 3.-6 on0 so 3=1 Wait 3=4\n\n",
-    "### Step 4.~8 on4 so 4=4 check 4=4\n\n",
-    "### Step 5.*3 on4 gives 5=2\n\n",
-    "### Step 6.*7 on2 gives 6=4\n\n</think>",
+    "### Step 1. Flip to 8 minus it. It was 6, so box 1 = 2\n\n",
+    "### Step 2. Add 8. We have 2, hence box 2 = 0\n\n",
+    "### Step 3. Subtract 6. It was 0, hence box 3 = 1. Wait, box 3 = 4\n\n",
+    "### Step 4. Flip to 8 minus it. It was 4, hence box 4 = 4. Check: box 4 = 4\n\n",
+    "### Step 5. Multiply by 3. It was 4, so box 5 = 2\n\n",
+    "### Step 6. Multiply by 7. It was 2, so box 6 = 4\n\n</think>",
 ]
 ALL = {"steps_right": [True] * 6, "all_right": True}
 
 
 def test_a_problem_reads_as_in_the_documentation() -> None:
-    assert TOY.question == "Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?"
-    assert TOY.answer == " 2=0 4=4 6=4"
+    assert TOY.question == (
+        "Keep only last digits: 7 + 5 = 2, 2 - 5 = 7. Box 0 = 6. Box 1: Flip to 8 minus it. Box 2: Add 8. "
+        "Box 3: Subtract 6. Box 4: Flip to 8 minus it. Box 5: Multiply by 3. Box 6: Multiply by 7. "
+        "What is in boxes 2, 4, 6?"
+    )
+    assert make_problem("x", 6, ["+8", "-6"]).question.endswith("Box 2: Subtract 6. What is in box 2?")
+    assert TOY.answer == " 2 = 0, 4 = 4, 6 = 4"
     assert TOY.meta == {"start": 6, "ops": ["~8", "+8", "-6", "~8", "*3", "*7"], "report_every": 2}
-    assert make_problem("x", 6, TOY.meta["ops"], report_every=3).answer == " 3=4 6=4"
+    assert make_problem("x", 6, TOY.meta["ops"], report_every=3).answer == " 3 = 4, 6 = 4"
 
 
 def test_every_operation_is_a_bijection() -> None:
@@ -84,30 +89,33 @@ def test_bad_arguments_are_refused_in_words(arguments: dict[str, object], words:
 
 
 def test_only_the_box_after_the_thought_is_graded() -> None:
-    end = "</think>\n\nThe answer is \\boxed{ 2=0 4=4 6=4}<|end|>"
-    assert grade("".join(RIGHT[:-1]) + end, TOY) == (" 2=0 4=4 6=4", True)
-    assert grade("</think>\\boxed{2=0  4=4 6=4 }", TOY) == ("2=0  4=4 6=4 ", True)
-    assert grade("</think>\\boxed{ 2=0 4=4 6=4} no, \\boxed{ 2=0 4=4 6=5}", TOY) == (" 2=0 4=4 6=5", False)
-    assert grade("\\boxed{ 2=0 4=4 6=4}</think> that was it", TOY) == (None, False)
-    assert grade("\\boxed{ 2=0 4=4 6=4}", TOY) == (None, False)
+    end = "</think>\n\nThe answer is \\boxed{ 2 = 0, 4 = 4, 6 = 4}<|end|>"
+    assert grade("".join(RIGHT[:-1]) + end, TOY) == (" 2 = 0, 4 = 4, 6 = 4", True)
+    assert grade("</think>\\boxed{2 = 0,  4 = 4, 6 = 4 }", TOY) == ("2 = 0,  4 = 4, 6 = 4 ", True)
+    assert grade("</think>\\boxed{ 2 = 0, 4 = 4, 6 = 4} no, \\boxed{ 2 = 0, 4 = 4, 6 = 5}", TOY) == (
+        " 2 = 0, 4 = 4, 6 = 5",
+        False,
+    )
+    assert grade("\\boxed{ 2 = 0, 4 = 4, 6 = 4}</think> that was it", TOY) == (None, False)
+    assert grade("\\boxed{ 2 = 0, 4 = 4, 6 = 4}", TOY) == (None, False)
 
 
 def test_right_steps_pass_in_every_style() -> None:
     assert check_steps(TOY, RIGHT) == ALL
-    assert check_text(TOY, "".join(RIGHT) + "\n\nThe answer is \\boxed{ 2=0 4=4 6=4}") == ALL
+    assert check_text(TOY, "".join(RIGHT) + "\n\nThe answer is \\boxed{ 2 = 0, 4 = 4, 6 = 4}") == ALL
     assert check_steps(TOY, RIGHT[:3]) == {"steps_right": [True] * 3, "all_right": False}
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        "### Step 2.+8 on2 gives 2=1\n\n",  # value
-        "### Step 2.+8 on2 so 2=0 Wait 2=1\n\n",  # the last value counts
-        "### Step 2.+8 on3 gives 2=1\n\n",  # operand not copied
-        "### Step 2.+5 on2 gives 2=7\n\n",  # another operation
-        "### Step 3.+8 on2 gives 3=0\n\n",  # another number
-        "### Step 2.+8 on2 gives 3=0\n\n",  # labelled with another number
-        "### Step 2.+8 on2 gives",  # cut off
+        "### Step 2. Add 8. It was 2, so box 2 = 1\n\n",  # value
+        "### Step 2. Add 8. It was 2, hence box 2 = 0. Wait, box 2 = 1\n\n",  # the last value counts
+        "### Step 2. Add 8. It was 3, so box 2 = 1\n\n",  # operand not copied
+        "### Step 2. Add 5. It was 2, so box 2 = 7\n\n",  # another operation
+        "### Step 3. Add 8. It was 2, so box 3 = 0\n\n",  # another number
+        "### Step 2. Add 8. It was 2, so box 3 = 0\n\n",  # labelled with another number
+        "### Step 2. Add 8. It was 2, so",  # cut off
         "",
     ],
 )
@@ -118,7 +126,11 @@ def test_a_wrong_step_is_found(wrong: str) -> None:
 
 
 def test_a_slip_is_counted_where_it_happens_and_an_unreadable_step_does_not_spread() -> None:
-    carried = [RIGHT[0], "### Step 2.+8 on2 gives 2=1\n\n", "### Step 3.-6 on1 gives 3=5\n\n"]
+    carried = [
+        RIGHT[0],
+        "### Step 2. Add 8. It was 2, so box 2 = 1\n\n",
+        "### Step 3. Subtract 6. It was 1, so box 3 = 5\n\n",
+    ]
     assert check_steps(TOY, carried)["steps_right"] == [True, False, True]
     assert check_steps(TOY, [RIGHT[0], "### Step 2. hm", *RIGHT[2:]])["steps_right"] == [True, False] + [True] * 4
 
@@ -127,14 +139,14 @@ def test_order_missing_and_surplus_steps_in_a_whole_text() -> None:
     assert check_text(TOY, "") == {"steps_right": [False] * 6, "all_right": False}
     assert check_text(TOY, RIGHT[1] + RIGHT[0])["steps_right"] == [False] * 6
     assert check_text(TOY, "".join(RIGHT[:2]) + "</think>" + RIGHT[2])["steps_right"] == [True] * 2 + [False] * 4
-    again = [*RIGHT[:5], RIGHT[5].removesuffix("</think>"), "### Step 7.+8 on4 gives 7=2\n\n"]
+    again = [*RIGHT[:5], RIGHT[5].removesuffix("</think>"), "### Step 7. Add 8. It was 4, so box 7 = 2\n\n"]
     assert check_steps(TOY, again) == {"steps_right": [True] * 6 + [False], "all_right": False}
     assert check_text(TOY, "so: " + "".join(RIGHT))["steps_right"] == [False] + [True] * 5
 
 
 def test_prefixes_in_the_same_state_have_the_same_key() -> None:
     assert state_key(TOY, RIGHT[:3]) == (3, 4)
-    assert state_key(TOY, [*RIGHT[:2], "### Step 3.-6 applied to0 so 3=4\n\n"]) == (3, 4)
+    assert state_key(TOY, [*RIGHT[:2], "### Step 3. Subtract 6. We have 0, hence box 3 = 4\n\n"]) == (3, 4)
     assert state_key(TOY, RIGHT) == (6, 4)
     assert state_key(TOY, ["### Step 1. hm"]) is None
     assert state_key(TOY, []) is None
@@ -149,7 +161,7 @@ def test_every_look_up_is_one_token() -> None:
     ids = encode(_prompt_and_trace(TOY))
     assert "".join(words[i] for i in ids) == _prompt_and_trace(TOY)
     assert [words[i] for i in encode(RIGHT[0])] == [
-        *("### Step", " 1", ".", "~8", " on", "6", " gives", " 1", "=", "2", "\n\n")
+        *("### Step", " 1", ".", " Flip to 8 minus it", ". It was ", "6", ", so box", " 1", " = ", "2", "\n\n")
     ]
     assert encode("z") == (VOCABULARY[UNKNOWN],)
 
@@ -189,7 +201,7 @@ def test_a_drill_asks_for_every_reached_value_in_any_order() -> None:
     for _ in range(10):
         prediction, _ = grade("".join(text for text, _ in clean(rng, TOY, 0.0, drill=True)), TOY)
         assert prediction is not None
-        assert sorted(prediction.split()) == ["1=2", "2=0", "3=4", "4=4", "5=2", "6=4"]
+        assert sorted(prediction.strip().split(", ")) == ["1 = 2", "2 = 0", "3 = 4", "4 = 4", "5 = 2", "6 = 4"]
         orders.add(prediction)
     assert len(orders) > 5
 

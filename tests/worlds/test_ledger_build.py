@@ -20,8 +20,11 @@ from cord_distill.worlds.ledger.tokenizer import encode
 from cord_distill.worlds.ledger.world import check_text, problems
 
 SCALE = 0.02
-TRACE = "### Step 1.~8 on6 so 1=4 Wait 1=2\n\n### Step 2.+8 applied to2 gives 2=0\n\n</think>\n\n"
-ANSWER = "The answer is \\boxed{ 2=0 4=4 6=4}"
+TRACE = (
+    "### Step 1. Flip to 8 minus it. It was 6, hence box 1 = 4. Wait, box 1 = 2\n\n"
+    "### Step 2. Add 8. We have 2, so box 2 = 0\n\n</think>\n\n"
+)
+ANSWER = "The answer is \\boxed{ 2 = 0, 4 = 4, 6 = 4}"
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -156,7 +159,7 @@ def test_what_holds_up_to_a_token_holds_at_the_end_unless_it_is_corrected() -> N
                 step.append((text, kind == "right so far"))
             elif kind in ("right", "wrong"):
                 (op, first), (operand, second), *results = step
-                assert op[0] in "+-*~" and operand.isdigit() and (first or not second)
+                assert op[1] in "ASMF" and operand.isdigit() and (first or not second)
                 assert results[-1][1] == (kind == "right") and (second or not any(good for _, good in results))
                 seen.add((first, second, *(good for _, good in results)))
                 step = []

@@ -14,7 +14,7 @@ from itertools import chain
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
-from cord_distill.worlds.ledger.world import OPS, apply
+from cord_distill.worlds.ledger.world import OPS, apply, say
 
 Piece = tuple[str, str]
 
@@ -65,12 +65,14 @@ PROFILES: dict[str, dict[str, Teacher]] = {
 
 def step_pieces(rng: random.Random, style: str, n: int, op: str, x: int, first: int, last: int) -> list[Piece]:
     """One step after its marker, in a teacher's style. first != last is a correction, which only style c can write."""
-    verb, so = {"a": (" on", " gives"), "b": (" applied to", " so"), "c": (" on", " so")}[style]
-    pieces = [(op, "op"), (verb, "style"), (str(x), "operand"), (so, "style"), (f" {n}=", "label")]
+    was, so = {"a": (". It was ", ", so box"), "b": (". We have ", ", hence box"), "c": (". It was ", ", hence box")}[
+        style
+    ]
+    pieces = [(f" {say(op)}", "op"), (was, "style"), (str(x), "operand"), (so, "style"), (f" {n} = ", "label")]
     pieces.append((str(first), "slip" if first != last else "result"))
     if first != last or (style == "c" and rng.random() < 0.3):
-        word = " Wait" if first != last else " check"
-        pieces += [(word, "style"), (f" {n}=", "label"), (str(last), "result")]
+        word = ". Wait, box" if first != last else ". Check: box"
+        pieces += [(word, "style"), (f" {n} = ", "label"), (str(last), "result")]
     return [*pieces, ("\n\n", "style")]
 
 
@@ -100,11 +102,13 @@ def trace(
             x = apply(op, x)
         reached = cut is None or n <= cut
         if reached if drill else n % every == 0:
-            label = (f" {n}=", "context" if drill else "answer_label")
+            label = (f" {n} = ", "context" if drill else "answer_label")
             answer.append([label, (str(x), "answer" if reached else "ahead")])
     if drill:
         drill.shuffle(answer)
     pieces.append((THINK_CLOSE, "marker" if cut is None else "context"))
+    for value in answer[1:]:
+        value[0] = (f",{value[0][0]}", value[0][1])
     return [*pieces, (f"\n\n{BOX}", "answer_label"), *chain.from_iterable(answer), (f"}}{END}", "answer_label")]
 
 

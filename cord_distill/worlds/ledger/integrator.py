@@ -13,11 +13,11 @@ import re
 from collections import Counter
 
 from cord_distill.engines.base import Sampling
-from cord_distill.worlds.ledger.world import read_step
+from cord_distill.worlds.ledger.world import read_step, step_text
 
-_START = re.compile(r"Start=(\d);")
+_START = re.compile(r"Box 0 = (\d)")
 _SOLUTION = re.compile(r"<solution \d+>\n(.*?)\n</solution \d+>", re.DOTALL)
-_LABEL = re.compile(r" (\d)=")
+_LABEL = re.compile(r" (\d) = ")
 
 
 def reply(prompt: str, sampling: Sampling) -> str:
@@ -38,11 +38,11 @@ def reply(prompt: str, sampling: Sampling) -> str:
         values[n] = value
         agreed = "verification" if len(follow) > 1 else "progressive"
         category = "error correction" if len(set(follow)) > 1 else agreed
-        steps.append({"category": category, "text": f"### Step {n}.{op} on{operand} gives {n}={value}"})
+        steps.append({"category": category, "text": step_text(n, op, operand, value)})
     return json.dumps({"steps": steps, "final_answer": f"The answer is \\boxed{{{_report(solutions, values)}}}"})
 
 
 def _report(solutions: list[str], values: dict[int, int]) -> str:
     """The merged values of the steps that the first boxed answer reports."""
     box = next((s.rpartition("\\boxed{")[2] for s in solutions if "\\boxed{" in s), "")
-    return "".join(f" {n}={values[int(n)]}" for n in _LABEL.findall(box) if int(n) in values)
+    return ",".join(f" {n} = {values[int(n)]}" for n in _LABEL.findall(box) if int(n) in values)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-VERSION = 2  # raise it when the same arguments give other weights: caches are keyed by it
+VERSION = 3  # raise it when the same arguments give other weights: caches are keyed by it
 BASE = ".base"
 REWARD = "reward"  # the process reward model, built when it is asked for
 MODELS = ("prover", "teacher_c", "teacher_a", "teacher_b", "student")  # longest training first

@@ -1,6 +1,7 @@
 """The ledger's words, and its Hugging Face tokenizer: WordLevel + Split + Fuse, exact in both directions.
 
-Every look-up of the task is one token: an operation (`+5`), a digit, a step number with its blank (` 2`).
+Every look-up of the task is one token: an operation (` Add 5`), a digit (`2`), the number of a box with its blank
+(` 2`). So is what is always said in the same words: a trace of six steps has about 80 tokens.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.types import THINK_CLOSE
-from cord_distill.worlds.ledger.world import OPS
+from cord_distill.worlds.ledger.world import OPS, RULE, say
 
 PAD, UNKNOWN, END, USER, ASSISTANT, THINK = "<|pad|>", "<|unknown|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>"
 _SPECIAL = (PAD, UNKNOWN, END, USER, ASSISTANT)
 _TAGS = (THINK, THINK_CLOSE)  # added tokens, but not special: decoding must not skip them
 BOX = "The answer is \\boxed{"
+_PHRASES = (
+    *(RULE, ". Box ", ". What is in boxes", ". What is in box", "### Step", BOX),
+    *(". It was ", ". We", " have ", ", so box", ", hence box", ". Wait, box", ". Check: box", " = "),
+    *(f" {say(op)}" for op in OPS),
+)
 _WORDS = (
-    *("### Step", BOX, "}", "\n\n", "\n", " ", ".", ":", ";", "=", "?", "Start", " Report"),
-    *(" on", " applied", " to", " so", " gives", " Wait", " check"),
+    *_PHRASES,
+    *("}", "\n\n", "\n", " ", ".", ":", ",", "?"),
     *(str(i) for i in range(10)),
     *(f" {i}" for i in range(10)),
-    *OPS,
 )
 VOCABULARY = {word: i for i, word in enumerate((*_SPECIAL, *_TAGS, *_WORDS))}
 MAX_LENGTH = 512
 
-SPLIT = r"### Step|The answer is \\boxed\{|\n\n|[+*~-]\d| ?[A-Za-z]+| \d|[\s\S]"
+SPLIT = "|".join(re.sub(r"([\\{.?+])", r"\\\1", phrase) for phrase in _PHRASES) + r"|\n\n| ?[A-Za-z]+| \d|[\s\S]"
 _ENCODE = re.compile("|".join(map(re.escape, (*_SPECIAL, *_TAGS))) + "|" + SPLIT)
 
 CHAT_TEMPLATE = (

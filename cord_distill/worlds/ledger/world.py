@@ -1,13 +1,17 @@
 """Problems of the ledger world, and what is right or wrong about an answer or a step. Standard library only.
 
-A problem is a chain of operations mod 10 on one digit; after every `report_every`-th operation the value is to be
-reported:
+A problem is a row of boxes with one digit each. Box 0 is given; every other box says how to make its digit of the one
+before, and only last digits are kept. Four kinds of operation: add, subtract, multiply, and flip (a number minus the
+digit). The answer is what some of the boxes hold:
 
-    question  Start=6; 1:~8; 2:+8; 3:-6; 4:~8; 5:*3; 6:*7; Report?
-    step      ### Step 1.~8 on6 gives 1=2\\n\\n
-    answer     2=0 4=4 6=4
+    question  Keep only last digits: 7 + 5 = 2, 2 - 5 = 7. Box 0 = 6. Box 1: Flip to 8 minus it. Box 2: Add 8.
+              Box 3: Subtract 6. Box 4: Flip to 8 minus it. Box 5: Multiply by 3. Box 6: Multiply by 7.
+              What is in boxes 2, 4, 6?
+    step      ### Step 2. Add 8. It was 2, so box 2 = 0
+    answer     2 = 0, 4 = 4, 6 = 4
 
-`~k` is k - x. All operations are bijections, so that one wrong step never heals by itself.
+In code an operation is two characters: `+8`, `-6`, `*3`, `~8`. Each can be undone, so that a wrong step never heals by
+itself.
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ from cord_distill.types import THINK_CLOSE, Problem
 
 OPERATIONS = {"+": (2, 3, 5, 8), "-": (1, 4, 6, 7), "*": (3, 7, 9), "~": (5, 8, 9)}
 OPS = tuple(f"{sign}{k}" for sign, ks in OPERATIONS.items() for k in ks)
+RULE = "Keep only last digits: 7 + 5 = 2, 2 - 5 = 7. Box"
+PHRASES = {"+": "Add {k}", "-": "Subtract {k}", "*": "Multiply by {k}", "~": "Flip to {k} minus it"}
 # Shares of the questions, in percent. `model` is what the tiny models are trained on.
 SPLITS = {"model": range(0, 60), "train": range(60, 80), "test": range(80, 100)}
 
+_SAID = {phrase.format(k=k): f"{sign}{k}" for sign, phrase in PHRASES.items() for k in range(10)}
 _STEP = re.compile(
-    r"### Step (?P<n>\d+)\.(?P<op>[+*~-]\d) (?:on|applied to)(?P<operand>\d) (?:gives|so)"
-    r" (?P=n)=(?P<first>\d)(?P<again>(?: (?:Wait|check) (?P=n)=\d)*)\s*"
+    rf"### Step (?P<n>\d+)\. (?P<op>{'|'.join(_SAID)})\. (?:It was|We have) (?P<operand>\d), (?:so|hence)"
+    r" box (?P=n) = (?P<first>\d)(?P<again>(?:\. (?:Wait,|Check:) box (?P=n) = \d)*)\s*"
 )
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 
@@ -39,6 +46,16 @@ def apply(op: str, x: int) -> int:
     return {"+": x + k, "-": x - k, "*": x * k, "~": k - x}[op[0]] % 10
 
 
+def say(op: str) -> str:
+    """The operation in words, e.g. say("~8") == "Flip to 8 minus it"."""
+    return PHRASES[op[0]].format(k=op[1])
+
+
+def step_text(n: int, op: str, operand: int, value: int) -> str:
+    """One step as teacher A words it."""
+    return f"### Step {n}. {say(op)}. It was {operand}, so box {n} = {value}"
+
+
 def split_of(question: str) -> str:
     """The split that owns this question: a hash of its text, so that splits never overlap, whatever n and seed."""
     bucket = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big") % 100
@@ -47,7 +64,9 @@ def split_of(question: str) -> str:
 
 def make_problem(id: str, start: int, ops: Sequence[str], report_every: int = 2) -> Problem:
     """The problem with its true answer. `meta` holds start, ops and report_every: what graders need."""
-    question = f"Start={start}; " + "".join(f"{n}:{op}; " for n, op in enumerate(ops, 1)) + "Report?"
+    asked = [str(n) for n in range(report_every, len(ops) + 1, report_every)]
+    boxes = "".join(f". Box {n}: {say(op)}" for n, op in enumerate(ops, 1))
+    question = f"{RULE} 0 = {start}{boxes}. What is in box{'es' if len(asked) > 1 else ''} {', '.join(asked)}?"
     meta = {"start": start, "ops": list(ops), "report_every": report_every}
     values = true_values(start, ops)
     return Problem(id, question, report(values, report_every), meta)
@@ -62,8 +81,8 @@ def true_values(start: int, ops: Sequence[str]) -> list[int]:
 
 
 def report(values: Sequence[int], report_every: int) -> str:
-    """The answer text: every `report_every`-th value with its step number; it starts with a blank."""
-    return "".join(f" {n}={x}" for n, x in enumerate(values, 1) if n % report_every == 0)
+    """The answer text: what every `report_every`-th box holds; it starts with a blank, like every number in a text."""
+    return ",".join(f" {n} = {x}" for n, x in enumerate(values, 1) if n % report_every == 0)
 
 
 def draw(rng: random.Random, split: str, length: int = 6, report_every: int = 2, id: str = "") -> Iterator[Problem]:
@@ -119,7 +138,7 @@ def check_steps(problem: Problem, step_texts: Sequence[str]) -> dict[str, Any]:
     """Whether each step is right, given the step before it.
 
     A step is right when it has the next number, that number's operation, the value that the step before it reached as
-    its operand, and the right result; of a self-corrected result ("1=4 Wait 1=2") the last value counts. A slip is thus
+    its operand, and the right result; of a corrected one ("box 1 = 4. Wait, box 1 = 2") the last counts. A slip is thus
     counted once, where it happens. After an unreadable step the true value is expected.
 
     Returns {"steps_right": one bool per given step, "all_right": bool}; all_right needs every step to be there.
@@ -164,4 +183,4 @@ def read_step(text: str) -> tuple[int, str, int, int] | None:
     if not match:
         return None
     value = (match["again"] or match["first"])[-1]
-    return int(match["n"]), match["op"], int(match["operand"]), int(value)
+    return int(match["n"]), _SAID[match["op"]], int(match["operand"]), int(value)
