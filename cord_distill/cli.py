@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -98,9 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--variant", metavar="NAME", action="append", default=[], help="run this one; may be repeated")
     ablate.add_argument("--students", action="store_true", help="train and evaluate a student on each, too")
     ablate.add_argument("--tables", action="store_true", help="run nothing: the tables from what is there")
-    grade = commands.add_parser("grade", help="compare predictions with gold answers", description=_grade.__doc__)
-    grade.add_argument("file", metavar="FILE.jsonl")
-    grade.add_argument("--json", metavar="FILE", help="write one object per row with `id` and `accepted`")
+    text = "compare predictions with gold answers, or grade an evaluation's stored samples anew"
+    grade = commands.add_parser("grade", help=text, description=_grade.__doc__)
+    grade.add_argument("file", metavar="FILE.jsonl|RUN")
+    grade.add_argument(
+        "--json", metavar="FILE", help="write one object per row (`id`, `accepted`), or per changed verdict"
+    )
+    grade.add_argument("--task", metavar="FILE", action="append", default=[], help="the task file of a suite of yours")
     grade.set_defaults(command=_grade)
     return parser
 
@@ -325,7 +330,13 @@ def _ablate(arguments: argparse.Namespace) -> None:
 
 
 def _grade(arguments: argparse.Namespace) -> None:
-    """Compares the columns `gold` and `prediction` of a JSONL file; prints the agreement with `equal` where given."""
+    """Compares the columns `gold` and `prediction` of a JSONL file; prints the agreement with `equal` where given. Of a
+    folder (a run, its eval/, an eval/<label>) the stored samples are graded anew, and what changed is printed."""
+    if os.path.isdir(arguments.file):
+        from cord_distill.evaluation.rescore import rescore
+
+        rescore(arguments.file, arguments.task, arguments.json)
+        return
     from cord_distill.grading import grade_file
 
     grade_file(arguments.file, arguments.json)

@@ -145,11 +145,16 @@ def pass_at_k_interval(groups: Groups, k: int) -> tuple[float, float]:
 def repeat_error(groups: Groups) -> float:
     """Standard error of avg@k were the same problems sampled anew: the noise within problems, none of their choice.
 
-    Each problem's share is smoothed to (right + 1/2) / (k + 1), so that 16 wrong of 16 is not taken for certainty.
+    Each problem's variance is estimated without bias (k - 1), so that many easy problems do not add up to a noise that
+    is not there; where no sample differs from its neighbours, three of all might (the rule of three). ValueError
+    at one sample each.
     """
-    k = [len(group) for group in groups]
-    smooth = [(sum(group) + 0.5) / (n + 1) for group, n in zip(groups, k, strict=True)]
-    return sqrt(sum(p * (1 - p) / n for p, n in zip(smooth, k, strict=True))) / len(k)
+    sizes = [len(group) for group in groups]
+    if min(sizes) < 2:
+        raise ValueError("one sample per problem says nothing of the noise within it")
+    shares = [mean(group) for group in groups]
+    within = sum(p * (1 - p) / (n - 1) for p, n in zip(shares, sizes, strict=True)) / len(sizes) ** 2
+    return max(sqrt(within), 3 / Z95 / sum(sizes))
 
 
 def agreement(groups: Groups, published: float, samples: int | None, rounding: float = 0.0) -> dict[str, Any]:

@@ -45,7 +45,7 @@ RUN_BY = {
     "cord problems": ("tests/decode/test_hard_problems.py", 'main(["problems"'),
     "cord ablate": ("tests/ablation/test_ablate.py", 'main(["ablate"'),
     "cord export": ("tests/training/test_sft.py", 'main(["export"'),
-    "cord grade": ("tests/grading/test_grading.py", "grade_file("),
+    "cord grade": ("tests/evaluation/test_rescore.py", 'main(["grade"'),
     "cord view": ("tests/view/test_view.py", 'main(["view", str('),
     "cord view --output --text": ("tests/view/test_view.py", '"--output", str('),
     "cord view --open": ("tests/test_cli.py", '"--open"'),

@@ -156,8 +156,11 @@ def test_repeat_error_is_the_noise_of_sampling_the_same_problems_again() -> None
     centre = metrics.mean(seen)
     spread = math.sqrt(metrics.mean([(x - centre) ** 2 for x in seen]))
     told = metrics.mean([metrics.repeat_error(run()) for _ in range(200)])
-    assert spread < told < 1.25 * spread
-    assert metrics.repeat_error([[1, 0], [1, 1]]) == pytest.approx(math.sqrt((1 / 4 + 5 / 36) / 2) / 2)
+    assert 0.95 * spread < told < 1.05 * spread
+    assert metrics.repeat_error([[1, 0] * 8, [1] * 16]) == pytest.approx(math.sqrt(1 / 4 / 15) / 2)
+    assert metrics.repeat_error([[1] * 16, [0] * 16]) == pytest.approx(3 / 1.96 / 32, rel=1e-3)
+    with pytest.raises(ValueError, match="one sample per problem"):
+        metrics.repeat_error([[1], [0]])
 
 
 def test_agreement_holds_95_percent_of_the_time_and_sees_five_points() -> None:

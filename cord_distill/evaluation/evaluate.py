@@ -23,7 +23,7 @@ from cord_distill.evaluation.answering import Answer, Answers, Question
 from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.jobs import MODEL_KEYS, Job, is_done, make_job
 from cord_distill.evaluation.overlap import check_disjoint, training_questions
-from cord_distill.evaluation.protocol import lines
+from cord_distill.evaluation.protocol import comparability, lines
 from cord_distill.evaluation.records import figures
 from cord_distill.evaluation.samples import Sample, SampleStore
 from cord_distill.evaluation.suite import Suite
@@ -151,7 +151,14 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
             "fingerprint": job.fingerprint,
             "protocol": job.protocol,
             "suites": {
-                **{x.suite.name: {**figures(records[x.suite.name]), "unmatched": list(x.unmatched)} for x in graded},
+                **{
+                    x.suite.name: {
+                        **figures(records[x.suite.name]),
+                        "comparability": comparability(job.protocol, x.suite.name),
+                        "unmatched": list(x.unmatched),
+                    }
+                    for x in graded
+                },
                 **{config.name: {"lighteval": lighteval["results"][config.full_name]} for config in foreign},
             },
             "samples_made": answers.made,

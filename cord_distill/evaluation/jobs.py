@@ -64,6 +64,7 @@ def make_job(
             suite.suite.name: {
                 **suite.suite.identity,
                 "source": suite.source,
+                "revision": suite.revision,
                 "data": suite.data_hash,
                 "problems": len(suite.problems),
                 "samples": samples_per_problem(suite.suite.name, target.samples),

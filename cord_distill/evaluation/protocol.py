@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 # Who answers, not how: these differ between any two models.
 OF_THE_MODEL = ("weights", "max_model_len")
 PER_SUITE = ("version", "grader", "grader_version", "check", "judge_prompt_version", "data", "problems")
 SHOWN_DEFAULTS = {"kv_cache_dtype": "auto", "tensor_parallel_size": 1, "top_k": -1, "min_p": 0.0, "dtype": "auto"}
+
+
+ASKED = ("instruction", "answer_in_thought", "temperature", "top_p", "top_k", "min_p", "max_new_tokens")
+
+
+def comparability(protocol: dict[str, Any], suite: str) -> str:
+    """`v1-g3-0f3a9c12`: the versions of suite and grader, and a hash of what is asked and how it is judged (data,
+    instruction, sampling, token limit, judge). Figures of two models under one such name can stand side by side; what
+    runs the model (engine, dtype, template) is in the protocol."""
+    facts = {key: protocol["suites"][suite].get(key) for key in PER_SUITE}
+    asked = {key: protocol.get(key) for key in ASKED}
+    judge = protocol.get("judge") if "judge_prompt_version" in protocol["suites"][suite] else None
+    text = json.dumps([suite, facts, asked, judge], sort_keys=True, default=str)
+    return f"v{facts['version']}-g{facts['grader_version']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def lines(protocol: dict[str, Any]) -> list[str]:

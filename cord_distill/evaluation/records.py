@@ -19,6 +19,7 @@ from cord_distill.types import Problem, Stop
 
 DIGITS = 6
 PERCENTILES = (50, 90, 99)
+DENSE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Record:
     """One problem with its samples, in order. step_shares: share of right steps per sample, where steps are checked.
 
     correct: None where a judge gave no verdict: such a sample is left out of every share of right ones.
+    question, keys, meta: of the problem and its samples, for `cord grade RUN`, which grades them anew.
     measures: what a suite says beside right and wrong (TAT-QA's F1), one value per sample.
     """
 
@@ -39,6 +41,9 @@ class Record:
     step_shares: tuple[float, ...] = ()
     all_steps_right: tuple[bool, ...] = ()
     measures: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    question: str = ""
+    keys: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
 
     @property
     def judged(self) -> list[bool]:
@@ -70,6 +75,9 @@ def judge(
         step_shares=tuple(_share(found["steps_right"]) for found in checked),
         all_steps_right=tuple(bool(found["all_right"]) for found in checked),
         measures=_measures(problem, samples, measure) if measure else {},
+        question=problem.question,
+        keys=tuple(s.key for s in samples),
+        meta=problem.meta,
     )
 
 
@@ -83,7 +91,8 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of one suite. Shares in 0..1; intervals are 95 % and taken over problems.
 
     Intervals are Wilson's at the effective number of problems, but for measures outside 0..1: cluster bootstrap.
-    pass_at: by k. truncated: share of outputs that were cut off. answerless: share that ended without an answer.
+    pass_at: the curve over 1..k (powers of two above 64). truncated: share of outputs that were cut off. answerless:
+    share that ended without an answer.
     Tokens: generated ones.
     """
     groups = [r.judged for r in records if r.judged]
@@ -103,7 +112,7 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
         "num_problems": len(groups),
         "pass_at_k": metrics.mean_pass_at_k(groups, k),
         "pass_at_k_ci": metrics.pass_at_k_interval(groups, k),
-        "pass_at": {str(n): metrics.mean_pass_at_k(groups, n) for n in _powers(k)},
+        "pass_at": {str(n): metrics.mean_pass_at_k(groups, n) for n in _curve(k)},
         "maj_at_k": metrics.mean(maj),
         "maj_at_k_ci": metrics.share_interval(maj),
         "truncated": metrics.mean([stop == Stop.LENGTH for stop in stops]),
@@ -149,5 +158,5 @@ def _share(right: Sequence[bool]) -> float:
     return metrics.mean([float(x) for x in right]) if right else 0.0
 
 
-def _powers(k: int) -> list[int]:
-    return sorted({k, *(2**i for i in range(k.bit_length()) if 2**i <= k)})
+def _curve(k: int) -> list[int]:
+    return sorted({k, *range(1, min(k, DENSE) + 1), *(2**i for i in range(k.bit_length()) if 2**i <= k)})

@@ -28,18 +28,22 @@ from cord_distill.grading.known_answer import known_answer, stated
 from cord_distill.recipe.evaluate import DataFileConfig, EvaluateConfig
 from cord_distill.types import Problem
 
+HUB_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedSuite:
     """A suite with its problems. data_hash: of their texts, answers and order. source: file, builder or hub id.
 
     unmatched: ids of problems whose known answer the suite's own grader does not accept in a box; they count as wrong.
+    revision: the commit of the hub's data set; None for files and builders.
     """
 
     suite: Suite
     problems: tuple[Problem, ...]
     source: str
     unmatched: tuple[str, ...] = ()
+    revision: str | None = None
 
     @property
     def data_hash(self) -> str:
@@ -113,18 +117,20 @@ def _with_checked_answers(loaded: LoadedSuite, *, from_file: bool) -> LoadedSuit
 
 def _load(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
     file = evaluate.files.get(suite.name)
+    revision = None
     if file is not None:
         problems, source = list(_from_file(file, suite)), Path(file.path).name
     elif suite.builder is not None:
         problems, source = list(load_plugin(suite.builder, f"suite {suite.name}.builder")(**suite.args)), suite.builder
     elif suite.hub is not None:
-        problems, source = list(_from_hub(suite, suite.hub)), suite.hub.repo
+        hub = replace(suite.hub, revision=hub_revision(suite.hub, evaluate.revisions.get(suite.name)))
+        problems, source, revision = list(_from_hub(suite, hub)), hub.repo, hub.revision
     else:
         raise CordError(f"suite {suite.name}: it has no data of its own; give evaluate.data.{suite.name}=FILE.jsonl")
     if not problems:
         raise CordError(f"suite {suite.name}: {source} holds no problems")
     refuse_duplicates((problem.id for problem in problems), source)
-    return LoadedSuite(suite, tuple(problems[: evaluate.limit]), source)
+    return LoadedSuite(suite, tuple(problems[: evaluate.limit]), source, revision=revision)
 
 
 def samples_per_problem(suite: str, samples: int | dict[str, int]) -> int:
@@ -216,6 +222,21 @@ def hub_problem(row: Row, hub: Hub, index: int) -> Problem:
     if hub.answer_mark:
         answer = answer.rpartition(hub.answer_mark)[2].strip().replace(",", "")
     return Problem(str(row[hub.id]) if hub.id else f"{index:05d}", row[hub.problem], answer)
+
+
+def hub_revision(hub: Hub, asked: str | None) -> str | None:
+    """The commit of the data set that is loaded: what the recipe or the suite asks for, else the newest, by its hash.
+
+    Where the hub cannot be asked (offline, from the cache) it stays what was asked for.
+    """
+    wanted = asked or hub.revision
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(hub.repo, revision=wanted, timeout=HUB_SECONDS).sha or wanted
+    except (OSError, HTTPError, ValueError):
+        return wanted
 
 
 def _from_hub(suite: Suite, hub: Hub) -> Iterator[Problem]:

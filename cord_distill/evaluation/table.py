@@ -18,7 +18,7 @@ from cord_distill.run_folder.paths import RESULTS
 MARK = "†"
 FIXED = {
     *("avg_at_k", "k", "num_problems", "pass_at_k", "pass_at", "maj_at_k", "truncated", "answerless", "mean_tokens"),
-    *("tokens_percentiles", "step_accuracy", "all_steps_right"),
+    *("tokens_percentiles", "step_accuracy", "all_steps_right", "comparability", "unmatched"),
 }
 
 

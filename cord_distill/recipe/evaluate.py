@@ -60,6 +60,9 @@ class EvaluateConfig(Section):
     data: dict[str, str | DataFileConfig] = {}
     """Local files that take the place of a suite's hub data set, by the suite's name: a path, or a section that names
     the columns too."""
+    revisions: dict[str, str] = {}
+    """The commit or tag of a suite's hub data set, by the suite's name; without one the newest is taken. The commit is
+    in `results.json` either way."""
     samples: Positive | dict[str, Positive] = 16
     """n, the answers per problem; a mapping gives each suite its own."""
     teacher_samples: Positive | None = None

@@ -414,7 +414,7 @@ def test_figures_by_hand() -> None:
 
     found = figures([record("a", ["7", "07", "1", "2"]), record("b", ["1", "2", "1", "3"])])
     assert (found["avg_at_k"], found["k"], found["num_problems"]) == (0.25, 4, 2)
-    assert found["pass_at"] == {"1": 0.25, "2": pytest.approx(5 / 12, abs=1e-6), "4": 0.5}
+    assert found["pass_at"] == {**{"1": 0.25, "2": pytest.approx(5 / 12, abs=1e-6), "3": 0.5, "4": 0.5}}
     # 7 and 07 are one vote.
     assert found["maj_at_k"] == 0.5
     assert (found["mean_tokens"], found["tokens_percentiles"]["50"]) == (25.0, 25.0)

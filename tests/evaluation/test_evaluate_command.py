@@ -237,15 +237,26 @@ def test_a_known_value_is_held_against_the_noise_within_problems(tmp_path: Path)
     evaluated(tmp_path, "m", ["r" * 16] * 15 + ["w" * 16] * 15)
     (far,) = calibrate(published(60.0), tmp_path)
     assert not far["agrees"]
-    (near,) = calibrate(published(51.0), tmp_path)
+    (near,) = calibrate(published(50.5), tmp_path)
     assert near["agrees"]
     low, high = near["ci"]
-    assert (low, high) == (pytest.approx(0.478, abs=1e-3), pytest.approx(0.522, abs=1e-3))
+    assert (low, high) == (pytest.approx(0.491, abs=1e-3), pytest.approx(0.509, abs=1e-3))
     assert "avg@16 50.0% DOES NOT AGREE with the known 60.0%" in calibration_lines([far])[0]
     with pytest.raises(CordError, match=r"evaluate.published is empty"):
         calibrate(EvaluateConfig(), tmp_path)
     with pytest.raises(CordError, match=r"evaluate.published.m.aime24: 'm' was not evaluated on aime24"):
         calibrate(published(50), tmp_path / "else")
+
+
+def test_too_few_samples_calibrate_nothing(tmp_path: Path) -> None:
+    """Fails the version whose noise at small k is its own smoothing: 100 easy problems then agree with any value."""
+    evaluated(tmp_path, "m", ["r"] * 98 + ["w"] * 2)
+    with pytest.raises(
+        CordError, match=r"evaluate\.published\.m\.aime24: 1 samples per problem are too few.* to 4 or more"
+    ):
+        calibrate(published(97.0), tmp_path)
+    evaluated(tmp_path / "four", "m", ["rrrr"] * 480 + ["rrrw"] * 20)
+    assert [calibrate(published(x), tmp_path / "four")[0]["agrees"] for x in (98.9, 98.0, 99.8)] == [True, False, False]
 
 
 @pytest.mark.slow

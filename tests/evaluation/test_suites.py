@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.records import figures, judge
 from cord_distill.evaluation.samples import Sample
-from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
+from cord_distill.evaluation.suite import Hub
+from cord_distill.evaluation.suites import LoadedSuite, find_suites, hub_revision, load_suite
 from cord_distill.grading.tatqa import Answer, read_answer, scores
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.types import Problem, Stop
@@ -37,8 +39,36 @@ def said(answer: str) -> str:
 def test_a_group_is_its_suites_or_those_with_a_file() -> None:
     assert list(find_suites(EvaluateConfig(suites=["math"]))) == ["aime24", "aime25", "math_500", "gsm8k", "amc23"]
     assert list(find_suites(EvaluateConfig(suites=["math"], data={"gsm8k": "x"}))) == ["gsm8k"]
-    with pytest.raises(CordError, match=r"no suite 'maths'; there are: aime24.*\(groups: math\)"):
+    with pytest.raises(CordError, match=r"no suite 'maths'; there are: aime24.*\(groups: math, recent\)"):
         find_suites(EvaluateConfig(suites=["maths"]))
+
+
+def test_newer_suites_are_read_from_files_and_graded_by_their_kind(tmp_path: Path) -> None:
+    """Columns as on the hub's cards. A group of their own: `math` stays the five that runs were compared on."""
+    assert list(find_suites(EvaluateConfig(suites=["recent"]))) == ["aime26", "hmmt_feb25"]
+    row = {"problem_idx": 3, "problem": "What is it?", "answer": 277}
+    aime = loaded("aime26", tmp_path, [row])
+    assert aime.problems == (Problem("3", "What is it?", "277"),)
+    assert aime.suite.load_grader()(said("277"), aime.problems[0])[1]
+    hmmt = loaded("hmmt_feb25", tmp_path, [{**row, "answer": "\\frac{1}{576}", "problem_type": ["Algebra"]}])
+    assert hmmt.suite.load_grader()(said("1/576"), hmmt.problems[0])[1]
+
+
+def test_the_revision_of_hub_data_is_what_the_recipe_or_the_suite_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the hub it stays that; with it, its commit, so that results say which data they were made on."""
+
+    class Api:
+        def dataset_info(self, repo: str, revision: str | None, timeout: float) -> Any:
+            if repo == "away/away":
+                raise OSError("no network")
+            return SimpleNamespace(sha={None: "newest", "v1": "first"}[revision])
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert hub_revision(Hub("a/b"), None) == "newest"
+    assert hub_revision(Hub("a/b"), "v1") == "first"
+    assert hub_revision(Hub("away/away"), None) is None
+    assert hub_revision(Hub("away/away", revision="v2"), None) == "v2"
+    assert hub_revision(Hub("away/away", revision="v2"), "v3") == "v3"
 
 
 def test_an_instruction_goes_behind_questions_that_have_none(tmp_path: Path) -> None:
