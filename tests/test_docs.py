@@ -218,6 +218,39 @@ def test_the_slurm_example_starts_one_launcher_per_node_that_finds_the_first(tmp
         ]  # fmt: skip
 
 
+def test_the_cluster_example_runs_the_same_command_on_every_node_with_a_token_of_its_own(tmp_path):
+    """Fails a script that shows its token, reports usage, or hands overrides on unquoted."""
+    said = tmp_path / "said"
+    for name, text in {
+        "scontrol": 'echo node-1; echo node-2; test "$*" = "show hostnames node-[1-2]"',
+        "srun": 'for i in 0 1; do "$@"; done',
+        "ray": f'printf "%s\\n" "$RAY_AUTH_MODE" ${{#RAY_AUTH_TOKEN}} "$RAY_USAGE_STATS_ENABLED" "$@" - >> {said}',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "node-[1-2]", "SLURM_NNODES": "2"}
+    script = ROOT / "docs/examples/slurm_cluster.sh"
+    done = subprocess.run(["bash", script, "my.yaml", "name=two words"], env=slurm, check=True, capture_output=True)
+    node = [
+        "token", "64", "0", "symmetric-run", "--address", "node-1:6379", "--min-nodes", "2",
+        "--", "cord", "generate", "my.yaml", "name=two words",
+    ]  # fmt: skip
+    assert [call.splitlines() for call in said.read_text().split("\n-\n")[:2]] == [node, node]
+    assert done.stdout == done.stderr == b""
+
+
+def test_the_kubernetes_example_starts_the_same_command_with_a_token_on_every_pod():
+    """Read, not run: no Kubernetes is at hand. Fails a pod without the token, and one that reports usage."""
+    job = yaml.safe_load((ROOT / "docs/examples/kuberay_generate.yaml").read_text())["spec"]
+    assert job["entrypoint"].startswith("cord generate ")
+    cluster = job["rayClusterSpec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        (pod,) = group["template"]["spec"]["containers"]
+        known = {entry["name"]: entry.get("value") for entry in pod["env"]}
+        assert known["RAY_AUTH_MODE"] == "token" and known["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert {"RAY_AUTH_TOKEN"} == {entry["name"] for entry in pod["env"] if "valueFrom" in entry}
+
+
 # Spelling, and the site.
 
 

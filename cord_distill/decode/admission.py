@@ -174,4 +174,4 @@ def slots_of(section: ModelConfig, engine: Any = None) -> int:
     own = getattr(engine, "slots", None)
     # A server is taken for a GPU's, whatever this machine has.
     one = own or slots(section.max_num_seqs, has_gpu() or section.engine == "server")
-    return one * max(1, len(section.urls))
+    return one * max(1, len(section.urls), section.replicas)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
+from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.selectors.check import JUDGE, STUDENT, judge_section
 from cord_distill.engines.base import Sampling
 from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampling, served_chat
 from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.ray.cluster import Cluster
+from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.server.probe import check_scores
 from cord_distill.model_files.context import context_of, read_config
@@ -39,6 +44,24 @@ class EnginePool:
 
     engines: dict[str, Any] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
+    cluster: Cluster | None = None
+
+    async def together(self, recipe: Recipe, starts: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
+        """What the starts give, in order. Here engines start one after the other; on a cluster side by side, and when
+        each has its place further replicas are asked for, while engines of earlier recipes that are not wanted now
+        make room."""
+        if recipe.cluster is None:
+            return [await start() for start in starts]
+        if self.cluster is None:
+            decode = recipe.decode
+            self.cluster = Cluster(recipe.cluster, timeout=decode.request_timeout, wait=decode.server_wait)
+        self.cluster.wanted.clear()
+        async with tasks_cancelled_on_exit() as tasks:
+            ordered = [asyncio.ensure_future(start()) for start in starts]
+            tasks.update(ordered)
+            await asyncio.sleep(0)  # now each has said which engine it wants
+            await self.cluster.fill()
+            return list(await asyncio.gather(*ordered))
 
     async def model(self, recipe: Recipe, section: ModelConfig, key: str, problems: list[Problem]) -> Model:
         """The started model of one recipe section. key: its dotted name, for errors. problems: what it must hold.
@@ -95,6 +118,9 @@ class EnginePool:
     ) -> Any:
         settings = section.model_dump(exclude=PER_REQUEST)
         identity = recipe_hash({**settings, "path": path})
+        if self.cluster and section.engine in ("vllm", "scripted"):
+            options = vllm_options(section, path, recipe, length) if section.engine == "vllm" else {}
+            return await self.cluster.engine(identity, EngineSpec.of(section, key, path, options))
         if identity not in self.engines:
             if section.engine == "scripted":
                 from cord_distill.engines.scripted import ScriptedEngine
@@ -103,15 +129,8 @@ class EnginePool:
             elif section.engine == "vllm":
                 from cord_distill.engines.vllm.engine import VllmEngine
 
-                # Some room, so that a second recipe with slightly longer questions can share the engine.
-                cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
                 start = functools.partial(
-                    VllmEngine.start,
-                    section,
-                    path,
-                    deterministic=recipe.decode.deterministic,
-                    max_model_len=cap,
-                    step_timeout=recipe.decode.request_timeout,
+                    VllmEngine.start, section, path, **vllm_options(section, path, recipe, length)
                 )
                 self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
             elif section.engine == "server":
@@ -126,11 +145,13 @@ class EnginePool:
 
     def leave(self, problem: str) -> None:
         """No more requests of this problem will come: engines of several replicas forget its home."""
-        for engine in self.engines.values():
+        for engine in [*self.engines.values(), *(self.cluster.engines if self.cluster else [])]:
             if hasattr(engine, "leave"):
                 engine.leave(problem)
 
     async def close(self) -> None:
+        if self.cluster:
+            await self.cluster.close()
         for engine in self.engines.values():
             await engine.close()
         self.engines.clear()
@@ -177,6 +198,18 @@ def step_instructions(recipe: Recipe) -> str:
     """What stands behind every question that a teacher, the meta-prover or a judge reads: "" for none."""
     said = recipe.decode.step_instructions.strip()
     return f"\n\n{said}" if said else ""
+
+
+def vllm_options(section: ModelConfig, path: str, recipe: Recipe, length: int) -> dict[str, Any]:
+    """Keyword arguments of VllmEngine.start. length: tokens that it has to hold."""
+    # Some room, so that a second recipe with slightly longer questions can share the engine.
+    cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
+    decode = recipe.decode
+    return {
+        "deterministic": decode.deterministic,
+        "max_model_len": cap,
+        "step_timeout": decode.request_timeout,
+    }
 
 
 def model_positions(path: str, section: ModelConfig) -> int:

@@ -118,6 +118,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
             "problems": len(chosen),
             "decoded_now": len(todo),
             "admission": admission,
+            **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
         }
         write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
     return bool(todo)

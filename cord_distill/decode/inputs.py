@@ -28,6 +28,7 @@ NEUTRAL_OF_MODELS = {
     "max_num_seqs",
     "max_num_batched_tokens",
     "max_model_len",
+    "replicas",
     "tensor_parallel_size",
     "url",
     "concurrency",

@@ -9,12 +9,12 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import PER_REQUEST, EnginePool, decoding_sections, model_positions
-from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.reward_model import RewardModel, separator_of
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader
 from cord_distill.model_files.locate import model_path
@@ -67,9 +67,14 @@ async def _engine(
     recipe: Recipe, section: ProcessRewardConfig, path: str, renderer: Renderer, length: int, pool: EnginePool
 ) -> Any:
     identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
+    timeout = recipe.decode.request_timeout
+    options: dict[str, Any] = {"deterministic": recipe.decode.deterministic, "max_model_len": length}
+    if section.engine == "vllm":
+        options["max_model_len"] = min(length, model_positions(path, section))
+    if pool.cluster and section.engine in ("vllm", "scripted"):
+        return await pool.cluster.engine(identity, EngineSpec.of(section, KEY, path, options, reward=True))
     if identity in pool.engines:
         return pool.engines[identity]
-    timeout = recipe.decode.request_timeout
     if section.engine == "scripted":
         from cord_distill.engines.scripted import ScriptedEngine
 
@@ -81,13 +86,7 @@ async def _engine(
     else:
         from cord_distill.engines.vllm.reward import VllmRewardEngine
 
-        start = functools.partial(
-            VllmRewardEngine.start,
-            section,
-            path,
-            deterministic=recipe.decode.deterministic,
-            max_model_len=min(length, model_positions(path, section)),
-        )
+        start = functools.partial(VllmRewardEngine.start, section, path, **options)
         engine = await RestartingEngine.begin(start, timeout=timeout)
     pool.engines[identity] = engine
     return engine
@@ -95,34 +94,36 @@ async def _engine(
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:
     sections = decoding_sections(recipe)
-    started = {key: await pool.model(recipe, section, key, problems) for key, section in sections.items()}
+    starts = [functools.partial(pool.model, recipe, section, key, problems) for key, section in sections.items()]
+    others = [functools.partial(start, recipe, problems, pool) for start in (start_reward_model, start_integrator)]
+    *made, reward_model, integrator = await pool.together(recipe, [*starts, *others])
+    started = dict(zip(sections, made, strict=True))
     # Steps are written by teachers: of two models of one name, the teacher's vocabulary counts.
     vocabularies = {model.name: model.vocabulary for model in reversed(started.values())}
     models = {key: replace(model, vocabularies=vocabularies) for key, model in started.items()}
     prover = models.get("meta_prover")
-    teachers = tuple(models[f"teachers.{i}"] for i in range(len(recipe.teachers)))
     return Ensemble(
-        teachers,
+        tuple(models[f"teachers.{i}"] for i in range(len(recipe.teachers))),
         prover,
         recipe.decode,
         recipe.decode_seed,
-        reward_model=await start_reward_model(recipe, problems, pool),
+        reward_model=reward_model,
         judge=models.get(JUDGE, prover) if recipe.decode.selector == "binary_judgment" else None,
         # It will be trained on the question alone, without the instructions for teachers.
         student=replace(models[STUDENT], instructions="") if STUDENT in models else None,
         grade=load_grader(recipe.problems.grader) if recipe.problems else None,
-        integrator=await start_integrator(recipe, teachers, problems, pool),
+        integrator=integrator,
     )
 
 
-async def start_integrator(
-    recipe: Recipe, teachers: tuple[Model, ...], problems: list[Problem], pool: EnginePool
-) -> ChatModel | None:
+async def start_integrator(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> ChatModel | None:
     """None for other pipelines. Its context is to hold the teachers' traces at full length and the merged one."""
     section = recipe.decode.integration
     if section is None or recipe.decode.pipeline != "integration":
         return None
     budgets = recipe.decode.budgets
-    traces = len(teachers) * section.traces_per_teacher * (budgets.reasoning_tokens + budgets.answer_tokens)
-    longest = max(len(teachers[0].renderer.prompt_ids(problem.question)) for problem in problems)
+    traces = len(recipe.teachers) * section.traces_per_teacher * (budgets.reasoning_tokens + budgets.answer_tokens)
+    teacher = recipe.teachers[0]
+    renderer = renderer_of(teacher, model_path(recipe, teacher.model, "teachers.0.model"))
+    longest = max(len(renderer.prompt_ids(problem.question)) for problem in problems)
     return await pool.chat(recipe, section, "decode.integration", PROMPT_TOKENS + longest + traces + section.max_tokens)

@@ -116,7 +116,7 @@ async def _try_all(
     section = ModelConfig(**hard_for.model_dump(include=set(ModelConfig.model_fields)))
     pool = EnginePool()
     try:
-        model = await pool.model(recipe, section, KEY, todo)
+        (model,) = await pool.together(recipe, [partial(pool.model, recipe, section, KEY, todo)])
         alone = Ensemble((model,), None, recipe.decode, hard_for.seed)
 
         async def attempt(problem: Problem) -> dict[str, Any]:

@@ -100,6 +100,11 @@ class EngineChat:
         )
         return Reply(out.text, out.stop, len(out.ids), len(ids))
 
+    def for_problem(self, problem_id: str) -> EngineChat:
+        """The same, whose requests stay on one replica where the engine has several."""
+        engine: Any = self.engine
+        return EngineChat(engine.for_problem(problem_id) if hasattr(engine, "for_problem") else engine, self.renderer)
+
     async def close(self) -> None:
         await self.engine.close()
 

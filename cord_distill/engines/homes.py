@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 
 class Homes:
@@ -18,6 +20,7 @@ class Homes:
         self._away: set[int] = set()
         self._home: dict[str, int] = {}
         self._guest: dict[str, int] = {}
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._problems)
@@ -73,6 +76,18 @@ class Homes:
             self._guest[problem] = guest
             self._take(guest)
         return guest
+
+    @contextmanager
+    def staying(self, problem: str) -> Iterator[str]:
+        """The name that one request goes by: the problem's, or for "" a new one that leaves at the request's end."""
+        if problem:
+            yield problem
+            return
+        name = f"\0{next(self._numbers)}"
+        try:
+            yield name
+        finally:
+            self.leave(name)
 
     def leave(self, problem: str) -> None:
         """The problem is over; one that never asked may leave too."""

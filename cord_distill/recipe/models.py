@@ -77,6 +77,8 @@ class ModelConfig(Section):
     """How many sequences the engine decodes at once; null takes 256 on a GPU and 64 on a CPU."""
     max_num_batched_tokens: Positive | None = None
     """How many tokens one engine step may hold; null leaves it to vLLM."""
+    replicas: Positive = 1
+    """How many engines of this model run on the recipe's `cluster`."""
     engine_args: dict[str, Any] = {}
     """Any other of vLLM's engine arguments."""
 
@@ -100,6 +102,8 @@ class ModelConfig(Section):
             raise ValueError(f"url: {bad[0]!r} is no address; write it like http://127.0.0.1:8000")
         if len(set(self.urls)) < len(self.urls):
             raise ValueError("url: one replica is named twice")
+        if self.engine == "server" and self.replicas > 1:
+            raise ValueError("replicas are engines on a cluster; a server's replicas are a list of urls: url: [A, B]")
         if self.engine != "scripted" and not self.model and not getattr(self, "same_as", None):
             raise ValueError("model is missing: give a hub id, a local path (./x, /x) or built:NAME")
         return self

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
 
 from cord_distill.recipe.base import FolderName, Positive, Section
+from cord_distill.recipe.cluster import ClusterConfig
 from cord_distill.recipe.data import DataConfig
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.evaluate import EvaluateConfig
@@ -112,6 +113,8 @@ class Recipe(Section):
     """The model that scores how well the known answer is predicted from a trace."""
     problems: ProblemsConfig | None = None
     """The questions and known answers; null where nothing is decoded."""
+    cluster: ClusterConfig | None = None
+    """The Ray cluster that engines run on; null runs them in the process of the command."""
     decode: DecodeConfig = DecodeConfig()
     """How trajectories are made."""
     data: DataConfig = DataConfig()
@@ -186,6 +189,27 @@ class Recipe(Section):
                 f"data.{wrong} reads how good each step is, and decode.selector {selector} does not say it: take "
                 f"decode.selector predictive_perplexity, or remove data.{wrong}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_and_devices_fit_the_cluster(self) -> Recipe:
+        sections: dict[str, ModelConfig | None] = {f"teachers.{i}": teacher for i, teacher in enumerate(self.teachers)}
+        sections |= {
+            "meta_prover": self.meta_prover,
+            "decode.process_reward": self.decode.process_reward,
+            "decode.integration": self.decode.integration,
+            "decode.binary_judgment.judge": self.decode.binary_judgment.judge,
+            "decode.student_fit": self.decode.student_fit,
+            "problems.hard_for": self.problems.hard_for if self.problems else None,
+        }
+        for key, section in sections.items():
+            if section and section.replicas > 1 and not self.cluster:
+                raise ValueError(
+                    f"{key}.replicas {section.replicas}: without a cluster there is one engine of a model; add "
+                    "`cluster: {address: auto}` (or local), or remove replicas"
+                )
+            if section and section.devices is not None and self.cluster:
+                raise ValueError(f"{key}.devices: on a cluster Ray gives each engine its GPUs; remove devices")
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.check_cluster import cluster_page
 from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
@@ -43,7 +44,9 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
     reachable, away = servers(variants)
     faults += away
-    for line in reachable:
+    about_the_cluster, no_cluster = cluster_page(variants)
+    faults += no_cluster
+    for line in [*reachable, *about_the_cluster]:
         print(line)
     print(f"writes to {run.root}")
     problems = local_problems(recipe)

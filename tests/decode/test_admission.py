@@ -232,4 +232,4 @@ def test_a_server_without_a_number_of_slots_is_taken_for_a_gpu_and_an_engine_say
     assert slots_of(ModelConfig(**one, url=["http://a", "http://b"])) == 512
     assert slots_of(ModelConfig(**one, url="http://a", max_num_seqs=10)) == 10
     assert slots_of(ModelConfig(model="a/b")) == 64
-    assert slots_of(ModelConfig(model="a/b"), SimpleNamespace(slots=7)) == 7
+    assert slots_of(ModelConfig(model="a/b", replicas=3), SimpleNamespace(slots=7)) == 21

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import itertools
 import json
 import os
 import random
@@ -68,7 +67,6 @@ class HttpClient:
         self.limit = limit
         self.api_key_env = api_key_env
         self._dice = random.Random()
-        self._numbers = itertools.count()
         self._sessions: dict[bool, Any] = {}
 
     async def post(self, path: str, body: Any, home: str = "") -> Any:
@@ -92,13 +90,8 @@ class HttpClient:
             await session.close()
 
     async def _ask(self, method: str, path: str, body: Any, home: str, read: Callable[[str], Any] = json.loads) -> Any:
-        if home:
-            return await self._ask_at(home, method, path, body, read)
-        alone = f"\0{next(self._numbers)}"
-        try:
-            return await self._ask_at(alone, method, path, body, read)
-        finally:
-            self.leave(alone)
+        with self.replicas.homes.staying(home) as name:
+            return await self._ask_at(name, method, path, body, read)
 
     async def _ask_at(self, home: str, method: str, path: str, body: Any, read: Callable[[str], Any]) -> Any:
         tries = 0

@@ -17,6 +17,7 @@ from vllm.inputs.engine import tokens_input
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.vllm.end_with_parent import own_engines
 from cord_distill.engines.watchdog import Watchdog
 
 
@@ -122,6 +123,7 @@ class AsyncRunner:
     def __init__(self, args: dict[str, Any]) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        own_engines()
         self.engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
         self.config = self.engine.vllm_config
         self.max_model_len: int = self.config.model_config.max_model_len

@@ -1,0 +1,102 @@
+"""The engines of one command on a Ray cluster: every model gets its first replica before any gets a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+
+from cord_distill.engines.ray.connect import connect
+from cord_distill.engines.ray.engine import RayEngine
+from cord_distill.engines.ray.spec import EngineSpec
+from cord_distill.recipe.cluster import ClusterConfig
+
+# Ray ends a process whose head has been away for a minute (RAY_gcs_rpc_server_reconnect_timeout_s).
+HEAD_SECONDS = 20.0
+
+
+class Cluster:
+    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait: as RayEngine's."""
+
+    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float) -> None:
+        connect(config)
+        self.timeout = timeout
+        self.wait = wait
+        self.wanted: set[str] = set()
+        self._engines: dict[str, RayEngine] = {}
+        self._filling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def engines(self) -> Iterable[RayEngine]:
+        return self._engines.values()
+
+    async def engine(self, identity: str, spec: EngineSpec) -> RayEngine:
+        """The engine, as soon as one replica of it answers. Up to its first await it has been asked for.
+
+        Raises CordError: no room for it, or it cannot be started as the recipe says.
+        """
+        self.wanted.add(identity)
+        if identity not in self._engines:
+            self._watching = self._watching or asyncio.create_task(self._watch())
+            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait)
+            engine.add()
+            self._engines[identity] = engine
+        await self._engines[identity].is_up()
+        return self._engines[identity]
+
+    async def fill(self) -> None:
+        """The wanted engines are to have all their replicas, and the others make room.
+
+        As soon as each has a place, the second replicas are asked for, then the third ones; in each round the largest
+        first.
+        """
+        await self._stop_filling()
+        for identity in [name for name in self._engines if name not in self.wanted]:
+            await self._engines.pop(identity).close()
+        if not all(engine.has_a_place for engine in self.engines):
+            for engine in self.engines:
+                await engine.shrink()
+        self._filling = asyncio.create_task(self._fill(sorted(self.engines, key=lambda engine: -engine.spec.gpus)))
+
+    def figures(self) -> dict[str, dict[str, int]]:
+        """For generate_stats.json: by the name of the model."""
+        return {engine.spec.label: engine.figures() for engine in self.engines}
+
+    async def close(self) -> None:
+        import ray
+
+        await self._stop_filling()
+        if self._watching is not None:
+            self._watching.cancel()
+        for engine in self.engines:
+            await engine.close()
+        self._engines.clear()
+        ray.shutdown()
+
+    async def _watch(self) -> None:
+        """Ends every engine when the head of the cluster is gone: Ray itself would end this process without a word."""
+        import ray
+
+        answered = time.monotonic()
+        while time.monotonic() - answered < HEAD_SECONDS:
+            await asyncio.sleep(HEAD_SECONDS / 10)
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(HEAD_SECONDS):
+                    await asyncio.to_thread(ray.nodes)
+                    answered = time.monotonic()
+        for engine in self.engines:
+            engine.gone("the cluster is gone: its head does not answer")
+
+    async def _fill(self, engines: list[RayEngine]) -> None:
+        await asyncio.gather(*(engine.is_placed() for engine in engines))
+        for number in range(1, max((engine.spec.replicas for engine in engines), default=0)):
+            for engine in engines:
+                if len(engine.replicas) <= number < engine.spec.replicas:
+                    engine.add()
+
+    async def _stop_filling(self) -> None:
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)

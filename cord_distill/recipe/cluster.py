@@ -1,0 +1,27 @@
+"""The `cluster` section: engines on several machines, through Ray."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from cord_distill.recipe.base import Section
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value.startswith("ray://"):
+        raise ValueError(f"{value!r} is Ray Client's: start `cord` on a node of the cluster and give auto or host:port")
+    if value not in ("auto", "local") and not (host and port.isdigit() and "/" not in value):
+        raise ValueError(f"{value!r} is no cluster: give auto, local, or host:port of its head node")
+    return value
+
+
+class ClusterConfig(Section):
+    """Engines as actors of a Ray cluster (docs/multi_node.md): every model `replicas` times, each on GPUs of its own.
+    Without this section engines run in the process of the command."""
+
+    address: Annotated[str, AfterValidator(_address)] = "auto"
+    """`auto` (the cluster of this node, or $RAY_ADDRESS), `host:port` of the head node, or `local` (a cluster of this
+    machine alone, which the command starts and ends)."""

@@ -1,0 +1,197 @@
+"""Engines on a real Ray cluster of this machine, and what is left of a run when a part of it is killed: the same rows,
+byte for byte, and nothing asked twice that had been answered."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from kill_child import decode_on_a_cluster
+from ray_cluster import ENVIRONMENT, LoopbackCluster, kill, loopback_cluster, wait_for
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra: pip install 'cord-distill[ray]'"),
+]
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["kill_child"])
+# Both the fork server and the cluster's workers find the helpers of the tests there.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with loopback_cluster(nodes=3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, random_models) -> Path:
+    """Two teachers, the first also the meta-prover and twice there: three engines on three nodes of one CPU."""
+    folder = tmp_path_factory.mktemp("recipe")
+    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(40)]
+    (folder / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    scripted = {"engine": "scripted", "script": "scripted_world:script", "engine_args": {"delay": 0.05}}
+    content = {
+        "teachers": [
+            {"model": str(random_models["r1"]), "name": "r1", **scripted},
+            {"model": str(random_models["phi4"]), "name": "phi4", **scripted},
+        ],
+        "meta_prover": {"same_as": "r1"},
+        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "decode": {
+            "beam_size": 2,
+            "problems_in_flight": 4,
+            "request_timeout": 10,
+            "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60},
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+class Run:
+    """`cord generate` in a process of its own. cluster None: engines inside it, as without a cluster."""
+
+    def __init__(self, recipe: Path, folder: Path, cluster: LoopbackCluster | None, *overrides: str) -> None:
+        self.journal = folder / "journal.jsonl"
+        self.rows = folder / "trajectories.jsonl"
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        on = [f"cluster={{address: '{cluster.address}'}}", "teachers.0.replicas=2"] if cluster else []
+        arguments = (ENVIRONMENT, str(recipe), [f"output_dir={folder}", *on, *overrides], str(self.log))
+        self.process = CONTEXT.Process(target=decode_on_a_cluster, args=arguments)
+        self.process.start()
+
+    def grown(self, lines: int) -> None:
+        """Returns when so many lines more are in the journal."""
+        before = self._lines()
+        wait_for(lambda: self._lines() >= before + lines or not self.process.is_alive())
+        assert self.process.is_alive(), self.said()
+
+    def _lines(self) -> int:
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+
+    def end(self) -> Run:
+        self.process.join(timeout=150)
+        assert self.process.exitcode == 0, self.said()
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def same_as(self, other: Run) -> None:
+        assert self.rows.read_bytes() == other.rows.read_bytes()
+        made = calls(self.journal)
+        assert len(made) == len(set(made)) and sorted(made) == sorted(calls(other.journal))
+
+
+def calls(journal: Path) -> list[tuple]:
+    return [(e["p"], e.get("k", "row")) for e in map(json.loads, journal.read_text().splitlines()[1:])]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe, tmp_path_factory) -> Run:
+    return Run(recipe, tmp_path_factory.mktemp("undisturbed") / "run", None).end()
+
+
+def test_an_engine_that_is_killed_costs_what_was_under_way(cluster, recipe, tmp_path, undisturbed):
+    """Fails the version that gives the run up with its actor, and the one that asks answered calls again."""
+    run = Run(recipe, tmp_path / "run", cluster)
+    run.grown(200)
+    engines = wait_for(lambda: len(found := cluster.engines()) == 3 and found)
+    kill(engines[0])
+    run.end().same_as(undisturbed)
+    assert "asked again elsewhere" in run.said()
+    stats = json.loads((run.folder / "generate_stats.json").read_text())["cluster"]
+    assert {name: model["replicas"] for name, model in stats.items()} == {"r1": 2, "phi4": 1}
+    assert wait_for(lambda: not cluster.engines()) is True, "engines outlive their run"
+
+
+def test_a_node_that_is_lost_is_replaced_by_one_that_joins_late(cluster, recipe, tmp_path, undisturbed):
+    """Its model has no other replica and the cluster no room for one: it waits for the new node. Fails the version that
+    counts a lost machine as the engine's fault, and the one whose pending replicas nobody starts."""
+    run = Run(recipe, tmp_path / "run", cluster)
+    run.grown(150)
+    stats = run.folder / "generate_stats.json"
+    lost = next(node for node in cluster.nodes if cluster.engines(node))
+    cluster.kill_node(lost)
+    cluster.add_node()
+    run.end().same_as(undisturbed)
+    assert sum(model["restarts"] for model in json.loads(stats.read_text())["cluster"].values()) == 1
+
+
+def test_the_parent_that_is_killed_leaves_nothing_behind_and_goes_on_by_the_same_command(
+    cluster, recipe, tmp_path, undisturbed
+):
+    first = Run(recipe, tmp_path / "run", cluster)
+    first.grown(150)
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.process.join()
+    wait_for(lambda: not cluster.engines())
+    second = Run(recipe, tmp_path / "run", cluster).end()
+    second.same_as(undisturbed)
+
+
+def test_an_engine_that_hangs_is_replaced(cluster, recipe, tmp_path, undisturbed):
+    """A stopped process: it is there and answers nothing. Fails the version that waits for it for ever."""
+    run = Run(recipe, tmp_path / "run", cluster, "decode.request_timeout=4")
+    run.grown(150)
+    os.kill(wait_for(cluster.engines)[0], signal.SIGSTOP)
+    run.end().same_as(undisturbed)
+    assert "no answer within 4 s" in run.said()
+
+
+def test_cord_check_says_what_the_cluster_has_and_what_fits(cluster, recipe):
+    command = [sys.executable, "-m", "cord_distill.cli", "check", str(recipe)]
+    on = [f"cluster={{address: '{cluster.address}'}}", "teachers.0.replicas=5"]
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run([*command, *on], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cluster: 4 nodes, 0 GPUs, 3 CPUs\n" in done.stdout
+    assert "cluster: teachers.0 r1, 1 CPU each: 2 of 5 fit; the others start when nodes join\n" in done.stdout
+    assert "cluster: teachers.1 phi4, 1 CPU each: 1 of 1 fit\n" in done.stdout
+
+
+def test_real_engines_on_nodes_of_their_own_write_the_bytes_of_one_process(cluster, tmp_path, random_models):
+    """vLLM, deterministic as on every CPU, and one of the three engines is killed."""
+    rows = [{"id": f"p{i}", "question": f"Find $x_{i}$.", "answer": i} for i in range(10)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    small = {"max_num_seqs": 16, "kv_cache_gib": 0.1}
+    content = {
+        "teachers": [{"model": str(random_models[name]), "name": name, **small} for name in ("r1", "phi4")],
+        "meta_prover": {"same_as": "r1"},
+        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "decode": {
+            "beam_size": 2,
+            "budgets": {"reasoning_tokens": 120, "answer_tokens": 16, "max_step_tokens": 24},
+        },
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(content))
+    alone = Run(recipe, tmp_path / "alone", None).end()
+    run = Run(recipe, tmp_path / "run", cluster)
+    run.grown(30)
+    kill(cluster.engines()[0])
+    run.end().same_as(alone)
+
+
+def test_when_the_head_is_lost_the_run_ends_in_a_sentence_and_goes_on_elsewhere(cluster, recipe, tmp_path, undisturbed):
+    """The last one: it takes the cluster with it. Fails the version that waits for a cluster that never comes back."""
+    run = Run(recipe, tmp_path / "run", cluster)
+    run.grown(150)
+    cluster.kill_head()
+    run.process.join(timeout=120)
+    assert run.process.exitcode not in (0, None), run.said()
+    assert "the cluster is gone" in run.said()
+    Run(recipe, tmp_path / "run", None).end().same_as(undisturbed)

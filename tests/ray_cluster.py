@@ -1,0 +1,166 @@
+"""A real Ray cluster on a loopback address, a raylet per node, for tests that kill its parts.
+
+It is kept by a process of its own (`python ray_cluster.py`), since Ray reads its environment when it is imported; that
+process ends the cluster when the test's process ends, however that comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Not 127.0.0.1: Ray puts the address of the network card in its place.
+LOOPBACK = "127.0.0.2"
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_enable_metrics_collection": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_register_timeout_seconds": "240",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class LoopbackCluster:
+    """A head without CPUs, and nodes of one CPU each. nodes: their raylets' processes."""
+
+    def __init__(self, nodes: int) -> None:
+        self._keeper = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **ENVIRONMENT},
+        )
+        self.address = str(self._told("start"))
+        self.nodes: list[int] = []
+        for _ in range(nodes):
+            self.add_node()
+
+    def add_node(self) -> int:
+        self.nodes.append(int(self._told("add")))
+        return self.nodes[-1]
+
+    def kill_node(self, raylet: int) -> None:
+        """As when a machine is lost: the raylet and whatever ran below it, at once."""
+        self.nodes.remove(raylet)
+        kill(raylet, *below(raylet))
+        self._told(f"reap {raylet}")  # a zombie would look alive
+
+    def kill_head(self) -> None:
+        self._told("kill head")
+
+    def engines(self, *raylets: int) -> list[int]:
+        """Processes with one of our engines inside, on all nodes or on these."""
+        pids = [pid for raylet in raylets or self.nodes for pid in below(raylet)]
+        return sorted(pid for pid in pids if title(pid).startswith("ray::EngineActor"))
+
+    def stop(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.close()
+        try:
+            self._keeper.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            kill(self._keeper.pid, *below(self._keeper.pid))
+
+    def _told(self, command: str) -> Any:
+        self._keeper.stdin.write(command + "\n")
+        self._keeper.stdin.flush()
+        for line in self._keeper.stdout:
+            if line.startswith("{"):
+                return json.loads(line)["done"]
+        raise RuntimeError(f"the cluster's process ended at {command!r}")
+
+
+def keep_cluster() -> None:
+    """The process that keeps the cluster: takes commands until its input ends."""
+    from ray.cluster_utils import Cluster
+
+    same = {"include_dashboard": False, "object_store_memory": 78 * 2**20, "node_ip_address": LOOPBACK}
+    cluster: Any = None
+    raylets: dict[int, Any] = {}
+    for line in sys.stdin:
+        done: Any = None
+        match line.split():
+            case ["start"]:
+                cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **same})
+                done = cluster.address
+            case ["add"]:
+                node = cluster.add_node(num_cpus=1, **same)
+                process = node.all_processes["raylet"][0].process
+                raylets[process.pid] = node
+                done = process.pid
+            case ["reap", pid]:
+                raylets[int(pid)].all_processes["raylet"][0].process.wait()
+                cluster.worker_nodes.discard(raylets.pop(int(pid)))
+            case ["kill", "head"]:
+                for processes in cluster.head_node.all_processes.values():
+                    for found in processes:
+                        found.process.kill()
+                        found.process.wait()
+        print(json.dumps({"done": done}), flush=True)
+    if cluster is not None:
+        with contextlib.suppress(Exception):
+            cluster.shutdown()
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def title(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    return ""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.02)
+    return found
+
+
+@contextlib.contextmanager
+def loopback_cluster(nodes: int) -> Iterator[LoopbackCluster]:
+    made = LoopbackCluster(nodes)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+if __name__ == "__main__":
+    keep_cluster()
