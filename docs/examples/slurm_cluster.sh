@@ -20,5 +20,5 @@ export RAY_USAGE_STATS_ENABLED=0
 # What a killed engine leaves behind would keep its GPU's memory.
 export RAY_process_group_cleanup_enabled=1
 
-MAIN=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MAIN=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 srun ray symmetric-run --address "$MAIN:6379" --min-nodes "$SLURM_NNODES" -- cord generate "$@"

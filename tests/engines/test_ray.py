@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from kill_child import decode_on_a_cluster
-from ray_cluster import ENVIRONMENT, LoopbackCluster, kill, loopback_cluster, wait_for
+from processes import kill, wait_for
+from ray_cluster import ENVIRONMENT, LoopbackCluster, loopback_cluster
 
 pytestmark = [
     pytest.mark.slow,
