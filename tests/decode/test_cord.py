@@ -165,10 +165,19 @@ def test_a_turn_that_ended_with_its_answer_in_the_thought_is_not_asked_for_anoth
     assert (made.final_answer_text, made.answer_rule) == ("\n\nThe final answer is \\boxed{2}.", "stated_in_thought")
 
 
-def answered_behind_an_opening(renderer, say):
+def test_a_box_that_is_copied_out_of_the_instructions_is_no_answer(renderer):
+    """Fails the version whose small teachers all answer `number`."""
+    say = silent("\\boxed{number}", "It is \\boxed{7}.")
+    made = answered_behind_an_opening(renderer, say, step_instructions="End with \\boxed{number}.")
+    assert (made.final_answer_text, made.answer_rule) == ("It is \\boxed{7}.", "another_seed")
+    made = answered_behind_an_opening(renderer, silent("\\boxed{number}"))
+    assert made.answer_rule is None
+
+
+def answered_behind_an_opening(renderer, say, **keys):
     model = Model("r1", "r1", Teacher(renderer, say), renderer, Sampling(0, 0), None, {"r1": "r1"})
     budgets = {"reasoning_tokens": 200, "answer_tokens": 20, "max_step_tokens": 50}
-    decode = DecodeConfig(beam_size=1, budgets=budgets, answer_opening="The answer is \\boxed{")
+    decode = DecodeConfig(beam_size=1, budgets=budgets, answer_opening="The answer is \\boxed{", **keys)
     return asyncio.run(PIPELINES["cord"](PROBLEM, Ensemble((model,), replace(model, name="prover"), decode, 0)))
 
 

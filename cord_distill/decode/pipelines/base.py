@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.model import Model
-from cord_distill.grading.extract import announced, answer_of
+from cord_distill.grading.extract import announced, answer_of, boxes
 from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Rival, Step, Stop
 
 
@@ -94,9 +94,12 @@ async def write_answer(
     A model that never learned `<think>` may end its turn at once. Then it is asked with another seed. An answer that is
     still missing is the one that the thought states, where the model had ended its turn there: it was done. Else it is
     asked for behind `decode.answer_opening`, where the recipe has one, before what the thought states is repeated.
+    A box that is copied out of `decode.step_instructions` (`\\boxed{number}`) is no answer.
     """
     decode = ensemble.decode
+    copied = {said.strip() for _, _, said in boxes(decode.step_instructions)}
     stated = announced("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
+    stated = None if stated in copied else stated
     tries: list[tuple[str | None, str]] = [(None, ""), (ANOTHER_SEED, "")]
     if decode.answer_opening:
         tries.append((OPENING, decode.answer_opening))
@@ -110,7 +113,7 @@ async def write_answer(
         generated += written.generated
         if written.text.removeprefix(opening).strip():
             answer = Answer(written.text, len(written.ids), generated, rule)
-            if not decode.answer_opening or answer_of(THINK_CLOSE + answer.text) is not None:
+            if not decode.answer_opening or answer_of(THINK_CLOSE + answer.text) not in (None, *copied):
                 return answer
         if rule == ANOTHER_SEED and stated is not None and steps[-1].stop is Stop.EOS:
             break
