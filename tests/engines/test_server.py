@@ -314,11 +314,11 @@ def test_check_says_what_is_there_and_what_is_not(recipe_path, serve, tmp_path, 
     for url, code in ((server.url, 0), (away.url, 2)):
         urls = [f"teachers.{i}.url={url}" for i in range(2)]
         assert check(str(recipe_path), [f"output_dir={tmp_path}/out", *urls]) == code
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert f"teachers.0: {server.url} serves 'm', continues token ids" in out
-    assert f"missing: teachers.0.url: {away.url}: no connection" in out
+    assert f"missing: teachers.0.url: {away.url}: no connection" in err
     assert check(str(recipe_path), [f"teachers.{i}.url={serve(knows=('no',)).url}" for i in range(2)]) == 2
-    assert "missing: meta_prover: " in capsys.readouterr().out
+    assert "missing: meta_prover: " in capsys.readouterr().err
 
 
 # The recipe.
