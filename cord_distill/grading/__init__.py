@@ -13,7 +13,7 @@ from functools import lru_cache
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
 from cord_distill.grading.extract import after_thought, answer_of
-from cord_distill.grading.latex import spelled, squeezed, written
+from cord_distill.grading.latex import spelled, spelling, squeezed, written
 from cord_distill.grading.pairs import grade_file
 from cord_distill.grading.worker import shared_worker
 from cord_distill.types import Problem
@@ -81,7 +81,7 @@ def same_integer(gold: str, prediction: str) -> bool:
 @lru_cache(maxsize=65536)
 def same_math(gold: str, prediction: str) -> bool:
     """Mathematically the same answer (compare.py), decided in the worker unless both are spelled alike or integers."""
-    if squeezed(spelled(gold)) == squeezed(spelled(prediction)):
+    if spelling(gold) == spelling(prediction):
         return bool(spelled(gold))
     if INTEGER.fullmatch(gold.strip()) and INTEGER.fullmatch(prediction.strip()):
         return integer(gold) == integer(prediction)

@@ -67,7 +67,7 @@ def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
     a_choice, b_choice = _choice(a.core), _choice(b.core)
     if a_choice and b_choice:
         return _same_choice(a_choice, b_choice, leaves, rules)
-    if "deg" in (a.unit, b.unit) and a.unit != b.unit and r"\pi" in a.core + b.core:
+    if "deg" in (a.unit, b.unit) and a.unit != b.unit and (r"\pi" in a.core + b.core or "radian" in (a.unit, b.unit)):
         a, b = in_radians(a), in_radians(b)
     if not _units_agree(a.unit, b.unit):
         return False
@@ -158,6 +158,8 @@ def _same_interval(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
 def _member_by_member(core: str, other: str) -> str:
     """(x,y)=(2,3) as x=2, y=3 where the other side names its members one by one."""
     found = relation(core)
+    if found and signs(found) == [r"\in"] and len([one for one in _items(other) if "=" in one]) > 1:
+        return value_of(core)
     if not found or signs(found) != ["="] or len([one for one in _items(other) if "=" in one]) < 2:
         return core
     left, right = tuple_of(found[0]), tuple_of(found[2])
@@ -275,7 +277,8 @@ def _coordinates(a: str, b: str) -> tuple[list[str], list[str]] | None:
         return None
     sides = [entries or tuple_of(core) for entries, core in zip(columns, (a, b), strict=True)]
     length = max((len(side) for side in sides if side), default=3)
-    units = [of_unit_vectors(core, length) for core in (a, b)]
+    marked = any(side or r"\hat{" in core for side, core in zip(sides, (a, b), strict=True))
+    units = [of_unit_vectors(core, length) if marked else None for core in (a, b)]
     if not any(columns) and not any(units):
         return None
     x, y = (side or unit for side, unit in zip(sides, units, strict=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from cord_distill.grading.latex import spelled, squeezed
+from cord_distill.grading.latex import is_quantity, spelled, squeezed
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 BOX_OR_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -36,6 +36,7 @@ NUMBER = re.compile(
     r"(?:/-?\d+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?"
 )
 PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
+BOLD = re.compile(r"\*\*([^*]{1,60})\*\*\W*$")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
 MATH_WORDS = {
@@ -50,10 +51,20 @@ MATH_WORDS = {
     "percent",
     "percentage",
     "pct",
+    "mod",
     "or",
     "and",
     "infty",
 }
+# "It is about 9", "not 9", "between 3 and 9", "9 or more": a number of such a sentence is no answer.
+HEDGE = re.compile(
+    r"(?i)\b(?:not|no|n't|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|over|under|"
+    r"above|below|tried|fail\w*|wrong|instead|if|unless|except|without|exceeds?|cannot|never|neither|nor|or)\b|n't\b"
+)
+LINK = re.compile(
+    r"(?:\b(?:is|are|be|was|were|equals?|gives?|gets?|got|obtains?|takes?|costs?|totals?|makes?|has|have|yields?)\b|[:=：是为])"
+    r"(?:\s+(?:equal\s+to|at|to\s+be|us|a\s+total\s+of|exactly|therefore|thus|then|so|given\s+by|simply|just|by))*\s*"
+)
 WINDOW = 400
 LONGEST_BARE = 100
 LONGEST_FORMULA = 300
@@ -227,9 +238,9 @@ def _is_prose(word: str) -> bool:
 
 
 def loose_answer(text: str) -> str | None:
-    """The answer in a text that may be a formula alone, prose that ends in one, or prose that ends in a number.
+    """The answer in a text that may be a formula alone, prose that ends in one, or prose that says a number.
 
-    A formula is always read as a whole, by the rules that `answer_of` has: the last number is looked for in prose only.
+    A formula is always read as a whole, by the rules that `answer_of` has; so is a number with its unit.
     """
     text = text.strip()
     if boxes(text):
@@ -237,6 +248,8 @@ def loose_answer(text: str) -> str | None:
     inside = _one_formula(text)
     if inside is not None and len(inside) <= LONGEST_FORMULA and (is_bare(inside) or inside != text):
         return inside or None
+    if is_quantity(text):
+        return text
     found = after_anchor(text)
     if found is not None and is_bare(found):
         computed = COMPUTATION.fullmatch(found)
@@ -244,12 +257,44 @@ def loose_answer(text: str) -> str | None:
     runs = math_runs(text)
     last_formula = runs[-1] if runs else None
     if found is not None and last_formula is None and len(found) <= 40:
-        return last_number(found) or found
+        return _said(found) or found
     if last_formula is not None and (len(text) - last_formula[1] < 3 or not NUMBER.search(text, last_formula[1])):
         tail = text[last_formula[1] :].strip(" .")
         unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
         return last_formula[2] + ("\\%" if unit else "")
-    return last_number(text) or (text if len(text) <= 100 else None)
+    return _said(text) or (text if len(text) <= LONGEST_BARE else None)
+
+
+def _said(text: str) -> str | None:
+    """What the last sentence with a number says: the formula or number (with its unit) behind `is`, `=`, `gives`,
+    one in bold at its end, or its only number. Not what it hedges: "about 9" and "9 or more" are no 9.
+    """
+    pieces = [piece.strip() for piece in SENTENCE_END.split(text)]
+    said = (piece for piece in reversed(pieces) if NUMBER.search(piece) or PLAIN_FRACTION.search(piece))
+    sentence = next(said, "")[-WINDOW:]
+    for link in LINK.finditer(sentence):
+        rest = sentence[link.end() :].strip(" *\"'")
+        if rest and rest.count("$") % 2 == 0 and is_bare(rest) and (NUMBER.search(rest) or rest[0] in "([\\{"):
+            return rest.strip("$")
+    if HEDGE.search(sentence):
+        return None
+    bold = BOLD.search(sentence)
+    links = list(LINK.finditer(sentence))
+    rest = bold[1] if bold else sentence[links[-1].end() :].strip(" *$\"'") if links else sentence
+    return _only_number(rest if NUMBER.match(rest) else sentence, NUMBER.match(rest) is not None)
+
+
+def _only_number(rest: str, leads: bool) -> str | None:
+    """The number that `rest` begins with (leads), else the only one in it, with the unit behind it."""
+    found = [*NUMBER.finditer(rest), *PLAIN_FRACTION.finditer(rest)]
+    fractions = [number for number in found if number[0].startswith(("\\", "-\\"))]
+    numbers = fractions or found
+    if not numbers or (not leads and len({number[0] for number in numbers}) > 1):
+        return None
+    number = numbers[0]
+    words = rest[number.start() :].split()
+    with_unit = " ".join(words[:2]).rstrip(",;")
+    return with_unit if len(words) > 1 and is_quantity(with_unit) else number[0]
 
 
 def gold_answer(text: str) -> str | None:
@@ -268,8 +313,3 @@ def _one_formula(text: str) -> str | None:
     if len(runs) == 1 and runs[0][:2] == (0, len(text)):
         return runs[0][2]
     return text if not re.search(r"(?<!\\)\$(?!\s*\.?\d)", text) and text.count("$") < 2 else None
-
-
-def last_number(text: str) -> str | None:
-    numbers = [*NUMBER.finditer(text), *PLAIN_FRACTION.finditer(text)]
-    return max(numbers, key=lambda m: (m.end(), -m.start())).group() if numbers else None

@@ -15,11 +15,14 @@ from cord_distill.grading.units import EXPRESSION, LETTERS, SPELLINGS, known, un
 UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
-        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ",
-        "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}",
-        "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "→": r"\to ", "ℝ": r"\mathbb{R}", "∨": r"\lor ",
-        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
-        "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
+        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ",
+        "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3",
+        "½": r"\frac{1}{2}", "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "→": r"\to ",
+        "ℝ": r"\mathbb{R}", "∨": r"\lor ", "≡": r"\equiv ", "⇌": r"\rightleftharpoons ", "ε": r"\varepsilon ",
+        "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "σ": r"\sigma ", "ω": r"\omega ", "ρ": r"\rho ",
+        "γ": r"\gamma ", "δ": r"\delta ", "Δ": r"\Delta ", "Ω": r"\Omega ", "（": "(", "）": ")", "，": ",",
+        "：": ":", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "θ": r"\theta ", "α": r"\alpha ",
+        "β": r"\beta ", "φ": r"\varphi ", "∅": r"\emptyset ",
     }
 )  # fmt: skip
 RAISED, LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"), str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -33,7 +36,8 @@ SAME = {
     "neq": "ne", "lt": "<", "gt": ">", "cdot": "*", "times": "*", "ast": "*", "div": "/", "lbrace": r"\{",
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "simeq": "approx", "phi": "varphi",
     "dbinom": "binom", "tbinom": "binom", "mid": "|", "vert": "|", "degree": r"^\circ",
-    "varnothing": "emptyset", "operatorname*": "operatorname", "dots": "ldots", "cdots": "ldots", "rightarrow": "to",
+    "varnothing": "emptyset",
+    "epsilon": "varepsilon", "operatorname*": "operatorname", "dots": "ldots", "cdots": "ldots", "rightarrow": "to",
     "longrightarrow": "to", "vee": "lor", "smallsetminus": "setminus", "backslash": "setminus", "thickapprox": "approx",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -55,6 +59,14 @@ JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
 # What str(float) writes: 1e-05, 6.02e23.
 POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
+REALS = re.compile(
+    r"^‹?(?:the set of )?(?:all )?real numbers(?: except(?: for)? ?›?\s*(?:[a-z]\s*=\s*)?([^‹›]+?))?›?$|^‹?all reals›?$"
+)
+# The constant of integration by any of its letters, where it occurs once.
+CONSTANT = re.compile(r"^(?=[^cCkK]*[cCkK][^cCkK]*$)(.*[^\s(\[{,=]\s*\+\s*)[cCkK]$")
+ROWS = re.compile(r"^\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])+)\s*\]$")
+TRANSPOSED = re.compile(r"^[\[(]([^\[\]()]*,[^\[\]()]*)[\])]\s*\^\{?\s*(?:T|\\top|\\intercal|‹T›)\s*\}?$")
+CLOCK = re.compile(r"^(\d{1,2}:\d\d)\s*‹?\s*([ap])\.?\s*m\.?\s*›?$", re.IGNORECASE)
 POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
 REPEATING = re.compile(r"(\d+)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?(?!\d)")
 NAMED = re.compile(r"^[A-Za-z](?:_\w+|_\{\w+\})?=")
@@ -68,7 +80,9 @@ COUNTED = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|m
 PLAIN_UNIT = re.compile(
     rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
 )
-COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|$)){2,}")
+COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|(?=\d)|$)){2,}")
+COMPOUND_CORE = re.compile(r"‹\d.*›")
+LONGEST_QUANTITY = 60
 MONEY = re.compile(r"^[\s{(]*-?\s*(\\\$|\$(?!.*\$)|€|£|¥)\s*-?\s*[\d.]")
 CURRENCY = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "sterling", "¥": "yen"}
 TEMPERATURE = re.compile(r"\^\{?\\circ\}?\s*‹?\s*([CFK])\s*›?$")
@@ -78,7 +92,9 @@ BASES = {
     name: str(number)
     for number, name in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)
 } | {"sixteen": "16"}
-BASE = re.compile(r"(?<=[\dA-F)])\s*_\s*\{?\s*‹?\s*(?:base\s*)?›?\s*([a-z]+|\d+)\s*›?\s*\}?")
+BASE = re.compile(
+    r"(?<=[\dA-F)])\s*(?:_\s*\{?\s*\(?|[‹(]*\s*(?=base))\s*‹?\s*(?:base\s*)?›?\s*([a-z]+|\d+)\s*[›)]*\s*\}?"
+)
 PLAIN_FUNCTION = re.compile(r"(?<![A-Za-z\\])(arcsin|arccos|arctan|sin|cos|tan|ln|log)(?=[\s(\d^]|\\)")
 # 1 3/4 behind nothing that it could be a factor of.
 MIXED = re.compile(r"(?<![\w.}^_/)\]])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\w/.^])")
@@ -118,6 +134,8 @@ def written(text: str) -> Written:
         return Written(
             f"\\frac{{3600*{whole}+60*{minute}+{second}}}{{3600}}", "deg" if minutes[1] else "arcmin", percent
         )
+    if clock := CLOCK.match(core):
+        return Written(clock[1], f"{clock[2].lower()}m", percent, condition)
     if compound := _compound(core):
         return Written(compound, "", percent, condition)
     core, unit = _without_unit(core)
@@ -127,8 +145,7 @@ def written(text: str) -> Written:
         unit, core = "deg", re.sub(r"\^\{?\\circ\}?$", "", core).strip()
     if unit in ("percent", "pct", "percentage"):
         unit, percent = "", True
-    money = MONEY.match(text.strip())
-    unit = unit or (CURRENCY[money[1]] if money else "")
+    unit = unit or currency(text)
     whole = re.fullmatch(r"‹([^‹›]*)›", core)
     core = whole[1] if whole else re.sub(r"‹([^‹›]*)›", _inner_text, core)
     core = re.sub(r"\s+", " ", core).strip()
@@ -240,6 +257,11 @@ def spelled(text: str) -> str:
     text = PLAIN_FUNCTION.sub(r"\\\1", text)
     text = BASE.sub(_base, text)
     text = re.sub(r"\((\d+)\)_(?=\d)", r"\1_", text)
+    text = re.sub(r"\^(-\d+|\d{2,})", r"^{\1}", text)
+    text = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", text)
+    text = REALS.sub(lambda m: rf"\mathbb{{R}}\setminus\{{{m[1]}\}}" if m[1] else r"\mathbb{R}", text)
+    text = CONSTANT.sub(r"\1C", text)
+    text = _transposed(text)
     text = re.sub(r"(?<=\d)or(?=[A-Z])", " or ", text)
     text = MIXED.sub(_mixed, text)
     text = re.sub(r"!\s*=", r"\\ne ", text)
@@ -274,8 +296,30 @@ def quantities(text: str) -> list[Written] | None:
     return found if all(FRACTION.fullmatch(squeezed(one.core)) for one in found) else None
 
 
+def is_quantity(text: str) -> bool:
+    """Whether a short text is a number with its unit, or several such: `5 miles`, `1 million`, `3 h 20 min`."""
+    if len(text) > LONGEST_QUANTITY or "\n" in text:
+        return False
+    core = written(text).core
+    number = LATEX_NAME.sub("", core)
+    plain = re.search(r"\d", number) and not any(char.isalpha() or char == "‹" for char in number)
+    return bool(plain or (core.startswith("‹") and COMPOUND_CORE.fullmatch(core))) or quantities(text) is not None
+
+
+def spelling(text: str) -> str:
+    """What two answers have in common that are spelled alike, currency included."""
+    return squeezed(spelled(text)) + currency(text)
+
+
+def currency(text: str) -> str:
+    money = MONEY.match(text.strip())
+    return CURRENCY[money[1]] if money else ""
+
+
 def in_radians(answer: Written) -> Written:
     """75 degrees as 75 pi / 180; other answers as they are."""
+    if answer.unit == "radian":
+        return Written(answer.core, "", answer.percent)
     return Written(f"\\frac{{({answer.core})\\pi}}{{180}}", "", answer.percent) if answer.unit == "deg" else answer
 
 
@@ -319,6 +363,22 @@ def _thousands(match: re.Match[str]) -> str:
     before = match.string[: match.start()]
     inside = before.count("(") + before.count("[") > before.count(")") + before.count("]")
     return match[0] if inside and re.search(r"(?<!\{),", match[2]) else match[1] + re.sub(r"\D", "", match[2])
+
+
+def _transposed(text: str) -> str:
+    """[[1,2],[3,4]] and (1,2)^T as matrices."""
+    column = TRANSPOSED.match(text)
+    if column:
+        return r"\begin{pmatrix}" + _cells(column[1], r"\\") + r"\end{pmatrix}"
+    rows = ROWS.match(text)
+    if not rows:
+        return text
+    found = [_cells(row, "&") for row in re.findall(r"\[([^\[\]]+)\]", rows[1])]
+    return r"\begin{pmatrix}" + r"\\".join(found) + r"\end{pmatrix}"
+
+
+def _cells(row: str, between: str) -> str:
+    return between.join(cell.strip() for cell in row.split(","))
 
 
 def _many(match: re.Match[str]) -> str:

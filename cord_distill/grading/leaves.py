@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, MatrixBase, MatrixExpr, Rational, expand, nan, oo, preorder_traversal, simplify, zoo
+from sympy import Add, Basic, I, MatrixBase, MatrixExpr, Rational, expand, nan, oo, preorder_traversal, simplify, zoo
 from sympy.core.function import AppliedUndef
 
 from cord_distill.grading.compare import Rules
@@ -98,6 +98,9 @@ def _same_expression(x: Any, y: Any) -> bool:
             return True
         if not difference.free_symbols:
             return _is_zero(difference)
+        imaginary = next((name for name in x.free_symbols & y.free_symbols if str(name) == "i"), None)
+        if imaginary is not None and _vanishes(difference.xreplace({imaginary: I})):
+            return True
         return (x.free_symbols == y.free_symbols and _vanishes(difference)) or simplify(difference) == 0
     except (TypeError, ValueError, AttributeError, NotImplementedError, ZeroDivisionError):
         return False

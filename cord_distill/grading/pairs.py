@@ -12,7 +12,7 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_jsonl
 from cord_distill.grading.compare import Rules
 from cord_distill.grading.extract import gold_answer, loose_answer
-from cord_distill.grading.latex import spelled, squeezed
+from cord_distill.grading.latex import spelling
 from cord_distill.grading.worker import shared_worker
 
 PARAMS = {"strict": "strict", "allow_set_relation_comp": "set_for_relation", "precision": "decimals"}
@@ -63,7 +63,7 @@ def accepts(gold: Any, prediction: Any, params: dict[str, Any] | None = None) ->
     a, b = gold_answer(str(gold)), loose_answer(str(prediction))
     if not a or not b:
         return False
-    if squeezed(spelled(str(gold))) == squeezed(spelled(str(prediction))):
+    if spelling(str(gold)) == spelling(str(prediction)):
         return True
     rules = {ours: (params or {})[theirs] for theirs, ours in PARAMS.items() if (params or {}).get(theirs) is not None}
     return shared_worker().equivalent(a, b, Rules(**rules))

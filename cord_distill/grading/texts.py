@@ -8,7 +8,9 @@ WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .,'-]+\)?")
 _TEXT = re.compile(r"(?<![_^{])‹([^‹›]*)›|(?:(?<=[\s\d])|^)(?<!\\)([A-Za-z]{3,})(?=[\s\d]|$)")
 _FUNCTIONS = set("sin cos tan cot sec csc log exp sqrt mod gcd lcm min max lim".split())
 _FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?(?:_?\d+)?|\((?:[A-Z][a-z]?(?:_?\d+)?)+\)(?:_?\d+)?)+(?:\^?\d*[+-])?")
+ARROW = re.compile(r"(\\to(?![a-z])|\\rightleftharpoons)")
 _STATE = re.compile(r"\s*\((?:s|l|g|aq)\)")
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=[A-Za-z]{3})", re.IGNORECASE)
 _SAME = {
     "nosolutions": "nosolution",
     "thereisnosolution": "nosolution",
@@ -28,6 +30,8 @@ def same_words(a: str, b: str) -> bool | None:
     letters = [re.sub(r"[^A-Za-z]", "", side) for side in (a, b)]
     if letters[0] == letters[1]:
         return True
+    letters = [re.sub(r"^[^A-Za-z]*", "", side) for side in (a, b)]
+    letters = [re.sub(r"[^A-Za-z]", "", _ARTICLE.sub("", side)) for side in letters]
     keys = [_SAME.get(side.casefold(), side.casefold()) for side in letters]
     longest = max(map(len, letters))
     if longest <= 2:
@@ -54,9 +58,10 @@ def around_texts(core: str) -> tuple[list[str], list[str]]:
 
 def same_formula(a: str, b: str) -> bool:
     """Two chemical formulas or reactions: H_2O and H2O, Fe^{3+} and Fe3+. The order in a reaction's side is free."""
-    sides = [[sorted(_terms(part)) for part in re.split(r"\\to(?![a-z])", core)] for core in (a, b)]
-    if len(sides[0]) > 1 or len(sides[1]) > 1:
-        return len(sides[0]) == len(sides[1]) and all(
+    parts = [ARROW.split(core) for core in (a, b)]
+    if len(parts[0]) > 1 or len(parts[1]) > 1:
+        sides = [[sorted(_terms(part)) for part in core[::2]] for core in parts]
+        return parts[0][1::2] == parts[1][1::2] and all(
             len(x) == len(y) and all(map(_same_species, x, y)) for x, y in zip(*sides, strict=True)
         )
     return _same_species(*(_bare(core) for core in (a, b)))

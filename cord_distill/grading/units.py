@@ -106,7 +106,7 @@ def unit_name(text: str) -> str:
         elif token in _POWER_BEFORE:
             before = _POWER_BEFORE[token]
         elif token[0].isalpha():
-            for j, part in enumerate(_name(token).split("/")):
+            for j, part in enumerate(re.sub("molar$", "mole/liter", _name(token)).split("/")):
                 last = part
                 powers[last] = powers.get(last, 0) + (sign if j == 0 else -sign) * before
             before = 1

@@ -22,9 +22,14 @@ def column(core: str) -> list[str] | None:
 
 
 def of_unit_vectors(core: str, length: int) -> list[str] | None:
-    """(2,-1) of 2\\hat{i} - \\hat{j}, with zeros up to `length`; None where a term has no unit vector."""
+    """(2,-1) of 2\\hat{i} - \\hat{j}, with zeros up to `length`; None where a term has no unit vector.
+
+    Letters without a hat count where i and j both stand there.
+    """
     if r"\hat{" not in core:
-        return None
+        if not re.fullmatch(r"[^A-Za-z]*i[^A-Za-z]*j(?:[^A-Za-z]*k)?\s*", re.sub(r"\\(?:frac|sqrt|pi)", "", core)):
+            return None
+        core = re.sub(r"(?<![A-Za-z])([ijk])(?![A-Za-z])", r"\\hat{\1}", core)
     found: dict[str, str] = {}
     for sign, term in _terms(squeezed(core)):
         unit = _UNIT.fullmatch(term)
