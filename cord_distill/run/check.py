@@ -16,6 +16,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.check_cluster import cluster_page
 from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
+from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
 from cord_distill.run.stages import plan
 from cord_distill.run_folder.paths import RunFolder
@@ -53,7 +54,9 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     count = None if problems is None else len(problems)
     for line in plan_lines(variants, plan(source, overrides), count):
         print(line)
-    too_much = []
+    decoding, too_much = decode_memory(recipe, machine.gpu_memory if machine else None)
+    if decoding:
+        print(decoding)
     for page, wrong in _memory(variants, machine):
         too_much += wrong
         print(page)
