@@ -2,6 +2,7 @@
 
 Fine-tunes the student of a recipe on the data set that `cord generate RECIPE` made. RECIPE is a file or the name of a
 bundled recipe; `key.sub=value` overrides it, e.g. train.learning_rate=1e-5; a recipe with variants needs variant=NAME.
+stage=dpo or stage=distil runs the stage after it, where the recipe has that section.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> int:
     die_with_parent()
     try:
         from cord_distill.recipe.file import load_recipe
-        from cord_distill.training.sft import train
+        from cord_distill.training.run import train
 
         trained = train(load_recipe(argv[0], argv[1:]), said=argv[0])
         if trained is not None and os.environ.get("RANK", "0") == "0":

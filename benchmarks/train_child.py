@@ -15,7 +15,8 @@ from typing import Any
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training import callbacks as sft_callbacks
-from cord_distill.training.sft import plan, train
+from cord_distill.training.plan import plan
+from cord_distill.training.run import train
 
 
 class Meter(sft_callbacks.Bar):

@@ -273,7 +273,7 @@ def _export(arguments: argparse.Namespace) -> None:
     folder = export(recipe, Path(arguments.to), arguments.step)
     if arguments.step is not None:
         from cord_distill.report.model_card import write_checkpoint_card
-        from cord_distill.training.sft import one_seed
+        from cord_distill.training.plan import one_seed
 
         write_checkpoint_card(one_seed(recipe), folder, arguments.step)
     print(f"model    {shown(folder)}")

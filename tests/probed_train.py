@@ -15,7 +15,7 @@ from typing import Any
 
 from cord_distill.recipe.file import load_recipe
 from cord_distill.training import callbacks as sft_callbacks
-from cord_distill.training.sft import train
+from cord_distill.training.run import train
 
 
 def nbytes(tensors: Any) -> int:

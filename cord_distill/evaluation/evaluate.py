@@ -92,7 +92,8 @@ class EvaluationPlan:
         return make_job(self.recipe, target, self.loaded, self.foreign, self.folder)
 
     def refuse_trained_questions(self) -> None:
-        trained = [p for method in methods(self.recipe) for p in training_questions(method.dataset / TRAIN_FILE)]
+        files = dict.fromkeys(method.dataset / TRAIN_FILE for method in methods(self.recipe))
+        trained = [problem for file in files for problem in training_questions(file)]
         for suite in self.loaded:
             check_disjoint(trained, suite.problems, suite.suite.name)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import base_model, training_runs
 from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
 from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
 
@@ -47,7 +49,7 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
     prompted with `train.chat_template_kwargs`, as the training rows are.
     """
     evaluate = recipe.evaluate
-    base = str(recipe.train.get("model_name_or_path") or "")
+    base = base_model(recipe)
     found: list[Target] = []
     if base:
         key = "train.model_name_or_path"
@@ -56,7 +58,7 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
         for method in methods(recipe):
             if labels is None or method.label in labels:
                 trained = _student(recipe, method.label, _trained(method), base)
-                found.append(replace(trained, method=method.method, seed=method.seed))
+                found.append(replace(trained, method=method.student, seed=method.seed))
     if evaluate.teachers:
         for i, teacher in enumerate(recipe.teachers):
             if labels is None or teacher.label in labels:
@@ -79,7 +81,7 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
 
 def checkpoint_target(recipe: Recipe, run: RunFolder, checkpoint: Path) -> Target:
     """A checkpoint in the middle of a training. It has no `method`: tables take only finished students for one."""
-    base = str(recipe.train.get("model_name_or_path") or "")
+    base = base_model(recipe)
     target = _student(recipe, checkpoint_label(run, checkpoint.name), str(checkpoint), base)
     return replace(target, step=step_of(checkpoint), training=fingerprint_of(checkpoint.parent))
 
@@ -87,26 +89,41 @@ def checkpoint_target(recipe: Recipe, run: RunFolder, checkpoint: Path) -> Targe
 def training_of(recipe: Recipe, run: RunFolder) -> Path:
     """Where the training of one of a recipe's students writes its checkpoints."""
     variant = run.method if run.has_variants else None
-    return training_folder(recipe.model_copy(update={"variant": variant, "train_seed": run.seed}))
+    own = _of_variant(recipe, variant) if variant else recipe
+    return training_folder(own.model_copy(update={"variant": variant, "train_seed": run.seed, "stage": run.stage}))
 
 
 def methods(recipe: Recipe) -> list[RunFolder]:
-    """The folder of each student of a run: one per variant, or the recipe's own, and of these one per listed seed."""
+    """The folder of each student of a run: one per variant, or the recipe's own; of these one per stage of training,
+    and of these one per listed seed."""
     root = RunFolder.of(recipe).root
     if not recipe.variants:
-        return [RunFolder.of(one) for one in recipe.seed_runs()]
+        return [RunFolder.of(one) for one in training_runs(recipe)]
     found = []
-    for name, overrides in recipe.variants.items():
-        seed = (overrides or {}).get("seed")
-        own = recipe if seed is None else recipe.model_copy(update={"seed": seed, "train_seed": None})
-        found += [RunFolder(root, name, True, one.train_seed) for one in own.seed_runs()]
+    for name in recipe.variants:
+        runs = training_runs(_of_variant(recipe, name))
+        found += [RunFolder(root, name, True, one.train_seed, one.stage) for one in runs]
     return found
+
+
+def _of_variant(recipe: Recipe, name: str) -> Recipe:
+    """What a variant's overrides say of its trainings: its seeds and its stages. Nothing else of it is resolved."""
+    changed: dict[str, Any] = {}
+    for key, value in (recipe.variants.get(name) or {}).items():
+        stage, _, rest = key.partition(".")
+        if key == "seed":
+            changed |= {"seed": value, "train_seed": None}
+        elif stage in ("dpo", "distil"):
+            before = changed.get(stage, getattr(recipe, stage))
+            changed[stage] = {**(before or {}), rest: value} if rest else value
+    return recipe.model_copy(update=changed)
 
 
 def _trained(method: RunFolder) -> str:
     if not (method.final_model / "config.json").is_file():
         pick = f" variant={method.method}" if method.has_variants else ""
         pick += f" seed={method.seed}" if method.seed is not None else ""
+        pick += f" stage={method.stage}" if method.stage != "train" else ""
         raise CordError(
             f"{method.label}: no trained student in {method.final_model}; train it: cord train RECIPE{pick}"
         )

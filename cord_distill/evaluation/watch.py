@@ -109,7 +109,8 @@ def watch(recipe: Recipe, sleep: Callable[[float], None] = time.sleep) -> int:
     """
     watcher = Watcher(EvaluationPlan.of(recipe))
     _remove_leftovers(recipe)
-    folders = [folder for _, folder in _trainings(recipe)]
+    # `cord run` starts the later stages once this one and its watcher are through.
+    folders = [folder for run, folder in _trainings(recipe) if run.stage == "train"]
     print(f"watching {', '.join(map(os.path.relpath, folders))}", flush=True)
     while True:
         over = all(is_over(folder) for folder in folders)

@@ -17,9 +17,10 @@ def method_variants(recipe: Recipe, source: str, overrides: Sequence[str]) -> li
 
 
 def picks(recipe: Recipe) -> list[str]:
-    """The overrides that pick this one training of its file: its variant, its seed of a list."""
+    """The overrides that pick this one training of its file: its variant, its seed of a list, its stage."""
     variant = [f"variant={recipe.variant}"] if recipe.variant else []
-    return variant + ([f"seed={recipe.train_seed}"] if recipe.train_seed is not None else [])
+    seed = [f"seed={recipe.train_seed}"] if recipe.train_seed is not None else []
+    return [*variant, *seed, *([f"stage={recipe.stage}"] if recipe.stage != "train" else [])]
 
 
 def method_recipes(recipe_source: str | Path, overrides: Iterable[str] = ()) -> list[Recipe]:

@@ -17,11 +17,14 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import search_beside
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import TRAININGS
 
 Where = dict[tuple[str, ...], tuple[Path, int]]
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
-ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"}
+ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"} | {
+    f"{stage}.{key}" for stage in ("dpo", "distil") for key in ("deepspeed", "output_dir")
+}
 SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
@@ -230,9 +233,9 @@ def _sentence(item: Any, where: Where, path: Path) -> str:
     inner = ("function-", "dict[", "list[", "constrained-")
     loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
     message = item["msg"].removeprefix("Value error, ")
-    if loc[:1] == ["train"] and message.startswith("["):
+    if loc[:1] and loc[0] in TRAININGS and message.startswith("["):
         name, _, rest = message[1:].partition("]")
-        loc, message = ["train", name], name + rest
+        loc, message = [loc[0], name], name + rest
     known = tuple(loc)
     while known and known not in where:
         known = known[:-1]

@@ -18,7 +18,7 @@ from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.models import MetaProverConfig, ModelConfig, ModelsConfig
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.temperatures import one_teacher_per_temperature
-from cord_distill.recipe.train_keys import check_train_keys
+from cord_distill.recipe.train_keys import check_distil_keys, check_dpo_keys, check_train_keys
 
 
 def _seed_or_seeds(value: Any) -> int | list[int]:
@@ -122,6 +122,12 @@ class Recipe(Section):
     train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
     """Keys of TRL's SFTConfig and ModelConfig, `global_batch_size`, and `chat_template_kwargs` (as in a `Model`
     section; evaluation takes them too)."""
+    dpo: Annotated[dict[str, Any] | None, AfterValidator(check_dpo_keys)] = None
+    """Keys of TRL's DPOConfig for the stage that trains the student on `data.preferences`; `{}` takes the defaults and
+    null leaves the stage out. Keys of `train` that say how a training is run hold here too."""
+    distil: Annotated[dict[str, Any] | None, AfterValidator(check_distil_keys)] = None
+    """Keys of TRL's DistillationConfig for the stage in which the student samples and a teacher of its vocabulary
+    corrects it, and `teacher`: the name of one of `teachers`, or a model; null leaves the stage out."""
     launch: LaunchConfig = LaunchConfig()
     """How `cord run` starts training."""
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -134,6 +140,8 @@ class Recipe(Section):
     """The methods that are compared: each name maps to its overrides, such as `decode.pipeline: curation`."""
     variant: FolderName | None = None
     """The variant that `variant=NAME` on the command line picks."""
+    stage: Literal["train", "dpo", "distil"] = "train"
+    """The training that `stage=NAME` on the command line picks."""
 
     @property
     def decode_seed(self) -> int:
@@ -143,6 +151,11 @@ class Recipe(Section):
     @property
     def training_seed(self) -> int:
         return self.decode_seed if self.train_seed is None else self.train_seed
+
+    @property
+    def stage_section(self) -> dict[str, Any]:
+        """The section of the training that is picked, as it was written."""
+        return {"train": self.train, "dpo": self.dpo, "distil": self.distil}[self.stage] or {}
 
     def seed_runs(self) -> list[Recipe]:
         """One recipe per training run: per seed of a list from which none is picked, else the recipe itself."""
@@ -159,8 +172,9 @@ class Recipe(Section):
                 f"seed {self.train_seed} is not among the recipe's ({among}): pick one of them, or replace the list "
                 f"with seed=[{self.train_seed}]"
             )
-        if seeds and "seed" in self.train:
-            raise ValueError("train.seed would give every run of the list `seed` the same seed: remove train.seed")
+        for key, section in (("train", self.train), ("dpo", self.dpo), ("distil", self.distil)):
+            if seeds and "seed" in (section or {}):
+                raise ValueError(f"{key}.seed would give every run of the list `seed` the same seed: remove {key}.seed")
         return self
 
     @model_validator(mode="after")
@@ -219,6 +233,12 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"two teachers are called {twice[0]!r}: give each its own `name`")
         methods = [*self.variants, self.variant or self.decode.pipeline]
+        later = [key for key, section in (("dpo", self.dpo), ("distil", self.distil)) if section is not None]
+        named = [f"{name}-{stage}" for name in methods for stage in later]
+        twice = sorted({*named} & {*methods})
+        if twice:
+            raise ValueError(f"the variant {twice[0]!r} would be taken for a stage's student: give it another name")
+        methods += named
         methods += [f"{name}-seed-{run.train_seed}" for run in self.seed_runs() for name in methods]
         taken = sorted({"eval", "untrained"} & {*self.variants}) or sorted({"untrained", *methods} & {*labels})
         if taken:

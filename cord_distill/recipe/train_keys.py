@@ -1,5 +1,5 @@
-"""Which keys `train:` takes, and of which types: TRL's SFTConfig and ModelConfig, plus those of our own
-(OURS). Known without TRL.
+"""Which keys the section of a training takes, and of which types: those of its config in TRL and of ModelConfig, plus
+ours (OURS). Known without TRL.
 
 Names, types and choices are kept in `train_keys.json` (a test compares them with the installed TRL; `python -m
 cord_distill.recipe.train_keys` writes them anew), so that a recipe is checked on any laptop in milliseconds.
@@ -16,7 +16,13 @@ from typing import Any, Union, get_args, get_origin
 from cord_distill.recipe.template_args import check_template_args
 
 FILE = Path(__file__).with_suffix(".json")
-OURS = ("global_batch_size", "chat_template_kwargs")
+# Each training's section and the class of TRL whose keys it takes, in the order in which they run.
+TRAININGS = {"train": "SFTConfig", "dpo": "DPOConfig", "distil": "DistillationConfig"}
+OURS = {
+    "train": ("global_batch_size", "chat_template_kwargs"),
+    "dpo": ("global_batch_size", "chat_template_kwargs", "chat_template_path"),
+    "distil": ("global_batch_size", "chat_template_kwargs", "chat_template_path", "max_length", "teacher"),
+}
 # Keys that would put a secret or a surprise into a record.
 REFUSED = {
     "hub_token": "keys come from the environment (HF_TOKEN), never from a recipe",
@@ -30,6 +36,8 @@ REFUSED = {
     "truncation_mode": "rows are never cut",
     "load_in_8bit": "quantized training was never run here",
     "load_in_4bit": "quantized training was never run here",
+    "teacher_model_name_or_path": "give distil.teacher, whose vocabulary is checked first",
+    "teacher_model_revision": "give distil.teacher, one of `teachers:` with its revision",
 }
 # Values that nothing here would serve.
 UNSERVED = {
@@ -72,32 +80,38 @@ ELSEWHERE = {
 
 
 @cache
-def train_key_types() -> dict[str, Any]:
+def train_key_types(stage: str = "train") -> dict[str, Any]:
     """Key -> its type as text (`bool | None`), or the list of its values."""
-    return dict(json.loads(FILE.read_text()))
+    return dict(json.loads(FILE.read_text())[stage])
 
 
 @cache
+def known_keys(stage: str) -> frozenset[str]:
+    return frozenset(train_key_types(stage)) | frozenset(OURS[stage])
+
+
 def known_train_keys() -> frozenset[str]:
-    return frozenset(train_key_types()) | frozenset(OURS)
+    return known_keys("train")
 
 
-def check_train_keys(train: dict[str, Any]) -> dict[str, Any]:
-    """Returns `train` as it is. Raises ValueError on the first key that TRL does not know, that is refused here, or
-    whose value is of another type. The value of a refused key is never said: it may be a secret."""
+def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, Any]:
+    """Returns `train`, the section of `stage`, as it is. Raises ValueError on the first key that TRL does not know,
+    that is refused here, or whose value is of another type. The value of a refused key is never said: it may be a
+    secret."""
+    known = known_keys(stage)
     for key, value in train.items():
         if key in ELSEWHERE:
-            raise ValueError(f"[{key}] is no key of train: {ELSEWHERE[key]}")
-        if key not in known_train_keys():
-            near = FOREIGN.get(str(key)) or next(iter(get_close_matches(str(key), known_train_keys(), n=1)), None)
+            raise ValueError(f"[{key}] is no key of {stage}: {ELSEWHERE[key]}")
+        if key not in known:
+            near = FOREIGN.get(str(key)) or next(iter(get_close_matches(str(key), known, n=1)), None)
             written = near if near and (" " in near or ":" in near) else near and repr(near)
             hint = f"; did you mean {written}?" if written else ""
-            raise ValueError(f"[{key}] is not a key of TRL's SFTConfig or ModelConfig{hint}")
+            raise ValueError(f"[{key}] is not a key of TRL's {TRAININGS[stage]} or ModelConfig{hint}")
         if key in REFUSED and value:
             raise ValueError(f"[{key}] {REFUSED[key]}; remove the key")
         if key in UNSERVED and value not in (None, False, "no"):
             raise ValueError(f"[{key}] {UNSERVED[key]}; remove the key")
-        if key not in OURS and (wrong := wrong_value(key, value)):
+        if key not in OURS[stage] and (wrong := wrong_value(key, value, stage)):
             raise ValueError(f"[{key}] {wrong}")
     told = train.get("chat_template_kwargs", {})
     if not isinstance(told, dict):
@@ -106,12 +120,20 @@ def check_train_keys(train: dict[str, Any]) -> dict[str, Any]:
     return train
 
 
-def wrong_value(key: str, value: Any) -> str | None:
+def check_dpo_keys(dpo: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if dpo is None else check_train_keys(dpo, "dpo")
+
+
+def check_distil_keys(distil: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if distil is None else check_train_keys(distil, "distil")
+
+
+def wrong_value(key: str, value: Any, stage: str = "train") -> str | None:
     """What is wrong with a value by the type that TRL gives the key; None where it fits."""
     from pydantic import ValidationError
 
-    kind = train_key_types()[key]
-    # YAML reads an unquoted `no` as false; `resume_from_checkpoint: false` begins anew (training/sft.py).
+    kind = train_key_types(stage)[key]
+    # YAML reads an unquoted `no` as false; `resume_from_checkpoint: false` begins anew (training/run.py).
     if value is None or (value is False and (key.endswith("_strategy") or key == "resume_from_checkpoint")):
         return None
     if isinstance(kind, list):
@@ -132,15 +154,19 @@ def _adapter(kind: str) -> Any:
     return TypeAdapter(eval(kind, {"Any": Any}))  # the types of train_keys.json, which we wrote
 
 
-def trl_train_keys() -> dict[str, Any]:
+def trl_train_keys() -> dict[str, dict[str, Any]]:
     """What train_keys.json should hold, read off the installed TRL."""
+    import trl
+
+    return {stage: _keys_of(getattr(trl, name), trl.ModelConfig) for stage, name in TRAININGS.items()}
+
+
+def _keys_of(*configs: type) -> dict[str, Any]:
     from dataclasses import fields
     from typing import get_type_hints
 
-    from trl import ModelConfig, SFTConfig
-
     found: dict[str, Any] = {}
-    for config in (SFTConfig, ModelConfig):
+    for config in configs:
         hints = get_type_hints(config)
         for one in fields(config):
             if one.init:

@@ -14,16 +14,28 @@ from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import base_model, section_of, stage_before, training_runs
 from cord_distill.report.summary import evaluated
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder.checkpoints import DONE_FILE
-from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
+from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 SHOWN = (
     "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
-    "warmup_steps", "use_peft", "lora_r",
+    "warmup_steps", "use_peft", "lora_r", "beta", "loss_type", "teacher", "temperature", "max_completion_length",
 )  # fmt: skip
+TAGS = {"train": "sft", "dpo": "dpo", "distil": "on-policy-distillation"}
+STAGE_SAID = {
+    "train": "fine-tuned on",
+    "dpo": "fine-tuned and then trained on preferences between steps of",
+    "distil": "fine-tuned and then distilled on its own answers to the questions of",
+}
+HOW = {
+    "train": "Supervised fine-tuning (TRL); the loss is on thought and answer",
+    "dpo": "Direct preference optimisation (TRL's DPOTrainer) on pairs that the meta-prover's scores chose",
+    "distil": "On-policy distillation (TRL's DistillationTrainer): the student answers, a teacher corrects every token",
+}
 CITATION = """@inproceedings{yun2026cord,
   title     = {Distilling Long-CoT Reasoning through Collaborative Step-wise Multi-Teacher Decoding},
   author    = {Yun and Shin and Choi and Bang and Song},
@@ -61,13 +73,13 @@ def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
 def write_model_cards(source: str, overrides: Iterable[str], summary: dict[str, Any]) -> None:
     """`write_model_card` of every finished student of a recipe, with what its evaluation gave."""
     for recipe in method_recipes(source, overrides):
-        for one in recipe.seed_runs():
+        for one in training_runs(recipe):
             write_model_card(one, summary)
 
 
 def student_figures(recipe: Recipe, summary: dict[str, Any] | None) -> dict[str, Any]:
     """suite -> its figures for the student that `recipe` trains, {} where it was not evaluated."""
-    student = ((summary or {}).get("students") or {}).get(method_name(recipe)) or {}
+    student = ((summary or {}).get("students") or {}).get(RunFolder.of(recipe).student) or {}
     if recipe.train_seed is not None:
         seeds = student.get("seeds") or {}
         student = seeds.get(recipe.train_seed) or seeds.get(str(recipe.train_seed)) or {}
@@ -80,14 +92,14 @@ def model_card(
     """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set. suffix:
     of the model's name."""
     name = f"{recipe.name}-{RunFolder.of(recipe).label}{suffix}"
-    base = _name(str(recipe.train.get("model_name_or_path", "")))
+    base = _name(base_model(recipe))
     return f"""---
 {_header(recipe, name, suites)}
 ---
 # {name}
 
-{base}, fine-tuned on {_data(recipe, stats)} by cord-distill {__version__}. It thinks in `<think>` … `</think>` and then
-answers; the chat template opens the thought, or the prompt does.
+{base}, {STAGE_SAID[recipe.stage]} {_data(recipe, stats)} by cord-distill {__version__}.
+It thinks in `<think>` … `</think>` and then answers; the chat template opens the thought, or the prompt does.
 
 ```python
 from transformers import pipeline
@@ -115,7 +127,7 @@ ask([{{"role": "user", "content": "What is 12 * 13?"}}], max_new_tokens=4096)
 def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    base = str(recipe.train.get("model_name_or_path", ""))
+    base = base_model(recipe)
     results = [
         EvalResult(
             task_type="text-generation",
@@ -133,7 +145,7 @@ def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         license="other",
-        tags=["reasoning", "chain-of-thought", "distillation", "cord-distill", "trl", "sft"],
+        tags=["reasoning", "chain-of-thought", "distillation", "cord-distill", "trl", *_stage_tags(recipe)],
         eval_results=results or None,
     )
     return data.to_yaml()
@@ -163,14 +175,27 @@ def _evaluation(recipe: Recipe, suites: dict[str, Any]) -> str:
 
 
 def _training(recipe: Recipe, done: dict[str, Any]) -> str:
-    rows = [[key, str(recipe.train[key])] for key in SHOWN if recipe.train.get(key) is not None]
+    section = section_of(recipe)
+    rows = [[key, str(section[key])] for key in SHOWN if section.get(key) is not None]
     rows += [["seed", str(recipe.training_seed)]]
     rows += [[said, str(done[key])] for key, said in (("steps", "updates"), ("world_size", "processes")) if key in done]
     rows += [["ZeRO stage", str(done["zero_stage"])]] if done.get("zero_stage") else []
     rows += [["mean loss", f"{done['mean_loss']:.4f}"]] if done.get("mean_loss") is not None else []
-    return (
-        f"Supervised fine-tuning (TRL); the loss is on thought and answer.\n\n{markdown_table(['value', ''], rows)}\n"
-    )
+    before = stage_before(recipe)
+    from_there = f", from the student of `{before.stage}`" if before else ""
+    return f"{HOW[recipe.stage]}{from_there}.\n\n{markdown_table(['value', ''], rows)}\n"
+
+
+def _stage_tags(recipe: Recipe) -> list[str]:
+    """What was done to the base model, in order, as the hub calls it."""
+    tags: list[str] = []
+    one = recipe
+    while True:
+        tags.insert(0, TAGS[one.stage])
+        before = stage_before(one)
+        if before is None:
+            return tags
+        one = before
 
 
 def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from cord_distill.decode.answer_figures import AT_ONCE, GROUPS
 from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import lines
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import training_runs
 from cord_distill.report.table import NONE, known_columns, percent, percent_with_interval
 from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
@@ -81,7 +82,7 @@ def paper_students(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
 def checkpoints(recipes: list[Recipe]) -> Section:
     """What each checkpoint scored that was evaluated while, or after, its training ran."""
     rows = []
-    for one in (one for recipe in recipes for one in recipe.seed_runs()):
+    for one in (one for recipe in recipes for one in training_runs(recipe)):
         run = RunFolder.of(one)
         for results in checkpoint_results(run, training_folder(one)):
             for suite, figures in results["suites"].items():
@@ -166,7 +167,7 @@ def cost(summary: dict[str, Any]) -> Section:
 def protocol(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     """How the students were evaluated, as results.json of the first of them has it."""
     root = RunFolder.of(recipes[0]).eval
-    labels = [RunFolder.of(run).label for recipe in recipes for run in recipe.seed_runs()]
+    labels = [RunFolder.of(run).label for recipe in recipes for run in training_runs(recipe)]
     found = [read_json(root / label / "results.json").get("protocol") for label in [*labels, "untrained"]]
     known = next((one for one in found if one), None)
     rows = [line.split(maxsplit=1) for line in lines(known)] if known else []

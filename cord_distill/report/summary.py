@@ -19,6 +19,7 @@ from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.over_seeds import over_seeds
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import training_runs
 from cord_distill.run_folder.paths import PROBLEMS, RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows
 
@@ -28,8 +29,8 @@ PAIRED = ("difference", "ci", "p_value", "num_problems", "same_protocol")
 def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Reads the run folders of a recipe and all its variants (a `variant=` override is ignored). Writes nothing.
 
-    Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method>` (of several
-    seeds their mean, and each under `seeds`), `teachers.<label>`, `models.<label>` (of `evaluate.models`),
+    Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method|method-stage>` (of
+    several seeds their mean, and each under `seeds`), `teachers.<label>`, `models.<label>` (of `evaluate.models`),
     `differences` (paired, between the students of the methods), `seconds.<part>`, `wall_seconds`. Raises CordError on a
     damaged file, never on a missing one.
     """
@@ -45,7 +46,9 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
                 "seconds": stats.get("seconds"),
                 "models": {name: model_figures(meter) for name, meter in (stats.get("models") or {}).items()},
             }
-    runs = {method_name(recipe): recipe.seed_runs() for recipe in recipes}
+    runs: dict[str, list[Recipe]] = {}
+    for run in (run for recipe in recipes for run in training_runs(recipe)):
+        runs.setdefault(RunFolder.of(run).student, []).append(run)
     labels = ["untrained", *(RunFolder.of(run).label for found in runs.values() for run in found)]
     teachers = list(dict.fromkeys(t.label for r in recipes for t in r.teachers))
     others = [model.label for model in shared.evaluate.models]

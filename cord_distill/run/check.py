@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.check import on_the_hub
@@ -13,7 +12,9 @@ from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import stages_of
 from cord_distill.run.check_cluster import cluster_page
+from cord_distill.run.check_later_stages import Machine, later_stage_memory
 from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
 from cord_distill.run.decode_memory import decode_memory
@@ -21,16 +22,6 @@ from cord_distill.run.first_pass import STAGES, first_pass, local_problems, look
 from cord_distill.run.stages import plan
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.memory.advice import memory_page
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What training may use: GPUs in all and per host; GiB of one GPU and of one host, None = not asked."""
-
-    gpus: int
-    gpu_memory: float | None = None
-    host_memory: float | None = None
-    per_node: int = 8
 
 
 def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = None) -> int:
@@ -86,10 +77,10 @@ def faults_of(recipe: Recipe) -> list[str]:
 
 def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, list[str]]]:
     """Pages and faults, the same one only once: variants differ in their data more often than in their student."""
-    if machine is None or not variants[0].train:
+    if machine is None:
         return []
     pages: dict[str, list[str]] = {}
-    for recipe in variants:
+    for recipe in (variant for variant in variants if variant.train):
         try:
             model = model_path(recipe, str(recipe.train.get("model_name_or_path", "")), "train.model_name_or_path")
             page, faults = memory_page(
@@ -98,4 +89,9 @@ def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, 
         except CordError as error:
             page, faults = f"memory: not predicted: {error}", []
         pages.setdefault(page, faults)
+    for recipe in variants:
+        for stage in stages_of(recipe):
+            if stage != "train":
+                page, faults = later_stage_memory(recipe.model_copy(update={"stage": stage}), machine)
+                pages.setdefault(page, faults)
     return list(pages.items())

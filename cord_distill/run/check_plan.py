@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cord_distill.model_files.locate import PREFIX
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import TRAININGS
+from cord_distill.recipe.training_stages import section_of, stage_before, training_runs
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import NEW, Stage
 from cord_distill.run_folder.paths import RunFolder, method_name
@@ -15,12 +17,13 @@ def plan_lines(variants: list[Recipe], stages: Sequence[Stage], problems: int | 
     """One line per stage: its state, its key, what it does. problems: how many, None = not known without a network."""
     recipe = variants[0]
     log = RunLog(RunFolder.of(recipe).root)
-    by_label = {f"train/{RunFolder.of(one).label}": one for variant in variants for one in variant.seed_runs()}
+    runs = [one for variant in variants for one in training_runs(variant)]
+    plain = {one.stage + "/" + RunFolder.of(one.model_copy(update={"stage": "train"})).label: one for one in runs}
     lines = []
     for stage in stages:
         reason = log.reason(stage, stage.fingerprint())
         state = "done" if reason is None else "would run"
-        about = about_stage(stage, variants, by_label.get(stage.key, recipe), problems)
+        about = about_stage(stage, variants, plain.get(stage.key, recipe), problems)
         again = f"(again: {reason})" if reason not in (None, NEW) else ""
         lines.append(f"  {state:10s} {stage.key:20s} {about} {again}".rstrip())
     return lines
@@ -37,9 +40,12 @@ def about_stage(stage: Stage, variants: list[Recipe], one: Recipe, problems: int
         count = found if problems is None else f"{problems} problems"
         said = [f"{count} by {' and '.join(methods)}", f"teachers {who}", f"meta-prover {prover}" if prover else ""]
         return "; ".join(filter(None, [*said, f"beam {recipe.decode.beam_size}"]))
-    if kind == "train":
-        train = one.train
-        student = str(train.get("model_name_or_path", "")).removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
+    if kind in TRAININGS:
+        train, before = section_of(one), stage_before(one)
+        named = str(train.get("model_name_or_path", "")).removeprefix(PREFIX).rstrip("/").rsplit("/", 1)[-1]
+        student = f"the student of {before.stage}" if before else named
+        if kind == "distil":
+            student += f", corrected by {train.get('teacher') or 'the teacher of its vocabulary'}"
         told = {"num_train_epochs": "{:g} epochs", "max_steps": "{:g} steps", "learning_rate": "lr {:g}"}
         return ", ".join([student, *(said.format(float(train[key])) for key, said in told.items() if key in train)])
     if kind == "evaluate":

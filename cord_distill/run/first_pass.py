@@ -20,6 +20,7 @@ from cord_distill.decode.problems import load_candidates
 from cord_distill.evaluation import check as evaluation
 from cord_distill.model_files.locate import is_on_the_hub
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.check_later_stages import later_stage_faults
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.check import training_faults, wandb_faults
 from cord_distill.training.launch import gpu_count
@@ -34,6 +35,8 @@ class Faults:
     generate: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     train: tuple[str, ...] = ()
+    dpo: tuple[str, ...] = ()
+    distil: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
 
     def of(self, stages: Sequence[str]) -> list[str]:
@@ -41,7 +44,7 @@ class Faults:
         return list(dict.fromkeys(x for stage in ("run", *stages) for x in getattr(self, stage)))
 
 
-STAGES = ("generate", "data", "train", "evaluate")
+STAGES = ("generate", "data", "train", "dpo", "distil", "evaluate")
 
 
 def first_pass(variants: Sequence[Recipe], gpus: int | None = None) -> Faults:
@@ -57,6 +60,8 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None) -> Faults:
             found[stage if stage in ("train", "evaluate") else "generate"].append(fault)
         found["data"] += data_faults(recipe)
         found["train"] += training_faults(recipe, gpus)
+        for stage, faults in later_stage_faults(recipe).items():
+            found[stage] += faults
         found["evaluate"] += evaluation.evaluation_faults(recipe, problems, here)
     return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})
 
@@ -91,9 +96,12 @@ def not_looked_up(recipe: Recipe) -> list[str]:
     """Names that a run takes from the hub."""
     named = [s.model for s in started_sections(recipe).values()]
     named += [str(recipe.train.get("model_name_or_path") or ""), *(model.model for model in recipe.evaluate.models)]
+    later = [section for section in (recipe.dpo, recipe.distil) if section]
+    named += [str(section.get(key) or "") for section in later for key in ("model_name_or_path", "teacher")]
     named += [recipe.problems.dataset or ""] if recipe.problems else []
     named += [source.dataset or "" for source in recipe.data.sources]
-    named = [name for name in named if is_on_the_hub(name)]
+    labels = {teacher.label for teacher in recipe.teachers}
+    named = [name for name in named if is_on_the_hub(name) and name not in labels]
     return list(dict.fromkeys(named))
 
 

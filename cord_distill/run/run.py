@@ -20,6 +20,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import lock_folder, set_aside, write_atomic
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, load_recipe
+from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan, watch_command
 from cord_distill.run_folder.paths import RunFolder
@@ -169,7 +170,7 @@ def _children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]
 
 def set_stage_aside(stage: Stage, fingerprint: str) -> None:
     """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
-    if stage.key.startswith(("data/", "train/")):
+    if stage.group == "data" or stage.group in TRAININGS:
         made = stage.outputs[0].parent if stage.key.startswith("data/") else stage.outputs[0].parent.parent
         if made.exists():
             say(f"{stage.key}: the old results are in {set_aside(made, fingerprint[:12])}")

@@ -21,9 +21,11 @@ from cord_distill.model_files.weights import SUFFIXES
 from cord_distill.recipe.experiment import method_variants, picks
 from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import TRAININGS
+from cord_distill.recipe.training_stages import section_of, stage_before, stages_of, training_runs
 from cord_distill.run.make_data import kept_and_dropped, make_data
 from cord_distill.run_folder.checkpoints import file_hash
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import PREFERENCES_FILE, STEP_VALUES_FILE, TRAIN_FILE, RunFolder
 from cord_distill.training.launch import gpu_count, training_command
 
 NEW = "not done yet"
@@ -64,8 +66,9 @@ def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
         stages.append(_generate_stage(path, overrides, variants))
     if recipe.teachers or recipe.data.sources:
         stages += [_data_stage(variant) for variant in variants]
-    if recipe.train:
-        stages += [_train_stage(path, overrides, one) for variant in variants for one in variant.seed_runs()]
+    for name in TRAININGS:
+        trained = [variant.model_copy(update={"stage": name}) for variant in variants if name in stages_of(variant)]
+        stages += [_train_stage(path, overrides, one) for variant in trained for one in variant.seed_runs()]
     if recipe.evaluate.suites:
         stages.append(_evaluate_stage(path, overrides, recipe, variants))
     return stages
@@ -107,34 +110,49 @@ def _data_stage(recipe: Recipe) -> Stage:
     def call() -> str:
         return kept_and_dropped(make_data(recipe))
 
-    return Stage(f"data/{run.method}", fingerprint, (run.dataset / "train.jsonl",), call=call, group="data")
+    asked = {
+        TRAIN_FILE: True,
+        PREFERENCES_FILE: recipe.data.preferences is not None,
+        STEP_VALUES_FILE: recipe.data.step_values,
+    }
+    outputs = tuple(run.dataset / file for file, wanted in asked.items() if wanted)
+    return Stage(f"data/{run.method}", fingerprint, outputs, call=call, group="data")
 
 
 def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
-    run = RunFolder.of(recipe)
+    """One training, of the stage that `recipe` picks."""
+    run, name = RunFolder.of(recipe), recipe.stage
 
     def fingerprint() -> str:
         models = recipe.models.model_dump(mode="json") if recipe.models else None
-        read = {
-            "train": recipe.train,
+        read: dict[str, Any] = {
+            "train": section_of(recipe),
             "seed": recipe.training_seed,
             "max_tokens": recipe.data.filters.max_tokens,
             "models": models,
-            "data": content(run.dataset / "train.jsonl"),
+            "data": content(run.dataset / (PREFERENCES_FILE if name == "dpo" else TRAIN_FILE)),
         }
+        before = stage_before(recipe)
+        if before is not None:
+            read["before"] = [
+                file_stamp(file) for file in sorted(RunFolder.of(before).final_model.glob("*.safetensors"))
+            ]
+        if name == "distil":
+            read["teachers"] = [teacher.model_dump(mode="json") for teacher in recipe.teachers]
         return recipe_hash(read)
 
     def command() -> tuple[list[str], dict[str, str]]:
         return training_command(path, recipe, [*overrides, *picks(recipe)])
 
-    return Stage(f"train/{run.label}", fingerprint, (run.final_model / "config.json",), command, group="train")
+    plain = run.label if name == "train" else RunFolder.of(recipe.model_copy(update={"stage": "train"})).label
+    return Stage(f"{name}/{plain}", fingerprint, (run.final_model / "config.json",), command, group=name)
 
 
 def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variants: list[Recipe]) -> Stage:
     run = RunFolder.of(recipe)
 
     def fingerprint() -> str:
-        finals = [RunFolder.of(one).final_model for variant in variants for one in variant.seed_runs()]
+        finals = [RunFolder.of(one).final_model for variant in variants for one in training_runs(variant)]
         weights = [file_stamp(file) for final in finals for file in sorted(final.glob("*.safetensors"))]
         for i, model in enumerate(recipe.evaluate.models):
             weights += _model_stamps(recipe, model.model, f"evaluate.models.{i}.model")

@@ -49,8 +49,9 @@ class Training:
     written: dict[str, Any] | None = None
 
 
-def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None) -> Inputs:
-    """Everything that the trained weights depend on. section: the resolved `train:`; data: train.jsonl.
+def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None, **further: Any) -> Inputs:
+    """Everything that the trained weights depend on. section: the stage's resolved keys; data: the file that it reads;
+    further: of a later stage, its teacher and the training before it.
 
     Accumulation is left out (it follows from the batch and the ranks), a DeepSpeed file counts by its content.
     """
@@ -63,6 +64,7 @@ def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None)
         "student": student_hash(Path(student)) if Path(student).is_dir() else student,
         "dataset": file_hash(data),
         "max_tokens": max_tokens,
+        **further,
     }
 
 
@@ -146,18 +148,18 @@ def finish(output_dir: Path, inputs: Inputs, **figures: Any) -> None:
     write_atomic(output_dir / DONE_FILE, json.dumps(done, indent=2) + "\n")
 
 
-def refuse_other_world(found: Training, world_size: int, zero_stage: int) -> None:
+def refuse_other_world(found: Training, world_size: int, zero_stage: int, stage: str = "train") -> None:
     """A DeepSpeed checkpoint is cut into one piece per rank: another number of processes or stage cannot read it."""
     before = found.written or {}
     if before.get("zero_stage") != zero_stage:
         raise CordError(
             f"the checkpoints were written under ZeRO stage {before.get('zero_stage')} and this run has {zero_stage} "
-            "(0 = no DeepSpeed): use the same, or add train.resume_from_checkpoint=false to begin anew"
+            f"(0 = no DeepSpeed): use the same, or add {stage}.resume_from_checkpoint=false to begin anew"
         )
     if zero_stage and before.get("world_size") != world_size:
         raise CordError(
             f"the checkpoints were written by {before.get('world_size')} processes and this run has {world_size}, "
-            "which DeepSpeed cannot resume: start as many, or add train.resume_from_checkpoint=false to begin anew"
+            f"which DeepSpeed cannot resume: start as many, or add {stage}.resume_from_checkpoint=false to begin anew"
         )
 
 

@@ -21,23 +21,29 @@ class RunFolder:
 
     Shared by all variants: recipe.yaml, problems.jsonl, summary.json, report.html, eval/<label>/. Per method: the rest.
     Of a list of seeds each run has its own checkpoints/seed-N/ and eval/<method>-seed-N/; seed is None where there is
-    no list.
+    no list. A later stage of training has dpo/ or distil/ in place of checkpoints/, and eval/<method>-<stage>/.
     """
 
     root: Path
     method: str
     has_variants: bool
     seed: int | None = None
+    stage: str = "train"
 
     @classmethod
     def of(cls, recipe: Recipe) -> RunFolder:
         root = Path(recipe.output_dir) if recipe.output_dir else Path("outputs") / recipe.name
-        return cls(root.absolute(), method_name(recipe), recipe.variant is not None, recipe.train_seed)
+        return cls(root.absolute(), method_name(recipe), recipe.variant is not None, recipe.train_seed, recipe.stage)
+
+    @property
+    def student(self) -> str:
+        """What the tables call the students of this method and stage, whatever their seed."""
+        return self.method if self.stage == "train" else f"{self.method}-{self.stage}"
 
     @property
     def label(self) -> str:
         """What the tables and eval/ call the student that is trained here."""
-        return self.method if self.seed is None else f"{self.method}-seed-{self.seed}"
+        return self.student if self.seed is None else f"{self.student}-seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -72,7 +78,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        return _of_seed(self.folder / "checkpoints", self.seed)
+        return _of_seed(self.folder / ("checkpoints" if self.stage == "train" else self.stage), self.seed)
 
     @property
     def final_model(self) -> Path:
@@ -96,8 +102,8 @@ class RunFolder:
 
 
 def training_folder(recipe: Recipe) -> Path:
-    """Where training writes its checkpoints: `train.output_dir`, else the run folder's."""
-    given = recipe.train.get("output_dir")
+    """Where training writes its checkpoints: `output_dir` of the stage's section, else the run folder's."""
+    given = recipe.stage_section.get("output_dir")
     return _of_seed(Path(given), recipe.train_seed) if given else RunFolder.of(recipe).checkpoints
 
 
@@ -112,5 +118,6 @@ def method_name(recipe: Recipe) -> str:
 
 
 def checkpoint_label(run: RunFolder, name: str) -> str:
-    """`checkpoint-N`, after the run's label where a recipe has several runs: `cord-seed-1-checkpoint-N`."""
-    return f"{run.label}-{name}" if run.has_variants or run.seed is not None else name
+    """`checkpoint-N`, after the run's label where a recipe has several trainings: `cord-seed-1-checkpoint-N`."""
+    several = run.has_variants or run.seed is not None or run.stage != "train"
+    return f"{run.label}-{name}" if several else name

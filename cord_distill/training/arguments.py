@@ -1,4 +1,4 @@
-"""The `train:` section, checked and completed: batch arithmetic, our defaults, strict types.
+"""The section of a training, checked and completed: batch arithmetic, our defaults, strict types.
 
 Only `strict_values` and `training_arguments` load TRL; what can be wrong before that is found before that.
 """
@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.train_keys import OURS
+from cord_distill.recipe.train_keys import OURS, TRAININGS
+from cord_distill.recipe.training_stages import section_of
 from cord_distill.run_folder.paths import RunFolder, training_folder
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
@@ -55,18 +56,22 @@ def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1,
 
 
 def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """`train:` with our defaults and the derived accumulation, without our own keys and without loading TRL.
+    """The stage's keys with our defaults and the derived accumulation, without loading TRL. A later stage has those of
+    `train:` that hold for it too.
 
     env: the launcher's (WORLD_SIZE, PARALLELISM_CONFIG_SP_SIZE, ACCELERATE_USE_DEEPSPEED). Raises CordError.
     """
-    section = {**DEFAULTS, "seed": recipe.training_seed, **recipe.train}
-    if not section.get("model_name_or_path"):
+    stage = recipe.stage
+    section = {**DEFAULTS, "seed": recipe.training_seed, **section_of(recipe)}
+    if stage == "train" and not section.get("model_name_or_path"):
         raise CordError("train.model_name_or_path is missing: name the student (a hub id or a local path)")
     if section["max_length"] is None:
-        raise CordError("train.max_length: null means no limit; give the number of tokens that fit, e.g. 20480")
+        raise CordError(f"{stage}.max_length: null means no limit; give the number of tokens that fit, e.g. 20480")
+    if stage != "train" and int(env.get("PARALLELISM_CONFIG_SP_SIZE", 1)) > 1:
+        raise CordError(f"{stage}: TRL shares no row between ranks here; start it without sequence parallelism")
     batch = section.pop("global_batch_size", None)
     if batch is not None:
-        section["gradient_accumulation_steps"] = _accumulation(batch, section, env)
+        section["gradient_accumulation_steps"] = _accumulation(batch, section, env, stage)
     section["output_dir"] = str(training_folder(recipe))
     mode = recipe.track.wandb.mode
     section.setdefault("report_to", [] if mode == "disabled" else ["wandb"])
@@ -74,15 +79,15 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):
         section.pop("deepspeed", None)
     elif section.get("deepspeed") and not Path(str(section["deepspeed"])).is_file():
-        raise CordError(f"train.deepspeed: {section['deepspeed']} is not there; the path is relative to the recipe")
+        raise CordError(f"{stage}.deepspeed: {section['deepspeed']} is not there; the path is relative to the recipe")
     return section
 
 
-def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str]) -> int:
+def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str], stage: str) -> int:
     per_device = section["per_device_train_batch_size"]
     for key, value in (("global_batch_size", batch), ("per_device_train_batch_size", per_device)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CordError(f"train.{key}: {value!r} is not a whole number of rows, 1 or more")
+            raise CordError(f"{stage}.{key}: {value!r} is not a whole number of rows, 1 or more")
     steps = derive_accumulation(
         batch,
         world_size=int(env.get("WORLD_SIZE", 1)),
@@ -92,13 +97,13 @@ def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str]) -
     given = section.get("gradient_accumulation_steps", steps)
     if given != steps:
         raise CordError(
-            f"train.gradient_accumulation_steps {given} and train.global_batch_size {batch} disagree (it would be "
+            f"{stage}.gradient_accumulation_steps {given} and {stage}.global_batch_size {batch} disagree (it would be "
             f"{steps} here): keep global_batch_size and remove the other"
         )
     return steps
 
 
-def strict_values(section: dict[str, Any], *configs: type) -> list[dict[str, Any]]:
+def strict_values(section: dict[str, Any], *configs: type, stage: str = "train") -> list[dict[str, Any]]:
     """Splits `section` over the dataclasses `configs` and checks every value against its annotation and choices.
 
     TRL's own parser checks strings only: `packing: 3` or `max_length: [1, 2]` pass it. Numbers written as `5e-6` (a
@@ -109,13 +114,13 @@ def strict_values(section: dict[str, Any], *configs: type) -> list[dict[str, Any
     parts: list[dict[str, Any]] = [{} for _ in configs]
     known = [({f.name: f for f in fields(c) if f.init}, get_type_hints(c)) for c in configs]
     for key, value in section.items():
-        if key in OURS:
+        if key in OURS[stage]:
             continue
         home = next((i for i, (names, _) in enumerate(known) if key in names), None)
         if home is None:
             near = get_close_matches(key, [name for names, _ in known for name in names], n=1)
             raise CordError(
-                f"train.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else "")
+                f"{stage}.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else "")
             )
         names, hints = known[home]
         if value is not None:
@@ -130,10 +135,10 @@ def strict_values(section: dict[str, Any], *configs: type) -> list[dict[str, Any
                     value = adapter.validate_python(value)
                 except ValidationError as error:
                     wrong = error.errors()[0]["msg"]
-                    raise CordError(f"train.{key}: {value!r} does not fit {_plain(hints[key])}: {wrong}") from None
+                    raise CordError(f"{stage}.{key}: {value!r} does not fit {_plain(hints[key])}: {wrong}") from None
         choices = names[key].metadata.get("choices")
         if choices and value is not None and value not in choices:
-            raise CordError(f"train.{key}: {value!r} is not one of {', '.join(map(str, choices))}")
+            raise CordError(f"{stage}.{key}: {value!r} is not one of {', '.join(map(str, choices))}")
         parts[home][key] = value
     return parts
 
@@ -142,15 +147,15 @@ def _plain(annotation: Any) -> str:
     return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
 
 
-def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
-    """(SFTConfig, ModelConfig) of a resolved section. Sets up the process group. Raises CordError.
+def training_arguments(section: dict[str, Any], stage: str = "train") -> tuple[Any, Any]:
+    """(the stage's config of TRL, ModelConfig) of a resolved section. Sets up the process group. Raises CordError.
 
     Precision: bfloat16 where a GPU has it, float32 on CPU. The weights themselves are loaded in bfloat16 only where
     DeepSpeed keeps float32 masters of them or where they are frozen under LoRA: at lr 5e-6 an AdamW update of a
     bfloat16 weight rounds to nothing.
     """
     import torch
-    from trl import ModelConfig, SFTConfig
+    import trl
 
     section = {key: value for key, value in section.items() if key != "resume_from_checkpoint"}
     cuda = torch.cuda.is_available()
@@ -158,35 +163,53 @@ def training_arguments(section: dict[str, Any]) -> tuple[Any, Any]:
         section.setdefault("use_cpu", True)
     if not section.get("fp16"):
         section.setdefault("bf16", cuda and torch.cuda.is_bf16_supported())
-    sft, model = strict_values(section, SFTConfig, ModelConfig)
-    masters = _float32_masters(sft)
-    half = bool(sft.get("bf16")) and (masters or bool(model.get("use_peft")))
+    config = getattr(trl, TRAININGS[stage])
+    own, model = strict_values(section, config, trl.ModelConfig, stage=stage)
+    if own.get("use_vllm"):
+        _refuse_untried_vllm(stage)
+    masters = _float32_masters(own)
+    half = bool(own.get("bf16")) and (masters or bool(model.get("use_peft")))
     model.setdefault("dtype", "bfloat16" if half else "float32")
-    refuse_half_weights(model["dtype"], masters or bool(model.get("use_peft")))
+    refuse_half_weights(model["dtype"], masters or bool(model.get("use_peft")), stage)
     try:
-        sft_config, model_config = SFTConfig(**sft), ModelConfig(**model)
+        stage_config, model_config = config(**own), trl.ModelConfig(**model)
     except (ValueError, TypeError, KeyError) as error:
-        raise CordError(f"train: {' '.join(str(error).split())}") from None
-    sft_config.model_init_kwargs = {
+        raise CordError(f"{stage}: {' '.join(str(error).split())}") from None
+    stage_config.model_init_kwargs = {
         "revision": model_config.model_revision,
         "attn_implementation": model_config.attn_implementation,
         "dtype": model_config.dtype,
         "device_map": None,
     }
-    return sft_config, model_config
+    return stage_config, model_config
 
 
-def refuse_half_weights(dtype: str, safe: bool) -> None:
+def refuse_half_weights(dtype: str, safe: bool, stage: str = "train") -> None:
     """safe: float32 masters are kept elsewhere, or the weights are frozen. Raises CordError."""
     if dtype != "float32" and not safe:
         raise CordError(
-            f"train.dtype {dtype}: full fine-tuning would update half-precision weights without float32 "
-            "masters, and small updates round away; remove train.dtype (float32 weights, bf16 autocast), or train "
+            f"{stage}.dtype {dtype}: full fine-tuning would update half-precision weights without float32 "
+            f"masters, and small updates round away; remove {stage}.dtype (float32 weights, bf16 autocast), or train "
             "under DeepSpeed with bf16"
         )
 
 
-def _float32_masters(sft: dict[str, Any]) -> bool:
+def _refuse_untried_vllm(stage: str) -> None:
+    """TRL warns, and goes on, where the installed vLLM is none of those that it names; here it is an error."""
+    import warnings
+
+    from trl.import_utils import is_vllm_available
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        there = is_vllm_available()
+    wrong = next((str(one.message) for one in said if "vLLM" in str(one.message)), None)
+    if wrong or not there:
+        why = wrong or "vLLM is not installed"
+        raise CordError(f"{stage}.use_vllm: {why}; remove the key: transformers samples then")
+
+
+def _float32_masters(own: dict[str, Any]) -> bool:
     """DeepSpeed in bf16 or fp16 keeps float32 copies of the weights in its optimizer; nothing else here does."""
-    deepspeed = bool(sft.get("deepspeed")) or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
-    return deepspeed and bool(sft.get("bf16") or sft.get("fp16"))
+    deepspeed = bool(own.get("deepspeed")) or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
+    return deepspeed and bool(own.get("bf16") or own.get("fp16"))

@@ -10,8 +10,9 @@ from transformers import TrainerCallback
 
 from cord_distill.common.progress import Progress
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import stage_before
 from cord_distill.run_folder.leases import rotate
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_new_results
 from cord_distill.tracking.run_file import write_run_file
@@ -83,6 +84,10 @@ class InWandb(TrainerCallback):
             row = (self.folder / "sample_row.txt").read_text(encoding="utf-8")
             wandb.run.log({"row": table(("the first row, as it is trained",), [(row,)])})
             lineage.consumes(wandb.run, lineage.dataset(self.recipe))
+            before = stage_before(self.recipe)
+            made = before and lineage.model(before, RunFolder.of(before), training_folder(before))
+            if made:
+                lineage.consumes(wandb.run, made)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.tracked is not None:

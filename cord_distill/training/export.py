@@ -9,7 +9,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder, training_folder
-from cord_distill.training.sft import one_seed
+from cord_distill.training.plan import one_seed
 
 COPIED = (".json", ".safetensors", ".jinja", ".md", ".model", ".txt")
 

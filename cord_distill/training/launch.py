@@ -59,7 +59,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "WANDB_MODE": wandb.mode,
         "WANDB_PROJECT": wandb.project,
         "WANDB_RUN_GROUP": recipe.name,
-        "WANDB_JOB_TYPE": "train",
+        "WANDB_JOB_TYPE": recipe.stage,
         "WANDB_SILENT": "true",
         "WANDB_TAGS": ",".join([*wandb.tags, method_name(recipe)]),
     }

@@ -121,7 +121,7 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
     if not out.labels:
         why = ", ".join(f"{count} {reason}" for reason, count in out.dropped.items()) or "the file is empty"
         raise CordError(f"{path}: no row is left to train on ({why})")
-    _check_lengths(out.lengths, total, max_length, context)
+    check_lengths(out.lengths, total, max_length, context)
     return out
 
 
@@ -193,12 +193,13 @@ def control_ids(renderer: Renderer) -> set[int]:
     return (set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}) - {close}
 
 
-def _check_lengths(lengths: list[int], total: int, max_length: int, context: int | None) -> None:
+def check_lengths(lengths: list[int], total: int, max_length: int, context: int | None, stage: str = "train") -> None:
+    """Raises CordError where a row is longer than the stage's max_length, or than the student's positions."""
     cut = sum(length > max_length for length in lengths)
     if cut:
         raise CordError(
-            f"{cut} of {total} rows ({100 * cut / total:.1f} %) are longer than train.max_length {max_length} (the "
-            f"longest has {max(lengths)} tokens) and would lose their answer: raise train.max_length, or drop them "
+            f"{cut} of {total} rows ({100 * cut / total:.1f} %) are longer than {stage}.max_length {max_length} (the "
+            f"longest has {max(lengths)} tokens) and would lose their end: raise {stage}.max_length, or drop them "
             f"with data.filters.max_tokens={max_length}"
         )
     if context is not None and max(lengths) > context:
@@ -213,12 +214,13 @@ def sample_row(renderer: Renderer, ids: list[int], labels: list[int]) -> str:
     """One row as a person reads it: what is given, then what is trained. Control characters are escaped."""
     start = sum(label == IGNORED for label in labels)
     return (
-        f"--- given, no loss ({start} tokens)\n{_visible(renderer.decode(ids[:start]))}\n"
-        f"--- trained ({len(ids) - start} tokens)\n{_visible(renderer.decode(ids[start:]))}\n"
+        f"--- given, no loss ({start} tokens)\n{visible(renderer.decode(ids[:start]))}\n"
+        f"--- trained ({len(ids) - start} tokens)\n{visible(renderer.decode(ids[start:]))}\n"
     )
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """`text` for a terminal, its control characters escaped."""
     # A model's text could move the cursor or set the title of a terminal.
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
 

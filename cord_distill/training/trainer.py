@@ -1,4 +1,4 @@
-"""TRL's trainer, with a count of tokens that goes on after a resume, how fast they come, and the memory they take."""
+"""TRL's trainers with a count of tokens that goes on after a resume, how fast they come, and the memory they take."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from trl import SFTTrainer
 GIB = 2**30
 
 
-class StudentTrainer(SFTTrainer):
-    """Adds to every logged step: `num_tokens` (seen since the first step, all ranks), `tokens_per_second` (all ranks,
-    since the log before), and the peak of this process: `peak_gpu_gib` (allocated), or on CPU `peak_rss_gib`."""
+class Measured:
+    """Adds to every logged step of a trainer: `num_tokens` (seen since the first step, all ranks), `tokens_per_second`
+    (all ranks, since the log before), and the peak of this process: `peak_gpu_gib` (allocated), or on CPU
+    `peak_rss_gib`. To be named before the trainer among the bases."""
+
+    # Whether the trainer's own count goes on after a resume.
+    counts_on = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -24,21 +28,31 @@ class StudentTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             logs.update(self._pace(start_time))
-        super().log(logs, start_time)
+        super().log(logs, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Ours is beside the finished model (model_card.py); TRL's would name neither the base model nor the data."""
 
+    def _counted_tokens(self) -> int:
+        """As the trainer counts them."""
+        return int(self._total_train_tokens)  # type: ignore[attr-defined]
+
     def _pace(self, start_time: float | None) -> dict[str, float]:
+        counted = self._counted_tokens()
         if self._tokens_before is None:
             # TRL counts from 0 after a resume; the log of the checkpoint says where it was.
-            history = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]
-            self._tokens_before = int(history[-1]) if history else 0
+            history = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]  # type: ignore[attr-defined]
+            before = int(history[-1]) if history else 0
+            self._tokens_before, self._counted = (0, before) if self.counts_on else (before, 0)
             self._counted_at = start_time or time.time()
-        seconds, tokens = time.time() - self._counted_at, self._total_train_tokens - self._counted
-        self._counted, self._counted_at = self._total_train_tokens, time.time()
-        self._metrics["train"]["num_tokens"] = [self._tokens_before + self._total_train_tokens]
+        seconds, tokens = time.time() - self._counted_at, counted - self._counted
+        self._counted, self._counted_at = counted, time.time()
+        self._metrics["train"]["num_tokens"] = [self._tokens_before + counted]  # type: ignore[attr-defined]
         return {"tokens_per_second": tokens / seconds if seconds > 0 else 0.0, **peak_memory()}
+
+
+class StudentTrainer(Measured, SFTTrainer):
+    """Of `stage=train`."""
 
 
 def peak_memory() -> dict[str, float]:

@@ -23,7 +23,7 @@ from cord_distill.report.summary import build_summary
 from cord_distill.report.table import terminal_table
 from cord_distill.run.stages import plan
 from cord_distill.run_folder.paths import RunFolder, training_folder
-from cord_distill.training import sft
+from cord_distill.training import plan as planned
 from cord_distill.training.arguments import resolved_section
 
 
@@ -129,13 +129,13 @@ def test_variants_have_the_list_too_or_their_own(recipe: Path) -> None:
 def test_a_plain_training_of_a_list_asks_for_one(recipe: Path, tmp_path: Path) -> None:
     """`accelerate launch train.py r.yaml`. Fails for the lazy version that trains the first seed and says nothing."""
     with pytest.raises(CordError, match=r"r.yaml has 3 seeds .* pick one, e.g. seed=3 \(cord train r.yaml"):
-        sft.plan(load_recipe(recipe), "r.yaml")
+        planned.plan(load_recipe(recipe), "r.yaml")
     (tmp_path / "out/dataset").mkdir(parents=True)
     (tmp_path / "out/dataset/train.jsonl").write_text("{}\n")
-    made = sft.plan(load_recipe(recipe, ["seed=2"]), "r.yaml")
+    made = planned.plan(load_recipe(recipe, ["seed=2"]), "r.yaml")
     assert (made.section["seed"], made.output_dir) == (2, tmp_path / "out/checkpoints/seed-2")
-    assert made.inputs != sft.plan(load_recipe(recipe, ["seed=1"]), "r.yaml").inputs
-    assert sft.plan(load_recipe(recipe, ["seed=[4]"]), "r.yaml").section["seed"] == 4
+    assert made.inputs != planned.plan(load_recipe(recipe, ["seed=1"]), "r.yaml").inputs
+    assert planned.plan(load_recipe(recipe, ["seed=[4]"]), "r.yaml").section["seed"] == 4
 
 
 def test_evaluation_knows_each_student_by_method_and_seed(recipe: Path, tmp_path: Path) -> None:

@@ -23,11 +23,12 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder import checkpoints
-from cord_distill.training import sft
+from cord_distill.training import plan as planned
 from cord_distill.training.launch import accelerate_config, training_command
 from cord_distill.training.memory.predict import model_states, predict
 from cord_distill.training.memory.setup import Setup, Zero
 from cord_distill.training.memory.shapes import shape_of
+from cord_distill.training.run import train
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETION = "<think>\n### Step 1. so $\\frac{1}{2}$\n\n### Step 2. wait, é≤5\n\n</think>\n\nThe answer is \\boxed{4}."
@@ -75,12 +76,12 @@ def test_missing_data_names_the_command(tmp_path: Path, student: Path) -> None:
     path = write_recipe(tmp_path, student)
     (tmp_path / "out/dataset/train.jsonl").unlink()
     with pytest.raises(CordError, match=r"is not there: make it with cord generate recipes/x\.yaml"):
-        sft.plan(load_recipe(path), "recipes/x.yaml")
+        planned.plan(load_recipe(path), "recipes/x.yaml")
 
 
 def test_missing_model_is_named(tmp_path: Path, student: Path) -> None:
     with pytest.raises(CordError, match="nowhere"):
-        sft.plan(load_recipe(write_recipe(tmp_path, tmp_path / "nowhere")))
+        planned.plan(load_recipe(write_recipe(tmp_path, tmp_path / "nowhere")))
 
 
 def test_a_recipe_with_variants_needs_one(tmp_path: Path, student: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_recipe_with_variants_needs_one(tmp_path: Path, student: Path) -> None
     values = yaml.safe_load(path.read_text()) | {"variants": {"cord": {}, "curation": {"decode.pipeline": "curation"}}}
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(CordError, match=r"variants \(cord, curation\)"):
-        sft.plan(load_recipe(path), "x.yaml")
+        planned.plan(load_recipe(path), "x.yaml")
 
 
 def test_train_py_fails_before_anything_heavy_is_loaded() -> None:
@@ -113,7 +114,7 @@ def test_bundled_recipes_ask_for_the_paper_batch() -> None:
         assert Path(recipe.train["deepspeed"]).is_file()
 
 
-def finished(made: sft.Plan) -> None:
+def finished(made: planned.Plan) -> None:
     checkpoints.begin(made.output_dir, made.inputs, 1, 0)
     made.folder.final_model.mkdir(parents=True)
     (made.folder.final_model / "config.json").write_text("{}")
@@ -123,26 +124,26 @@ def finished(made: sft.Plan) -> None:
 def test_a_finished_training_is_recognised(tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fails for a version that trains again, or that takes a changed learning rate for the same training."""
     path = write_recipe(tmp_path, student)
-    finished(sft.plan(load_recipe(path)))
-    sft.train(load_recipe(path))
+    finished(planned.plan(load_recipe(path)))
+    train(load_recipe(path))
     assert "already trained" in capsys.readouterr().out
-    assert sft.plan(load_recipe(path, ["train.logging_steps=5"])).done
-    assert sft.plan(load_recipe(path, ["train.resume_from_checkpoint=false"])).anew
+    assert planned.plan(load_recipe(path, ["train.logging_steps=5"])).done
+    assert planned.plan(load_recipe(path, ["train.resume_from_checkpoint=false"])).anew
     with pytest.raises(CordError, match=r"train\.learning_rate: 0\.001 -> 0\.1.*resume_from_checkpoint=false"):
-        sft.plan(load_recipe(path, ["train.learning_rate=0.1"]))
+        planned.plan(load_recipe(path, ["train.learning_rate=0.1"]))
 
 
 def test_other_data_or_another_student_are_other_trainings(tmp_path: Path, student: Path) -> None:
     """Fails for a fingerprint of paths: the student is rebuilt under the same one."""
     path = write_recipe(tmp_path, student)
-    finished(sft.plan(load_recipe(path)))
+    finished(planned.plan(load_recipe(path)))
     (student / "config.json").write_text('{"a": 1}')
     with pytest.raises(CordError, match="student"):
-        sft.plan(load_recipe(path))
+        planned.plan(load_recipe(path))
     (student / "config.json").write_text("{}")
     write_rows(tmp_path / "out/dataset/train.jsonl", [row("other")])
     with pytest.raises(CordError, match="dataset"):
-        sft.plan(load_recipe(path))
+        planned.plan(load_recipe(path))
 
 
 def checkpoint(folder: Path, step: int, *, state: str = "{}", deepspeed: bool = False) -> Path:
@@ -174,15 +175,15 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
 def test_another_number_of_ranks_is_refused_early(tmp_path: Path, student: Path, monkeypatch: Any) -> None:
     """Fails for a version that lets DeepSpeed find out after the model is loaded."""
     zero3 = bundled("accelerate_configs") / "deepspeed" / "zero3.json"
-    made = sft.plan(load_recipe(write_recipe(tmp_path, student, deepspeed=str(zero3))))
+    made = planned.plan(load_recipe(write_recipe(tmp_path, student, deepspeed=str(zero3))))
     assert made.zero_stage == 3
     checkpoints.begin(made.output_dir, made.inputs, 2, 3)
-    sft.plan(made.recipe)  # nothing is saved yet: nothing to resume
+    planned.plan(made.recipe)  # nothing is saved yet: nothing to resume
     checkpoint(made.output_dir, 2, deepspeed=True)
     with pytest.raises(CordError, match="written by 2 processes and this run has 1"):
-        sft.plan(made.recipe)
+        planned.plan(made.recipe)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert sft.plan(made.recipe).found.state == "partial"
+    assert planned.plan(made.recipe).found.state == "partial"
 
 
 def test_launch_command(tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +432,7 @@ def test_killed_and_started_again_under_zero(
     assert [entry["train/global_step"] for entry in logged] == list(range(1, 9))
     assert {"train/learning_rate", "train/grad_norm", "train/num_tokens"} <= set(logged[0])
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
-    sft.train(load_recipe(path))
+    train(load_recipe(path))
 
 
 def check_probes(folder: Path, student: Path, setup: Setup) -> None:

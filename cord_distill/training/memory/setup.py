@@ -11,6 +11,7 @@ import yaml
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import section_of
 from cord_distill.training.arguments import DEFAULTS
 from cord_distill.training.launch import accelerate_config
 from cord_distill.training.memory.shapes import Shape
@@ -76,7 +77,7 @@ class Setup:
 
 def setup_of(recipe: Recipe, shape: Shape, gpus: int, per_node: int = 8) -> Setup:
     """The training of `recipe` on `gpus` GPUs in bfloat16. Raises CordError when a file that it names is damaged."""
-    train = {**DEFAULTS, **recipe.train}
+    train = {**DEFAULTS, **section_of(recipe)}
     launcher = _yaml(recipe.launch.accelerate_config)
     sp = int((launcher.get("parallelism_config") or {}).get("parallelism_config_sp_size", 1))
     rows = int(train["per_device_train_batch_size"])

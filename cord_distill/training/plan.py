@@ -1,0 +1,135 @@
+"""What a training would do, checked as far as that goes without torch: inputs, student, teacher, what is there already.
+
+`plan` finds every mistake that can be found so, in well under a second; run.py trains.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import shown
+from cord_distill.model_files.locate import model_path
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import stage_before, stages_of
+from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.paths import PREFERENCES_FILE, TRAIN_FILE, RunFolder, training_folder
+from cord_distill.training import deepspeed as sft_deepspeed
+from cord_distill.training.arguments import resolved_section
+from cord_distill.training.teacher import Teacher, checked_teacher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training. section: its resolved keys, the student's path among them. data: the file that it trains on.
+
+    teacher: of `stage=distil`.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    section: dict[str, Any]
+    data: Path
+    inputs: checkpoints.Inputs
+    found: checkpoints.Training
+    zero_stage: int
+    teacher: Teacher | None = None
+
+    @property
+    def stage(self) -> str:
+        return self.recipe.stage
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(self.section["output_dir"])
+
+    @property
+    def anew(self) -> bool:
+        return self.section.get("resume_from_checkpoint") is False
+
+    @property
+    def done(self) -> bool:
+        return self.found.state == "done" and self.section.get("resume_from_checkpoint") is None
+
+
+def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
+    """said: the recipe as the user typed it, for errors that name a command. Raises CordError; loads nothing heavy."""
+    if recipe.variants and not recipe.variant:
+        names = ", ".join(recipe.variants)
+        raise CordError(f"{said} has variants ({names}): pick one to train, e.g. variant={next(iter(recipe.variants))}")
+    recipe = one_seed(recipe, said)
+    stage = recipe.stage
+    if stage != "train" and stage not in stages_of(recipe):
+        raise CordError(f"stage={stage}: {said} has no section `{stage}:`; add one, `{stage}: {{}}` takes the defaults")
+    command = f"{said} variant={recipe.variant}" if recipe.variant else said
+    section = resolved_section(recipe)
+    folder = RunFolder.of(recipe)
+    data = _data(recipe, folder, command)
+    student, before = _student(recipe, section, command)
+    section["model_name_or_path"] = student
+    template = section.get("chat_template_path")
+    if stage != "train" and template and not Path(template).is_file():
+        raise CordError(f"{stage}.chat_template_path: {template} is not there; give a local .jinja file")
+    teacher = checked_teacher(recipe, section.pop("teacher", None), student) if stage == "distil" else None
+    further = {**before, **({"teacher": teacher.identity} if teacher else {})}
+    inputs = checkpoints.training_inputs(section, data, recipe.data.filters.max_tokens, **further)
+    zero_stage = sft_deepspeed.declared_stage(section)
+    found = checkpoints.look(Path(section["output_dir"]), folder.final_model, inputs)
+    made = Plan(recipe, folder, section, data, inputs, found, zero_stage, teacher)
+    if not made.anew and not made.done:
+        if found.state == "stale":
+            raise CordError(
+                f"{shown(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): add "
+                f"{stage}.resume_from_checkpoint=false to set it aside and begin anew, or give another "
+                f"{stage}.output_dir"
+            )
+        if checkpoints.complete_checkpoints(made.output_dir):
+            checkpoints.refuse_other_world(found, int(os.environ.get("WORLD_SIZE", 1)), zero_stage, stage)
+    return made
+
+
+def _data(recipe: Recipe, folder: RunFolder, command: str) -> Path:
+    """The file that the stage trains on. Raises CordError with the command that makes it."""
+    if recipe.stage == "dpo":
+        pairs = folder.dataset / PREFERENCES_FILE
+        if not pairs.is_file():
+            how = "make them" if recipe.data.preferences else "add data.preferences={} to the recipe and make them"
+            raise CordError(f"preference pairs {shown(pairs)} are not there: {how} with cord data {command}")
+        return pairs
+    data = folder.dataset / TRAIN_FILE
+    if not data.is_file():
+        verb = "generate" if recipe.teachers or not recipe.data.sources else "data"
+        raise CordError(f"data set {shown(data)} is not there: make it with cord {verb} {command}")
+    return data
+
+
+def _student(recipe: Recipe, section: dict[str, Any], command: str) -> tuple[str, dict[str, Any]]:
+    """(where the stage's student lies, what the inputs say of the training that made it)."""
+    given = section.get("model_name_or_path")
+    if given:
+        return model_path(recipe, str(given), f"{recipe.stage}.model_name_or_path"), {}
+    before = stage_before(recipe)
+    if before is None:
+        raise CordError(f"{recipe.stage}.model_name_or_path is missing: name the student (a hub id or a local path)")
+    final = RunFolder.of(before).final_model
+    if not (final / "config.json").is_file():
+        pick = "" if before.stage == "train" else f" stage={before.stage}"
+        raise CordError(
+            f"{recipe.stage} goes on from the student of `{before.stage}:`, and {shown(final)} is not there: train it "
+            f"first with cord train {command}{pick}, or give {recipe.stage}.model_name_or_path"
+        )
+    return str(final), {"before": checkpoints.fingerprint_of(training_folder(before))}
+
+
+def one_seed(recipe: Recipe, said: str = "RECIPE") -> Recipe:
+    """The one training of `recipe`. Raises CordError where a list of seeds makes several and none is picked."""
+    runs = recipe.seed_runs()
+    if len(runs) > 1:
+        raise CordError(
+            f"{said} has {len(runs)} seeds and so as many students: pick one, e.g. seed={runs[0].train_seed} "
+            f"(cord train {said} trains them one after the other, cord run evaluates them too)"
+        )
+    return runs[0]

@@ -1,0 +1,209 @@
+"""A training of the student, of any stage: recipe to TRL's trainer, with resume and one finished model folder.
+
+`train` loads TRL once `plan` found nothing wrong, renders and checks the rows, trains, and writes `final/` and, last of
+all, `done.json`. What a stage has of its own is in sft.py, dpo.py and distil.py: its rows and its trainer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.files import write_atomic
+from cord_distill.common.paths import shown
+from cord_distill.prompts.cards import recommended_system_prompt
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import base_model, section_of, stage_before
+from cord_distill.run_folder import checkpoints
+from cord_distill.tracking.run_file import read_run_file
+from cord_distill.training import deepspeed as sft_deepspeed
+from cord_distill.training.arguments import training_arguments
+from cord_distill.training.check import training_faults
+from cord_distill.training.launch import environment
+from cord_distill.training.plan import Plan, plan
+from cord_distill.training.stage_rows import StageRows
+
+
+def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
+    """Trains the student of `recipe` in this process (one rank of a launcher's group, or alone). Raises CordError.
+
+    Returns the recipe of the one training that ran, so that its model card can be written; None where it was finished
+    before.
+    """
+    made = plan(recipe, said)
+    recipe = made.recipe
+    if made.done:
+        again = f"{made.stage}.resume_from_checkpoint=false trains it anew"
+        _say(f"already trained: {shown(made.folder.final_model)} ({again})")
+        return None
+    faults = training_faults(recipe, env=os.environ)
+    if faults:
+        raise CordError("\n".join(faults))
+    if section_of(recipe).get("deepspeed") and sft_deepspeed.launcher_brings_it():
+        _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
+    for name, value in environment(recipe).items():
+        os.environ.setdefault(name, value)
+    if made.found.state == "partial" and not made.anew:
+        _go_on_in_wandb(made)
+    _run(made)
+    return recipe
+
+
+def _go_on_in_wandb(made: Plan) -> None:
+    """A training that goes on stays one W&B run."""
+    known = read_run_file(made.output_dir)
+    if known is not None:
+        os.environ.setdefault("WANDB_RUN_ID", known["id"])
+        os.environ.setdefault("WANDB_RESUME", "allow")
+
+
+def _run(made: Plan) -> None:
+    begun = time.monotonic()
+    import torch
+
+    if made.zero_stage:
+        sft_deepspeed.prepare(torch.cuda.is_available())
+    from cord_distill.training.quiet import quiet
+
+    quiet()
+    args, model_config = training_arguments(made.section, made.stage)
+    if made.zero_stage:
+        sft_deepspeed.check(args)
+        sft_deepspeed.init_distributed()
+    rows, renderer = _rows(made, model_config, args)
+    if args.process_index == 0:
+        _prepare_folder(made, args.world_size)
+    args.distributed_state.wait_for_everyone()
+    trainer, tracked = _trainer(made, args, model_config, renderer, rows)
+    loaded = time.monotonic()
+    trainer.train(resume_from_checkpoint=_checkpoint(made))
+    trained = time.monotonic()
+    _save(made, trainer, renderer)
+    if trainer.is_world_process_zero():
+        tracked.on_finish(trainer.state.global_step)
+        history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        checkpoints.finish(
+            made.output_dir,
+            made.inputs,
+            seconds={
+                "load": round(loaded - begun, 2),
+                "train": round(trained - loaded, 2),
+                "save": round(time.monotonic() - trained, 2),
+            },
+            steps=trainer.state.global_step,
+            rows=rows.count,
+            loss=history[-1] if history else None,
+            mean_loss=sum(history) / len(history) if history else None,
+            zero_stage=made.zero_stage,
+            world_size=args.world_size,
+        )
+        _say(f"trained: {shown(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
+    trainer.end()
+
+
+def _stage(made: Plan) -> Any:
+    """The module of the stage: `rows` and `trainer`."""
+    from cord_distill.training import distil, dpo, sft
+
+    return {"train": sft, "dpo": dpo, "distil": distil}[made.stage]
+
+
+def _rows(made: Plan, model_config: Any, args: Any) -> tuple[StageRows, Any]:
+    from cord_distill.model_files.context import context_of, read_config
+    from cord_distill.prompts.render import load_renderer
+    from cord_distill.training.rows import shortened
+
+    path, trust = made.section["model_name_or_path"], bool(args.trust_remote_code)
+    revision = None if Path(path).is_dir() else model_config.model_revision
+    renderer = load_renderer(
+        path,
+        revision=revision,
+        # A student that was trained here carries no name: the card of the model that it came from holds for it.
+        system_prompt=recommended_system_prompt(base_model(made.recipe)) if stage_before(made.recipe) else None,
+        chat_template=made.section.get("chat_template_path"),
+        template_args=made.section.get("chat_template_kwargs"),
+        trust_remote_code=trust,
+        name="student",
+    )
+    config = read_config(path, revision=revision, trust_remote_code=trust)
+    rows: StageRows = _stage(made).rows(made, renderer, args, context_of(config).positions)
+    if args.process_index == 0:
+        write_atomic(made.output_dir / "sample_row.txt", rows.sample)
+        _say(f"{made.recipe.name}: {rows.summary}\n{shortened(rows.sample)}\n--- (all of it: sample_row.txt)")
+    return rows, renderer
+
+
+def _prepare_folder(made: Plan, world_size: int) -> None:
+    if made.anew:
+        sample = (made.output_dir / "sample_row.txt").read_text(encoding="utf-8")
+        aside = checkpoints.set_aside(made.output_dir)
+        write_atomic(made.output_dir / "sample_row.txt", sample)
+        if aside:
+            _say(f"the training before this one is kept in {shown(aside)}")
+    checkpoints.remove_half_written(made.output_dir)
+    checkpoints.begin(made.output_dir, made.inputs, world_size, made.zero_stage)
+
+
+def _checkpoint(made: Plan) -> str | None:
+    wish = made.section.get("resume_from_checkpoint")
+    if isinstance(wish, str):
+        return wish
+    complete = checkpoints.complete_checkpoints(made.output_dir)
+    if complete:
+        _say(f"goes on from {complete[-1].name}")
+    return str(complete[-1]) if complete else None
+
+
+def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: StageRows) -> tuple[Any, Any]:
+    from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
+    from trl import get_peft_config
+
+    from cord_distill.training.callbacks import Bar, InWandb, Rotation
+
+    record = {"recipe": made.recipe.model_dump(mode="json"), "rows": rows.count, "dropped": dict(rows.dropped)}
+    keep, args.save_total_limit = args.save_total_limit, None
+    tracked = InWandb(made.recipe, made.output_dir, record)
+    common = {
+        "model": made.section["model_name_or_path"],
+        "processing_class": renderer.tokenizer,
+        "peft_config": get_peft_config(model_config),
+        "callbacks": [Bar(f"{made.stage} {_title(made.recipe)}"), Rotation(keep), tracked],
+    }
+    trainer = _stage(made).trainer(made, args, renderer, Dataset.from_dict(rows.columns), common)
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    return trainer, tracked
+
+
+def _save(made: Plan, trainer: Any, renderer: Any) -> None:
+    """Writes `final/`: consolidated safetensors, tokenizer with the original template, generation config."""
+    from cord_distill.training.save import finish_folder, merge_adapter
+
+    beside = made.output_dir / ".final.tmp"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(beside, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(beside))
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.is_world_process_zero():
+        return
+    if (beside / "adapter_config.json").is_file():
+        checkpoints.replace_folder(beside, made.output_dir / "adapter")
+        merge_adapter(made.section["model_name_or_path"], made.output_dir / "adapter", beside)
+    finish_folder(beside, renderer)
+    checkpoints.replace_folder(beside, made.folder.final_model)
+
+
+def _title(recipe: Recipe) -> str:
+    name = recipe.variant or recipe.name
+    return name if recipe.train_seed is None else f"{name} seed {recipe.train_seed}"
+
+
+def _say(text: str) -> None:
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(text, flush=True)
