@@ -190,9 +190,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _scores_say_what_the_data_reads(self) -> Recipe:
-        if not self.teachers or self.decode.selector == "predictive_perplexity":
+        data, selector, pipeline = self.data, self.decode.selector, self.decode.pipeline
+        if not self.teachers:
             return self
-        data, selector = self.data, self.decode.selector
+        siblings = {"preferences": data.preferences is not None, "rows_per_problem": data.rows_per_problem > 1}
+        alone = next((key for key, given in siblings.items() if given), None)
+        if alone and pipeline not in ("cord", "curation"):
+            raise ValueError(
+                f"data.{alone} needs several rated traces of a problem, and decode.pipeline {pipeline} leaves one: "
+                f"take cord or curation, or remove data.{alone}"
+            )
+        if selector == "predictive_perplexity":
+            return self
         of_s = {"cut_tail": data.cut_tail is not None, "rows_per_problem": data.rows_per_problem > 1}
         of_worth = {"preferences": data.preferences is not None, "step_values": data.step_values}
         wrong = next((key for key, given in of_s.items() if given), None)

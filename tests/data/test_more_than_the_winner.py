@@ -278,6 +278,14 @@ def test_scores_that_say_nothing_are_not_read(selector: str, data: dict[str, Any
     assert Recipe.model_validate(recipe)
 
 
+@pytest.mark.parametrize("data", [{"rows_per_problem": 2}, {"preferences": {}}])
+def test_a_pipeline_that_leaves_one_trace_has_no_more_of_them(data: dict[str, Any]) -> None:
+    """Fails for a version that asks in vain for a smaller margin once the decoding is paid for."""
+    recipe = {"name": "r", "teachers": [{"model": "m"}], "data": data, "decode": {"pipeline": "mcts"}}
+    with pytest.raises(ValueError, match=rf"data\.{next(iter(data))} needs several rated traces.*pipeline mcts"):
+        Recipe.model_validate(recipe)
+
+
 def test_a_real_search_leaves_pairs_and_values(tmp_path: Path, random_models: dict[str, Path]) -> None:
     """A run of the scripted world, from its own file: the tree holds every row, and each pair keeps its promises."""
     from cord_distill.decode.generate import generate
