@@ -20,11 +20,12 @@ from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
+from cord_distill.decode.off_the_loop import off_the_loop
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.decode.pipelines.rivals import with_rivals
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
-from cord_distill.decode.rows import row_maker, write_rows
+from cord_distill.decode.rows import RowMaker, write_rows
 from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.base import EngineDead, EngineError
@@ -135,13 +136,14 @@ async def _decode_all(
 ) -> dict[str, Any]:
     pipeline = PIPELINES[recipe.decode.pipeline]
     admission = Admission.of(recipe, ensemble)
-    finish = row_maker(recipe, fingerprint)
+    finish = RowMaker.of(recipe, fingerprint)
 
     async def attempt(problem: Problem) -> dict[str, Any]:
         async with admission.inside(problem.id):
             here = journaled(ensemble, problem, journal, pool, recipe, admission)
             try:
-                return finish(problem, await with_rivals(problem, here, await pipeline(problem, here)))
+                outcome = await with_rivals(problem, here, await pipeline(problem, here))
+                return await off_the_loop(finish, problem, outcome, graders=finish.graders)
             finally:
                 pool.leave(problem.id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,40 @@ from cord_distill.common.plugins import load_plugin
 from cord_distill.decode.pipelines import Outcome
 from cord_distill.decode.row_schema import validate_row
 from cord_distill.engines.base import EngineError
-from cord_distill.grading import load_grader, ungraded
+from cord_distill.grading import Grader, load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
 from cord_distill.types import Problem, Stop, Trajectory
 
 
-def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | EngineError], dict[str, Any]]:
+@dataclass(frozen=True)
+class RowMaker:
     """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
-    assert recipe.problems is not None
-    nobody = recipe.problems.grader == "judge" or recipe.problems.answer is None
-    grade = ungraded if nobody else load_grader(recipe.problems.grader)
-    verifier = recipe.problems.process_check
-    check = load_plugin(verifier, "problems.process_check") if verifier else None
 
-    def row(problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
+    recipe: Recipe
+    fingerprint: str
+    grade: Grader
+    check: Callable[[Problem, list[str]], dict[str, Any]] | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, fingerprint: str) -> RowMaker:
+        assert recipe.problems is not None
+        nobody = recipe.problems.grader == "judge" or recipe.problems.answer is None
+        grade = ungraded if nobody else load_grader(recipe.problems.grader)
+        verifier = recipe.problems.process_check
+        return cls(recipe, fingerprint, grade, load_plugin(verifier, "problems.process_check") if verifier else None)
+
+    @property
+    def graders(self) -> tuple[Any, ...]:
+        return (self.grade, self.check) if self.check else (self.grade,)
+
+    def __call__(self, problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
         base: dict[str, Any] = {
             "id": problem.id,
             "problem": problem,
-            "pipeline": recipe.decode.pipeline,
-            "recipe_hash": fingerprint,
-            "seed": recipe.decode_seed,
+            "pipeline": self.recipe.decode.pipeline,
+            "recipe_hash": self.fingerprint,
+            "seed": self.recipe.decode_seed,
         }
         if isinstance(outcome, EngineError):
             empty = {"reasoning": 0, "answer": 0, "generated_total": 0, "scored_total": 0}
@@ -42,7 +56,7 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
             )  # fmt: skip
             return trajectory.to_row()
         text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
-        prediction, correct = grade(text, problem)
+        prediction, correct = self.grade(text, problem)
         trajectory = Trajectory(
             **base,
             steps=outcome.steps,
@@ -60,13 +74,11 @@ def row_maker(recipe: Recipe, fingerprint: str) -> Callable[[Problem, Outcome | 
             candidates=outcome.candidates,
             answer_rule=outcome.answer_rule,
             rivals=outcome.rivals,
-            checks=check(problem, [step.text for step in outcome.steps]) if check else {},
+            checks=self.check(problem, [step.text for step in outcome.steps]) if self.check else {},
         )
         made = json.loads(json.dumps(trajectory.to_row()))
         validate_row(made)
         return made
-
-    return row
 
 
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:

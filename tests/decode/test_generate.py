@@ -3,6 +3,7 @@ work."""
 
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.row_schema import validate_row
+from cord_distill.engines.scripted import ScriptedEngine
 from cord_distill.recipe.file import load_recipe, recipe_hash
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Stop, Trajectory
@@ -76,6 +78,30 @@ def test_any_number_in_flight_gives_the_same_bytes(recipe_path, tmp_path):
         for n in (1, 4, 64)
     }
     assert len(made) == 1
+
+
+def test_a_comparison_that_takes_long_holds_up_no_request(recipe_path, monkeypatch):
+    """Fails the version that grades on the event loop, where a formula that hangs stops every search."""
+    asked, went_on = [], []
+    answer = ScriptedEngine.generate
+
+    async def counted(self, ids, sampling):
+        asked.append(1)
+        return await answer(self, ids, sampling)
+
+    def compared(gold, prediction):
+        if not asked:
+            return True  # the known answers are looked at before anything is decoded
+        before, end = len(asked), time.monotonic() + 20
+        while not went_on and len(asked) == before and time.monotonic() < end:
+            time.sleep(0.01)
+        went_on.append(len(asked) > before)
+        return True
+
+    monkeypatch.setattr(ScriptedEngine, "generate", counted)
+    monkeypatch.setattr("cord_distill.grading.same_math", compared)
+    run(recipe_path, "problems.grader=math", "decode.problems_in_flight=2")
+    assert went_on[0] is True and len(went_on) > 5
 
 
 def test_a_tiny_cache_changes_no_row(recipe_path, tmp_path):

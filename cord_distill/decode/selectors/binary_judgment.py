@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cord_distill.common.task_group import gather_or_cancel
+from cord_distill.decode.off_the_loop import off_the_loop
 from cord_distill.decode.selectors.base import Rating
 from cord_distill.search.select import share_right
 from cord_distill.types import THINK_CLOSE, Problem, Step
@@ -33,5 +34,7 @@ async def rate(problem: Problem, ensemble: Ensemble, steps: tuple[Step, ...], ke
         ]
     )
     thought = "".join(step.text for step in steps).removesuffix(THINK_CLOSE)
-    value = share_right([bool(grade(thought + run.text, problem)[1]) for run in runs])
+    texts = [thought + run.text for run in runs]
+    verdicts = await off_the_loop(lambda: [bool(grade(text, problem)[1]) for text in texts], graders=(grade,))
+    value = share_right(verdicts)
     return Rating(value, generated=sum(run.generated for run in runs))
