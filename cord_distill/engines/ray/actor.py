@@ -39,13 +39,13 @@ class EngineActor:
         return Facts(node=await self.placed(), pid=os.getpid(), versions=versions(), **known)
 
     async def generate(self, ids: bytes, sampling: Sampling) -> Any:
-        return await _answer(self._engine.generate(_read(ids), sampling))
+        return await _answer(self._engine.generate(unpacked(ids), sampling))
 
     async def logprobs(self, ids: bytes, target_ids: list[int]) -> Any:
-        return await _answer(self._engine.logprobs(_read(ids), target_ids))
+        return await _answer(self._engine.logprobs(unpacked(ids), target_ids))
 
     async def reward(self, ids: bytes, at: list[int]) -> Any:
-        return await _answer(self._engine.reward(_read(ids), at))
+        return await _answer(self._engine.reward(unpacked(ids), at))
 
     async def until_the_end(self) -> None:
         """Never answers: whoever waits for it learns of the actor's end at once."""
@@ -57,7 +57,7 @@ def packed(ids: list[int]) -> bytes:
     return array("I", ids).tobytes()
 
 
-def _read(ids: bytes) -> list[int]:
+def unpacked(ids: bytes) -> list[int]:
     return list(array("I", ids))
 
 
