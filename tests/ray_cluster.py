@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_raylet_start_wait_time_s": "60",
     "RAY_worker_register_timeout_seconds": "240",
+    # By default Ray runs its workers at niceness 15: beside other tests they would starve.
+    "RAY_worker_niceness": "0",
     "OMP_NUM_THREADS": "1",
 }
 AGENTS_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
