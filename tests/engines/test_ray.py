@@ -84,7 +84,7 @@ class Run:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def end(self) -> Run:
-        self.process.join(timeout=150)
+        self.process.join(timeout=300)
         assert self.process.exitcode == 0, self.said()
         return self
 
