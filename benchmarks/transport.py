@@ -2,10 +2,10 @@
 
     python benchmarks/transport.py direct|ray|http [requests]
 
-The engine does nothing: it gives 300 tokens back at once. Prompts have 1,000 and 16,000 ids, and 64 requests are under
-way at a time. Printed per request: CPU of the caller's process, of its event loop's thread, and of the engine's side. `ray`
-starts a cluster of one node on a loopback address, or takes $RAY_ADDRESS; `http` starts a bare aiohttp server, on top of
-which vLLM's own validation would come.
+The engine does nothing: it gives 300 tokens back at once. Prompts have 1,000 and 16,000 ids, and 64 requests
+are under way at a time. Printed per request: CPU of the caller's process, of its event loop's thread, and of
+the engine's side. `ray` starts a cluster of one node on a loopback address, or takes $RAY_ADDRESS; `http`
+starts a bare aiohttp server, on top of which vLLM's own validation would come.
 """
 
 from __future__ import annotations
