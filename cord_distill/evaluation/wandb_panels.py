@@ -25,7 +25,7 @@ def track_evaluation(recipe: Recipe, results: dict[str, Any]) -> None:
     label = results["label"]
     trained = next((run for run in methods(recipe) if results.get("student") and run.label == label), None)
     config = {"evaluate": recipe.evaluate.model_dump(mode="json", exclude={"engine"})}
-    facts = {"model": label, "method": trained and trained.method, "seed": trained and trained.seed}
+    facts: dict[str, Any] = {"model": label, "method": trained and trained.method, "seed": trained and trained.seed}
     with wandb_run(recipe, f"evaluation {label}", "eval", config, **facts) as tracked:
         if tracked is None:
             return

@@ -119,7 +119,7 @@ def track_decoding(recipes: Sequence[Recipe]) -> None:
 
     for recipe in recipes:
         run = RunFolder.of(recipe)
-        facts = {"method": run.method, "seed": recipe.decode_seed}
+        facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
         with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
             if tracked is not None:
                 figures = summarise_method(read_rows(run.trajectories))
