@@ -27,6 +27,9 @@ WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}")
 BASED = re.compile(r"(\d[\dA-F]*)_\{?(\d+)\}?")
 FUNCTION = re.compile(r"(\\?[A-Za-z]+'*(?:\^\{?-1\}?)?)\s*\(\s*([A-Za-z])\s*\)")
+CONSTANT = re.compile(r"\+\s*([cCkK])\s*$")
+# No other capital: B + C is a sum of variables.
+GOLD_CONSTANT = re.compile(r"(?=.*[a-z\d])(?:[^A-Z]|\\[A-Z])*\+\s*C\s*")
 PLAIN_LOG = re.compile(r"\\log(?![A-Za-z])(?!\s*_)")
 
 
@@ -241,7 +244,7 @@ def _is_set(core: str) -> bool:
 
 
 def _same_single(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
-    b = _renamed(a, b)
+    b = _renamed(a, _with_constant(a, b))
     if squeezed(a) == squeezed(b):
         return True
     a_rel, b_rel = relation(a), relation(b)
@@ -283,6 +286,14 @@ def _coordinates(a: str, b: str) -> tuple[list[str], list[str]] | None:
         return None
     x, y = (side or unit for side, unit in zip(sides, units, strict=True))
     return (x, y) if x and y else None
+
+
+def _with_constant(a: str, b: str) -> str:
+    """x^2 + c as x^2 + C where the gold ends so: the constant of integration may have any of its letters."""
+    end = CONSTANT.search(b)
+    if end is None or not GOLD_CONSTANT.fullmatch(a) or end[1] in re.sub(r"\\[A-Za-z]+", "", b[: end.start()]):
+        return b
+    return f"{b[: end.start(1)]}C"
 
 
 def _renamed(a: str, b: str) -> str:

@@ -47,6 +47,7 @@ TEXT = re.compile(
 OPERATOR = re.compile(
     r"\\(?:operatorname|mathrm|text)\s*\{\s*(sin|cos|tan|cot|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|exp)\s*\}"
 )
+SIUNITX = re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 UNIT_VECTOR = re.compile(
     r"\\(?:hat|vec|mathbf|boldsymbol|bm)\s*\{?\s*(?:\\(?:mathbf|boldsymbol|bm)\s*\{?)?\s*\\?([ijk])(?:math)?(?![A-Za-z])\s*\}{0,2}"
 )
@@ -62,8 +63,6 @@ POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
 REALS = re.compile(
     r"^‹?(?:the set of )?(?:all )?real numbers(?: except(?: for)? ?›?\s*(?:[a-z]\s*=\s*)?([^‹›]+?))?›?$|^‹?all reals›?$"
 )
-# The constant of integration by any of its letters, where it occurs once.
-CONSTANT = re.compile(r"^(?=[^cCkK]*[cCkK][^cCkK]*$)(.*[^\s(\[{,=]\s*\+\s*)[cCkK]$")
 ROWS = re.compile(r"^\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])+)\s*\]$")
 TRANSPOSED = re.compile(r"^[\[(]([^\[\]()]*,[^\[\]()]*)[\])]\s*\^\{?\s*(?:T|\\top|\\intercal|‹T›)\s*\}?$")
 CLOCK = re.compile(r"^(\d{1,2}:\d\d)\s*‹?\s*([ap])\.?\s*m\.?\s*›?$", re.IGNORECASE)
@@ -78,7 +77,7 @@ ESCAPED_TWICE = re.compile(
 # Words behind a number that name what is counted: 12 ways.
 COUNTED = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
 PLAIN_UNIT = re.compile(
-    rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
+    rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|[GMkmnp]?\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
 )
 COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|(?=\d)|$)){2,}")
 COMPOUND_CORE = re.compile(r"‹\d.*›")
@@ -207,7 +206,8 @@ def _letters(text: str) -> str:
     cut = unit.start() if unit and text[: unit.start()].rstrip()[-1:].isdigit() else len(text)
 
     def letter(group: re.Match[str]) -> str:
-        is_unit = group[1] in LETTERS and group.string[: group.start()].rstrip(" ~")[-1:].isdigit()
+        before = group.string[: group.start()].rstrip(" ~")
+        is_unit = group[1] in LETTERS and before[-1:].isdigit() and not re.search(r"_\d+$", before)
         return group[0] if is_unit else group[1]
 
     tail = text[cut:]
@@ -244,6 +244,7 @@ def spelled(text: str) -> str:
     text = re.sub(r"\\\\\s*\\end", r"\\end", text)
     if len(UNIT_VECTOR.findall(text)) > 1:
         text = UNIT_VECTOR.sub(lambda m: f"\\hat{{{m[1][:1]}}}", text)
+    text = re.sub(r"\\num\s*\{([^{}]*)\}", r"\1", SIUNITX.sub(r"\1\\text{ \2}", text))
     text = OPERATOR.sub(r"\\\1 ", text)
     text = TEXT.sub(lambda m: f"‹{m[1].replace('~', ' ')}›", text)
     text = COMMAND.sub(lambda m: _same(m.group(1)), text)
@@ -260,7 +261,6 @@ def spelled(text: str) -> str:
     text = re.sub(r"\^(-\d+|\d{2,})", r"^{\1}", text)
     text = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", text)
     text = REALS.sub(lambda m: rf"\mathbb{{R}}\setminus\{{{m[1]}\}}" if m[1] else r"\mathbb{R}", text)
-    text = CONSTANT.sub(r"\1C", text)
     text = _transposed(text)
     text = re.sub(r"(?<=\d)or(?=[A-Z])", " or ", text)
     text = MIXED.sub(_mixed, text)
@@ -277,6 +277,7 @@ def spelled(text: str) -> str:
     text = re.sub(r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi", text)
+    text = re.sub(r"\\(vec|hat|bar|overline|mathbb)\s+([A-Za-z])(?![A-Za-z])", r"\\\1{\2}", text)
     text = re.sub(r"\*\*", "^", text)
     text = THOUSANDS.sub(_thousands, text)
     text = re.sub(r"(?<![\d}])\.(?=\d)", "0.", text)

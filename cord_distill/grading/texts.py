@@ -9,8 +9,11 @@ _TEXT = re.compile(r"(?<![_^{])‹([^‹›]*)›|(?:(?<=[\s\d])|^)(?<!\\)([A-Za
 _FUNCTIONS = set("sin cos tan cot sec csc log exp sqrt mod gcd lcm min max lim".split())
 _FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?(?:_?\d+)?|\((?:[A-Z][a-z]?(?:_?\d+)?)+\)(?:_?\d+)?)+(?:\^?\d*[+-])?")
 ARROW = re.compile(r"(\\to(?![a-z])|\\rightleftharpoons)")
+_HYBRID = re.compile(r"sp\d?(?:d\d?)?")
 _STATE = re.compile(r"\s*\((?:s|l|g|aq)\)")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=[A-Za-z]{3})", re.IGNORECASE)
+# Of three letters: ABC and abc are products of other letters.
+_SHOUTED = ("yes", "dne", "odd", "all")
 _SAME = {
     "nosolutions": "nosolution",
     "thereisnosolution": "nosolution",
@@ -37,7 +40,7 @@ def same_words(a: str, b: str) -> bool | None:
     if longest <= 2:
         return True if keys[0] == keys[1] == "no" else None
     if longest == 3:
-        return keys[0] == keys[1] and (letters[0][1:] == letters[1][1:] or any(side.isupper() for side in letters))
+        return keys[0] == keys[1] and (letters[0][1:] == letters[1][1:] or keys[0] in _SHOUTED)
     return keys[0] == keys[1]
 
 
@@ -64,7 +67,9 @@ def same_formula(a: str, b: str) -> bool:
         return parts[0][1::2] == parts[1][1::2] and all(
             len(x) == len(y) and all(map(_same_species, x, y)) for x, y in zip(*sides, strict=True)
         )
-    return _same_species(*(_bare(core) for core in (a, b)))
+    one, other = (_bare(core) for core in (a, b))
+    orbitals = [side.replace("^", "") for side in (one, other)]
+    return _same_species(one, other) or (orbitals[0] == orbitals[1] and _HYBRID.fullmatch(orbitals[0]) is not None)
 
 
 def _terms(side: str) -> list[str]:

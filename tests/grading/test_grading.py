@@ -273,6 +273,42 @@ SAME = r"""
     12.5\text{ g/mol} ~ 12.5 g mol^{-1}
     v=\sqrt{2gh} ~ \sqrt{2gh}
     F=ma ~ ma
+    \frac{x^2}{2}+C ~ \frac{1}{2}x^2+c
+    x+C ~ x+k
+    \SI{9.8}{m/s^2} ~ 9.8
+    9.8 m/s^2 ~ \SI{9.8}{m/s^2}
+    5 kWh ~ 5\text{ kWh}
+    30 rpm ~ 30
+    2.2\,\mathrm{k\Omega} ~ 2.2 kΩ
+    0.5\,\mathrm{mol\cdot L^{-1}} ~ 0.5 mol/L
+    8.314\ \mathrm{J\cdot mol^{-1}\cdot K^{-1}} ~ 8.314 J/(mol·K)
+    8.314\ \mathrm{J/mol\cdot K} ~ 8.314 J mol^-1 K^-1
+    1.0 \times 10^{-7}\,\mathrm{M} ~ 1.0\times10^{-7}
+    -285.8\text{ kJ/mol} ~ -285.8 kJ/mol
+    3.2\times10^{-19}\ \mathrm{J} ~ 3.2e-19
+    12\ \text{V} ~ 12 volts
+    6\text{ N}\cdot\text{m} ~ 6 N·m
+    0.8c ~ 0.8 c
+    2\sqrt{2}\,\text{m/s} ~ 2\sqrt2
+    \theta = 30^\circ ~ 30^\circ
+    v = 20\,\text{m/s} ~ 20 m/s
+    T = 2\pi\sqrt{\frac{L}{g}} ~ 2\pi\sqrt{L/g}
+    \frac{1}{2}kx^2 ~ \frac{kx^2}{2}
+    \vec{F}=m\vec{a} ~ \vec F = m \vec a
+    \text{CaCO}_3 ~ CaCO3
+    \text{H}_2\text{SO}_4 ~ H2SO4
+    \text{Fe}_2\text{O}_3 ~ \mathrm{Fe_2O_3}
+    \text{C}_6\text{H}_{12}\text{O}_6 ~ C6H12O6
+    \text{Na}^+ ~ Na+
+    \mathrm{NH_4^+} ~ NH4+
+    \text{2-methylbutane} ~ 2-methylbutane
+    \text{sp}^3 ~ sp^3
+    \Delta H = -92\text{ kJ} ~ -92 kJ
+    2 \text{ mol} ~ 2 moles
+    \text{exothermic} ~ Exothermic
+    4\text{ atm} ~ 4.0 atm
+    1:2:3 ~ 1 : 2 : 3
+    3.0\text{ m} ~ 3 m
 """
 OTHER = r"""
     10 ~ 1000
@@ -406,6 +442,52 @@ OTHER = r"""
     \{x \mid x>3\} ~ (3,4)
     \{x\mid x>3\} ~ [3,\infty)
     2x+3 ~ 2t+3
+    6 N·m ~ 6 N/m
+    0.8c ~ 0.8
+    \text{CaCO}_3 ~ CaCl_2
+    \text{H}_2\text{SO}_4 ~ H2SO3
+    \text{Na}^+ ~ Na
+    \text{Na}^+ ~ Na^{2+}
+    \text{2-methylbutane} ~ 3-methylbutane
+    \Delta H=-92\text{ kJ} ~ 92 kJ
+    a+c ~ a+k
+    B+C ~ B+c
+    abc ~ ABC
+    2\text{ mol} ~ 2\text{ mmol}
+    3 m ~ 3 m^2
+    9.8\text{ m/s}^2 ~ 9.8\text{ m s}^{2}
+    \mathrm{NH_4^+} ~ \mathrm{NH_3^+}
+    2\text{ or }3 ~ 2
+    5 ~ \text{5 or 6}
+    5 ~ 5, 6
+    5 ~ \{5,6\}
+    7 ~ 7 \pm 1
+    7 ~ 7x
+    7 ~ 7\text{ or }x
+    1 ~ x=1,2
+    x+1 ~ x+1, x+2
+    0.5 ~ 5
+    [1,2] ~ 1\le x<2
+    3 ~ 3 = x = 4
+    4 ~ 3 = 4
+    3 ~ \sqrt{9} = 3 = 4
+    3 ~ 2 \approx 3
+    3.1 ~ \pi \approx 3.2
+    x=3 ~ 3=y
+    \frac{1}{3} ~ 0.33
+    2^{100} ~ 2^{101}
+    1.00 ~ 1.01
+    \sin x ~ \cos x
+    e^x ~ e^{-x}
+    (0,1) ~ (0,1,0)
+    \begin{pmatrix}1&0\\0&1\end{pmatrix} ~ (1,0,0,1)
+    \begin{pmatrix}1&2\end{pmatrix} ~ \begin{pmatrix}1\\2\end{pmatrix}
+    f(x)=x+1 ~ f(x)=x-1
+    f(x)=ax+b ~ f(b)=ab+b
+    {1,2} ~ {1,3}
+    \text{none} ~ 0
+    \emptyset ~ 0
+    12:00 ~ 12
 """
 
 
