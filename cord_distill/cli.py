@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from cord_distill.common.paths import shown
 
+# Disk full, quota, a disk that fails, a read-only one: nobody's mistake in the recipe, and no traceback's business.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 EPILOG = """\
 RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrides a key, variant=NAME picks a variant.
 
@@ -20,7 +23,7 @@ RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrid
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, 2 for a mistake that the message explains, 130 after Ctrl-C."""
+    """Returns the exit code (common/exit_codes.py)."""
     parser = _parser()
     # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
     arguments, rest = parser.parse_known_args(argv)
@@ -30,18 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides = [*arguments.overrides, *rest]
     from cord_distill.common.die_with_parent import die_with_parent
     from cord_distill.common.errors import CordError
+    from cord_distill.common.exit_codes import of_signal
+    from cord_distill.common.signals import ended_like_ctrl_c
+    from cord_distill.common.terminal import warn
 
     die_with_parent()
-    try:
-        return arguments.command(arguments) or 0
-    except CordError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        from cord_distill.run.stopped import stopped_text
+    with ended_like_ctrl_c() as ended_by:
+        try:
+            return arguments.command(arguments) or 0
+        except CordError as error:
+            warn(f"error: {error}")
+            return error.exit_code
+        except KeyboardInterrupt:
+            from cord_distill.run.stopped import stopped_text
 
-        print("\n" + stopped_text(arguments, sys.argv[1:] if argv is None else argv), file=sys.stderr, flush=True)
-        return 130
+            print("\n" + stopped_text(arguments, sys.argv[1:] if argv is None else argv), file=sys.stderr, flush=True)
+            return of_signal(ended_by.number)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            where = error.filename or "the disk"
+            warn(f"error: {where}: {error.strerror}; what was finished is kept: make room, run the same command again")
+            return CordError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--gpu-memory", type=float, metavar="GIB", help="of one GPU: refuse what cannot fit")
     check.add_argument("--host-memory", type=float, metavar="GIB", help="of one host: refuse what cannot fit")
     check.add_argument("--gpus-per-node", type=int, metavar="N", default=8, help="for host memory (default 8)")
-    recipe_command("run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report")
+    run = recipe_command(
+        "run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report"
+    )
+    run.add_argument("--overwrite", action="store_true", help="set a changed recipe's old decoding aside")
     recipe_command("models", _models, "build the models that the recipe builds itself")
     problems = recipe_command("problems", _problems, "find the problems that are hard for a small model (hard_for)")
     problems.add_argument("--overwrite", action="store_true", help="set the tries of changed settings aside")
@@ -146,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from cord_distill.report.finish import closing_lines
     from cord_distill.run.run import run
 
-    summary = run(arguments.recipe, arguments.overrides)
+    summary = run(arguments.recipe, arguments.overrides, arguments.overwrite)
     print(closing_lines(arguments.recipe, arguments.overrides, summary))
 
 
@@ -161,10 +177,12 @@ def _models(arguments: argparse.Namespace) -> None:
     print(f"models   {shown(folder)}" if folder else "this recipe builds no models")
 
 
-def _problems(arguments: argparse.Namespace) -> None:
+def _problems(arguments: argparse.Namespace) -> int:
     from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
+    from cord_distill.common.terminal import warn
+    from cord_distill.decode.failures import Failures
     from cord_distill.decode.try_problems import counts_line, filter_problems
     from cord_distill.recipe.file import load_recipe
     from cord_distill.run_folder.paths import RunFolder
@@ -172,13 +190,20 @@ def _problems(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     counts = filter_problems(recipe, overwrite=arguments.overwrite)
     print(f"problems  {shown(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
+    failures = Failures(counts["dropped"].get("failed", 0), counts["candidates"], counts["failed_with"])
+    if failures.failed:
+        warn(failures.line("problems"))
+    return failures.exit_code(recipe.decode.max_failed_share)
 
 
-def _generate(arguments: argparse.Namespace) -> None:
+def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
     from cord_distill.common.errors import CordError
+    from cord_distill.common.exit_codes import FINE
+    from cord_distill.common.terminal import warn
+    from cord_distill.decode.failures import failures_of
     from cord_distill.decode.generate import generate
     from cord_distill.decode.shards import Shard, Subset
     from cord_distill.recipe.experiment import method_variants
@@ -196,8 +221,15 @@ def _generate(arguments: argparse.Namespace) -> None:
     decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
     if part.shard is None:
         track_decoding(decoded)
+    code = FINE
     for made in recipes:
-        print(f"trajectories  {shown(part.folder(made).trajectories)}")
+        run = part.folder(made)
+        print(f"trajectories  {shown(run.trajectories)}", flush=True)
+        failures = failures_of(run.trajectories)
+        if failures.failed:
+            warn(failures.line(f"decode {run.method}"))
+        code = max(code, failures.exit_code(made.decode.max_failed_share))
+    return code
 
 
 def _merge(arguments: argparse.Namespace) -> None:
@@ -236,13 +268,17 @@ def _train(arguments: argparse.Namespace) -> int:
 
     from cord_distill.recipe.experiment import picks
     from cord_distill.recipe.file import find_recipe, load_recipe
+    from cord_distill.run.run import children_stopped
     from cord_distill.training.launch import training_command
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     for one in recipe.seed_runs():
         overrides = [*arguments.overrides, *picks(one)]
         argv, environment = training_command(find_recipe(arguments.recipe), one, overrides)
-        code = subprocess.run(argv, env=environment, check=False).returncode
+        children: list[subprocess.Popen[bytes]] = []
+        with children_stopped(children):
+            children.append(subprocess.Popen(argv, env=environment))
+            code = children[0].wait()
         if code:
             return code
     return 0

@@ -7,6 +7,8 @@ the viewer: it is never split again from text. The annotations are also the sche
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -14,6 +16,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 SCHEMA_VERSION: Literal[1] = 1
+# In a problem's meta: `NAME@COMMIT` of the hub data set that it came from.
+HUB_COMMIT = "hub_commit"
 THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
 
@@ -47,6 +51,18 @@ class Problem:
     question: str
     answer: str
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """The hash of what the problem says, its id left out: a finished row is bound to it."""
+        return content_of(self.question, self.answer, self.meta)
+
+
+def content_of(question: str, answer: str | None, meta: dict[str, Any]) -> str:
+    """First 16 hex digits of the sha256 over question, known answer and meta; where it was read is no part of it."""
+    told = {key: value for key, value in meta.items() if key != HUB_COMMIT}
+    said = json.dumps([question, answer, told], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,19 @@
 """The one error that users see: a sentence that names the key or file and contains the fix."""
 
+from cord_distill.common.exit_codes import MISTAKE, TOO_MANY_FAILED
+
 
 class CordError(Exception):
     """Something the user can mend. The command line prints it as one line, without a traceback, and exits with 2."""
+
+    exit_code = MISTAKE
+
+
+class TooManyFailed(CordError):
+    """More than `decode.max_failed_share` of the problems failed."""
+
+    exit_code = TOO_MANY_FAILED
+
+
+class Taken(CordError):
+    """Another process holds the lock of what is asked for."""

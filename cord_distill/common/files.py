@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, locking a folder, and setting old work aside."""
+"""Writing files so that a reader never sees half of one, and locking a folder."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import contextlib
 import fcntl
 import glob
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from cord_distill.common.errors import CordError
+from cord_distill.common.errors import CordError, Taken
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file beside `path` that takes its place once it is written: a reader sees the old or the new, never a half.
 
-    What killed processes of this machine left beside it is removed.
+    What killed processes of this machine left beside it is removed. Raises CordError: disk full, no right to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CordError(unwritable(path, error)) from error
     host = socket.gethostname().partition(".")[0]
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
         if not _alive(left.name.split(".")[-2]):
@@ -33,8 +35,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        if error.filename not in (None, str(beside)):
+            raise
+        raise CordError(unwritable(path, error)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -54,17 +61,17 @@ def _alive(pid: str) -> bool:
 
 
 def lock_folder(folder: Path, name: str = ".lock") -> int:
-    """Takes the folder's lock for this process; gives the file descriptor to close. Raises CordError if it is taken."""
+    """Takes the folder's lock for this process; gives the file descriptor to close. Raises Taken (a CordError)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise CordError(_unwritable(folder, error)) from None
+        raise CordError(unwritable(folder, error)) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise CordError(
+        raise Taken(
             f"{folder}: another process is working in this run folder; wait for it or choose another output_dir"
         ) from None
     except OSError as error:
@@ -76,15 +83,6 @@ def lock_folder(folder: Path, name: str = ".lock") -> int:
     return lock
 
 
-def _unwritable(path: Path, error: OSError) -> str:
+def unwritable(path: Path, error: OSError) -> str:
+    """The sentence for what could not be written."""
     return f"{path}: cannot be written: {error.strerror}; free it or choose another output_dir"
-
-
-def set_aside(path: Path, label: str) -> Path:
-    """Moves `path` to `stale/<label>/` beside it and returns the new place; an older one of that label is replaced."""
-    target = path.parent / "stale" / label / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(path, target)
-    return target

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cord_distill.common.terminal import plain
+
 # Seconds between plain lines: at first the one, then twice as long each time, up to the other.
 FIRST_PLAIN_LINE = 15.0
 LONGEST_SILENCE = 300.0
@@ -79,7 +81,7 @@ class Progress:
         return ", ".join(filter(None, [f"{short_time(left)} left" if left else "", note]))
 
     def _line(self, note: str) -> None:
-        print(f"{self.label}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
+        print(plain(f"{self.label}: {self.done}/{self.total} {note}".rstrip()), file=sys.stderr, flush=True)
 
 
 def unfinished() -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
+from cord_distill.common.hub import resolved_commit
 from cord_distill.data.card import card_text
 from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.decontaminate import Contamination
@@ -77,6 +78,8 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path, grade: 
             raise CordError(_nothing_left(stats, trajectories_path if own else Path("data.sources")))
         stats["sha256"] = spool.write(folder / TRAIN_FILE)
         stats |= exports.write()
+        hub = {one.label: resolved_commit(one.dataset, one.revision) for one in recipe.data.sources if one.dataset}
+        stats["commits"] = {label: commit for label, commit in hub.items() if commit}
     write_atomic(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
     write_atomic(folder / "README.md", card_text(recipe, stats))
     return stats

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from cord_distill import __version__
+from cord_distill.common.markdown import code, inline, without_places
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
 
@@ -17,15 +17,15 @@ EXPORTS = ("preferences", "step_values")
 def card_text(recipe: Recipe, stats: dict[str, Any]) -> str:
     """Markdown. Figures are those of stats.json; nothing is claimed that was not counted."""
     name = recipe.name + (f", {recipe.variant}" if recipe.variant else "")
-    dropped = "".join(f"- {reason}: {count}\n" for reason, count in stats["dropped"].items()) or "- none\n"
-    against = ", ".join(f"`{Path(p).name}`" for p in recipe.data.decontaminate) or "nothing: no file was given"
+    dropped = "".join(f"- {inline(reason)}: {count}\n" for reason, count in stats["dropped"].items()) or "- none\n"
+    against = ", ".join(code(Path(p).name) for p in recipe.data.decontaminate) or "nothing: no file was given"
     near = stats["near_duplicates"]
     score = f", mean score S {stats['mean_score']:.3f}" if stats["mean_score"] is not None else ""
     made = f" ({recipe.decode.pipeline})" if recipe.teachers or not recipe.data.sources else ""
     return f"""---
 {card_header(recipe, stats)}
 ---
-# {name}
+# {inline(name)}
 
 {stats["kept"]} reasoning traces written by language models{made}, put together with cord-distill
 {__version__}. No person has checked them. {stats["graded"]} were graded, {stats["correct"]} of these as right{score}.
@@ -51,7 +51,7 @@ of own trajectories also `recipe_hash` and `seed`.
 The recipe, with the hash of train.jsonl (sha256 {stats["sha256"]}):
 
 ```yaml
-{without_folders(dump_recipe(recipe))}```
+{without_places(dump_recipe(recipe))}```
 """
 
 
@@ -92,8 +92,8 @@ def _problems(recipe: Recipe) -> str:
     if source is None or not recipe.teachers:
         return ""
     local = source.builder or Path(str(source.path)).name
-    told = f"`{source.dataset}`, split {source.split}" if source.dataset else f"`{local}`"
-    return f"Questions and known answers: {told}. Graded by `{source.grader}`.\n\n"
+    told = f"{code(source.dataset)}, split {inline(source.split)}" if source.dataset else code(local)
+    return f"Questions and known answers: {told}. Graded by {code(source.grader)}.\n\n"
 
 
 def _more(stats: dict[str, Any]) -> str:
@@ -137,16 +137,11 @@ def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
     return "".join(f"- {line}\n" for line in lines if line)
 
 
-def without_folders(text: str) -> str:
-    """Absolute paths become names: a card may be published, where files lie on this machine is nobody's business."""
-    return re.sub(r"(?<![\w./:])/(?:[^\s'\"/]+/)+", "", text)
-
-
 def _teachers(recipe: Recipe, stats: dict[str, Any]) -> str:
     if not stats["steps"]:
         return ""
-    share = "".join(f"| {t} | {100 * s:.1f} % |\n" for t, s in stats["teacher_share"].items())
-    models = "".join(f"- {t.label}: `{t.model or t.engine}`\n" for t in recipe.teachers)
+    share = "".join(f"| {inline(t)} | {100 * s:.1f} % |\n" for t, s in stats["teacher_share"].items())
+    models = "".join(f"- {inline(t.label)}: {code(without_places(t.model or t.engine))}\n" for t in recipe.teachers)
     tokens = stats["tokens"]
     return f"""Teachers:
 {models}
@@ -167,10 +162,12 @@ def _sources(recipe: Recipe, stats: dict[str, Any]) -> str:
     lines = []
     for name, counts in stats["sources"].items():
         source = known.get(name)
-        told = (source.origin or source.dataset or f"`{Path(str(source.path)).name}`") if source else "this recipe"
-        licence = (source.licence or "not said") if source else ""
+        own = source and (inline(source.origin or source.dataset or "") or code(Path(str(source.path)).name))
+        commit = (stats.get("commits") or {}).get(name)
+        told = (own or "this recipe") + (f" at {code(commit[:12])}" if commit else "")
+        licence = inline(source.licence or "not said") if source else ""
         weight = f"{source.weight:g}" if source else "1"
         figures = [str(counts.get(key, 0)) for key in ("read", "kept", "written")]
-        lines.append(f"| {name} | {told} | {licence} | {weight} | {' | '.join(figures)} |\n")
+        lines.append(f"| {inline(name)} | {told} | {licence} | {weight} | {' | '.join(figures)} |\n")
     head = "| source | from | licence | weight | read | kept | written |\n|---|---|---|---|---|---|---|\n"
     return f"{head}{''.join(lines)}\n"

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import fault, read_rows
 from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
+from cord_distill.run_folder.row_shape import odd_part
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Trajectory
 
 Row = dict[str, Any]
@@ -40,6 +42,8 @@ def incoming(
         id = f"{label}/{named}" + (f"#{seen[str(named)]}" if seen[str(named)] > 1 else "")
         try:
             if read is None:
+                if found := odd_part(row):
+                    raise ValueError(found)
                 made = Trajectory.from_row({**row, "candidates": []})
                 made = made if threshold is None else cut_tail(made, threshold)
                 kept = from_trajectory(made, filters, markers)
@@ -159,14 +163,8 @@ def _rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
 
 
 def _hub_rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
-    from datasets import load_dataset
-
-    try:
-        dataset = load_dataset(source.dataset, source.subset, split=source.split)
-    except (OSError, ValueError) as error:
-        raise CordError(
-            f"data.sources: {source.dataset!r} could not be loaded ({str(error).splitlines()[0]}); check the name and "
-            "the network, or download it as JSONL and give path in place of dataset"
-        ) from None
+    name = str(source.dataset)
+    fix = "download it as JSONL and give path in place of dataset"
+    dataset, _ = hub_rows("data.sources", name, source.subset, source.split, source.revision, fix)
     for number, row in enumerate(dataset):
-        yield f"data.sources: {source.dataset}, row {number}", row
+        yield f"data.sources: {name}, row {number}", row

@@ -12,6 +12,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
 from cord_distill.common.task_group import tasks_cancelled_on_exit
+from cord_distill.common.terminal import warn
 from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.selectors.check import JUDGE, STUDENT, judge_section
@@ -22,6 +23,7 @@ from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.server.probe import check_scores
+from cord_distill.model_files.content import by_content
 from cord_distill.model_files.context import context_of, read_config
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
@@ -85,7 +87,7 @@ class EnginePool:
             check_scores(engine.endpoints, key)
         self.meters.setdefault(section.label, Meter())
         sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
-        vocabulary = f"{path}@{section.revision}"
+        vocabulary = f"{by_content(path)}@{section.revision}"
         return Model(
             section.label, vocabulary, engine, renderer, sampling, longest, instructions=step_instructions(recipe)
         )
@@ -108,7 +110,7 @@ class EnginePool:
             plain = ModelConfig(**section.model_dump(include=set(ModelConfig.model_fields)))
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
-        identity = f"{path or section.model or section.script}@{section.revision}@{section.system_prompt}"
+        identity = f"{by_content(path) or section.model or section.script}@{section.revision}@{section.system_prompt}"
         if section.chat_template_kwargs:
             identity += f"@{recipe_hash(section.chat_template_kwargs)}"
         return ChatModel(section.label, identity, engine, chat_sampling(section))
@@ -150,10 +152,12 @@ class EnginePool:
                 engine.leave(problem)
 
     async def close(self) -> None:
-        if self.cluster:
-            await self.cluster.close()
-        for engine in self.engines.values():
-            await engine.close()
+        """Whatever an engine does when it is closed, the work is done and the others are closed too."""
+        for engine in [*([self.cluster] if self.cluster else []), *self.engines.values()]:
+            try:
+                await engine.close()
+            except Exception as error:
+                warn(f"an engine did not close well ({type(error).__name__}: {error}); what it answered is kept")
         self.engines.clear()
 
 
@@ -185,9 +189,8 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
         answer = suffix.replace("{A}", renderer.foreign(problem.answer))
         longest = max(longest, len(renderer.prompt_ids(question)) + len(renderer.encode(answer)))
         if number < ROUND_TRIPS_CHECKED:
-            steps = [recipe.decode.step_marker.replace("{t}", str(t)) + " Add 2." for t in (1, 2)]
-            # Words that a closed vocabulary like the toy world's has too.
-            renderer.check_seams(question, *steps, " 2", "\n\n", steps[0], f"\n{THINK_CLOSE}", answer)
+            steps = [recipe.decode.step_marker.replace("{t}", str(t)) + " Add 1." for t in (1, 2)]
+            renderer.check_seams(question, *steps, " So", "\n\n", steps[0], f"\n{THINK_CLOSE}", answer)
     closing = budgets.answer_tokens
     if recipe.decode.selector == "binary_judgment":
         judgment = recipe.decode.binary_judgment

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.files import set_aside, write_atomic
+from cord_distill.common.files import write_atomic
 from cord_distill.common.progress import Progress, progress
 from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.decode.admission import Admission, problems_in_flight
@@ -28,12 +29,12 @@ from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import RowMaker, write_rows
 from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
-from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.base import EngineDead
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.journal import Journal, written_fingerprint
+from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Problem
 
@@ -48,8 +49,9 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
     problems; what was decoded before stays.
 
     Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
-    `trajectories.jsonl` is written in problem order, with every row that the journal holds.
-    Raises CordError before any engine starts when problems, paths or settings are wrong.
+    `trajectories.jsonl` is written in problem order, with every row that the journal holds. What failed is a row with
+    its error (failures.py counts them), and is tried again by the next call.
+    Raises CordError before any engine starts when problems, paths or settings are wrong, or a recipe was changed.
     """
     work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
     for line in dict.fromkeys(filter(None, (unmatched_answers(*one) for one in work))):
@@ -58,25 +60,28 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
         check_decode(recipe)
         part.chosen(problems)
         build_models(recipe)
-        if overwrite:
-            set_changed_aside(recipe, part.folder(recipe))
+    for recipe, _ in work:
+        open_journal(recipe, part.folder(recipe), overwrite=overwrite).close()
     return asyncio.run(_generate_all(work, part))
+
+
+def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> Journal:
+    """The journal of decoding `recipe` in `run`, locked. Raises CordError: another recipe's, another process's."""
+    inputs = decode_inputs(recipe)
+    return Journal(
+        run.journal,
+        fingerprint=recipe_hash(inputs),
+        inputs=inputs,
+        same=(recipe_hash(decode_inputs(recipe, by_place=True)),),
+        beside=(run.trajectories, run.generate_stats),
+        overwrite=overwrite,
+    )
 
 
 def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None:
     """What to say of known answers that no completion could match; their rows count as wrong."""
     grader = recipe.problems.grader if recipe.problems else "judge"
     return check_known_answers(problems, "problems", grader)
-
-
-def set_changed_aside(recipe: Recipe, run: RunFolder) -> None:
-    """Moves the journal in `run` and what was made of it away when another recipe made it."""
-    written = written_fingerprint(run.journal) if run.journal.exists() else None
-    if written in (None, recipe_hash(decode_inputs(recipe))):
-        return
-    for path in (run.journal, run.trajectories, run.generate_stats):
-        if path.exists():
-            set_aside(path, written)
 
 
 async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset) -> list[Recipe]:
@@ -92,16 +97,15 @@ async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset) 
 async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool) -> bool:
     run = part.folder(recipe)
     chosen = part.chosen(problems)
-    inputs = decode_inputs(recipe)
-    fingerprint = recipe_hash(inputs)
-    resumed = run.journal.exists()
-    journal = Journal(run.journal, fingerprint=fingerprint, inputs=inputs)
+    fingerprint = recipe_hash(decode_inputs(recipe))
+    journal = open_journal(recipe, run)
     pool.meters.clear()
     begun = time.monotonic()
     starting = 0.0
     admission: dict[str, Any] = {}
     try:
-        todo = [problem for problem in chosen if not journal.is_finished(problem.id)]
+        todo = [problem for problem in chosen if not journal.is_finished(problem.id, problem.content)]
+        _say_edited(sum(journal.is_other(problem.id, problem.content) for problem in todo))
         if todo:
             ensemble = await start_ensemble(recipe, todo, pool)
             starting = time.monotonic() - begun
@@ -114,7 +118,7 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
         stats = {
             "seconds": round(time.monotonic() - begun, 3),
             "start_seconds": round(starting, 3),
-            "resumed": resumed,
+            "resumed": journal.resumed,
             "models": {name: asdict(meter) for name, meter in pool.meters.items()},
             "problems": len(chosen),
             "decoded_now": len(todo),
@@ -123,6 +127,12 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
         }
         write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
     return bool(todo)
+
+
+def _say_edited(count: int) -> None:
+    if count:
+        said = "problem has" if count == 1 else "problems have"
+        print(f"{count} {said} another question or answer than its finished row: decoded anew", file=sys.stderr)
 
 
 async def _decode_all(
@@ -154,7 +164,7 @@ async def _decode_all(
 async def finish_all(
     todo: list[Problem],
     attempt: Callable[[Problem], Awaitable[dict[str, Any]]],
-    failed: Callable[[Problem, EngineError], dict[str, Any]],
+    failed: Callable[[Problem, Exception], dict[str, Any]],
     in_flight: int,
     journal: Journal,
     pool: EnginePool,
@@ -163,8 +173,9 @@ async def finish_all(
 ) -> None:
     """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
 
-    attempt gives a problem's row; when an engine cannot answer, `failed` does. Raises CordError when an engine is gone
-    or too many fail one after the other: what is finished stays.
+    attempt gives a problem's row; when that fails, whatever the reason, `failed` does: one problem never takes the
+    others along. Raises CordError when an engine is gone or too many fail one after the other (what is finished stays),
+    and whatever CordError an attempt raises: those are the recipe's and the disk's.
     """
     live = {} if live is None else live
     note = DecodeNote(pool.meters, live)
@@ -180,12 +191,14 @@ async def finish_all(
             try:
                 row = await attempt(problem)
                 failures = 0
-            except EngineError as error:
+            except CordError:
+                raise
+            except Exception as error:
                 # An engine that could not be restarted: no new problems, while those that can do without it go on.
                 dead = error if isinstance(error, EngineDead) else dead
                 failures += 1
                 row = failed(problem, error)
-            journal.finish(problem.id, row)
+            journal.finish(problem.id, row, problem.content)
             live.pop(problem.id, None)
             display.advance(note=note.text(time.monotonic()))
             if failures >= FAILURES_IN_A_ROW and not dead:
@@ -209,14 +222,14 @@ def journaled(
     recipe: Recipe,
     admission: Admission | None = None,
 ) -> Ensemble:
-    def replay(name: str, engine: Any, identity: str) -> ReplayEngine:
+    def replay(name: str, engine: Any, identity: str, vocabulary: int | None = None) -> ReplayEngine:
         own = engine.for_problem(problem.id) if hasattr(engine, "for_problem") else engine
         # Some watch the time themselves, since they must tell a slow request from an engine that hangs.
         timeout = None if getattr(own, "keeps_time", False) else recipe.decode.request_timeout
-        return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission)
+        return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission, vocabulary)
 
     def bound(model: Model) -> Model:
-        return model.for_problem(replay(model.name, model.engine, model.vocabulary))
+        return model.for_problem(replay(model.name, model.engine, model.vocabulary, model.renderer.num_ids))
 
     prover, judge, reward = ensemble.meta_prover, ensemble.judge, ensemble.reward_model
     prover_here = bound(prover) if prover else None

@@ -12,7 +12,9 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_json, read_jsonl
+from cord_distill.decode.inputs import WHERE
 from cord_distill.decode.problems import load_candidates
+from cord_distill.model_files.content import by_content
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.problems import HardForConfig
 from cord_distill.recipe.recipe import Recipe
@@ -25,7 +27,10 @@ MODEL_KEYS = {
     *("chat_template", "chat_template_kwargs", "temperature", "top_p", "top_k", "min_p"),
     *("tries", "reasoning_tokens", "answer_tokens", "seed"),
 }
-SOURCE_KEYS = {"builder", "args", "path", "dataset", "subset", "split", "question", "answer", "id", "context"}
+SOURCE_KEYS = {
+    *("builder", "args", "path", "dataset", "subset", "revision", "split"),
+    *("question", "answer", "id", "context"),
+}
 RULE_KEYS = {"min_reasoning_tokens", "reasoning_length"}
 LENGTHS: dict[str, Callable[[Sequence[int]], float]] = {"mean": statistics.fmean, "min": min, "max": max}
 
@@ -50,21 +55,25 @@ def why_not_hard(tries: Sequence[Try], right: Sequence[bool], hard_for: HardForC
     return "short" if length <= hard_for.min_reasoning_tokens else None
 
 
-def try_inputs(recipe: Recipe) -> dict[str, Any]:
-    """The recipe values that decide the tries."""
+def try_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
+    """The recipe values that decide the tries. by_place: files by their paths, as earlier versions wrote it."""
     problems, hard_for = recipe.problems, required(recipe)
     assert problems is not None
     models = recipe.models.model_dump(mode="json", exclude={"cache_dir"}) if recipe.models else None
     asked = hard_for.model_dump(mode="json", include=MODEL_KEYS)
-    return {
+    inputs = {
         **{f"problems.{key}": value for key, value in problems.model_dump(mode="json", include=SOURCE_KEYS).items()},
         **{f"problems.hard_for.{key}": value for key, value in asked.items()},
         **({"models": models} if hard_for.model.startswith("built:") else {}),
     }
+    if by_place:
+        return inputs
+    del inputs[WHERE]
+    return {key: by_content(value) if isinstance(value, str) else value for key, value in inputs.items()}
 
 
-def filter_fingerprint(recipe: Recipe) -> str:
-    """Of all that decides which problems are kept, `problems.limit` and the content of files left out."""
+def filter_fingerprint(recipe: Recipe, *, by_place: bool = False) -> str:
+    """Of all that decides which problems are kept, `problems.limit` and the problems' own content left out."""
     assert recipe.problems is not None
     judge = recipe.evaluate.judge if recipe.problems.grader == "judge" else None
     rule = {
@@ -72,7 +81,7 @@ def filter_fingerprint(recipe: Recipe) -> str:
         "grader": recipe.problems.grader,
         "judge": judge and judge.model_dump(mode="json"),
     }
-    return recipe_hash({**try_inputs(recipe), "rule": rule})
+    return recipe_hash({**try_inputs(recipe, by_place=by_place), "rule": rule})
 
 
 def required(recipe: Recipe) -> HardForConfig:
@@ -81,22 +90,37 @@ def required(recipe: Recipe) -> HardForConfig:
     return recipe.problems.hard_for
 
 
-def hard_ids(recipe: Recipe) -> set[str]:
-    """Ids that `cord problems` kept. Raises CordError: not run yet, run under other settings or on fewer problems."""
+def hard_ids(recipe: Recipe, candidates: Sequence[Problem]) -> set[str]:
+    """Ids that `cord problems` kept. Raises CordError: not run yet, run under other settings, on fewer problems, or on
+    others under the same ids."""
     run = RunFolder.of(recipe)
     stats = read_json(run.problem_filter / "stats.json")
     make = "find them: cord problems RECIPE"
     if not stats or not run.hard_problems.is_file():
         raise CordError(f"problems.hard_for: {run.hard_problems} is not there yet; {make}")
-    if stats.get("fingerprint") != filter_fingerprint(recipe):
+    if stats.get("fingerprint") not in (filter_fingerprint(recipe), filter_fingerprint(recipe, by_place=True)):
         raise CordError(f"problems.hard_for: {run.hard_problems} was made under other settings; {make}")
     tried, wanted = stats.get("limit"), recipe.problems and recipe.problems.limit
     if tried is not None and (wanted is None or wanted > tried):
         raise CordError(f"problems.hard_for: only the first {tried} problems were tried; {make}")
+    if tried == wanted and stats.get("content", "") not in ("", contents(candidates)):
+        raise CordError(f"problems.hard_for: {run.hard_problems} was found among other questions or answers; {make}")
     rows = [row for _, row in read_jsonl(run.hard_problems, key="problems.hard_for", columns="id, question and answer")]
     if not rows:
         raise CordError("problems.hard_for: no problem was hard enough; lower min_reasoning_tokens, or add problems")
+    said = {problem.id: (problem.question, problem.answer) for problem in candidates}
+    for row in rows:
+        problem_id = str(row["id"])
+        if said.get(problem_id, (row["question"], row["answer"])) != (row["question"], row["answer"]):
+            raise CordError(
+                f"problems.hard_for: {problem_id!r} has another question or answer than it was tried with; {make}"
+            )
     return {str(row["id"]) for row in rows}
+
+
+def contents(problems: Sequence[Problem]) -> str:
+    """One hash of what all the candidates say."""
+    return recipe_hash({"problems": [[problem.id, problem.content] for problem in problems]})
 
 
 def load_problems(recipe: Recipe) -> list[Problem]:
@@ -107,5 +131,5 @@ def load_problems(recipe: Recipe) -> list[Problem]:
     candidates = load_candidates(recipe)
     if recipe.problems is None or recipe.problems.hard_for is None:
         return candidates
-    hard = hard_ids(recipe)
+    hard = hard_ids(recipe, candidates)
     return [problem for problem in candidates if problem.id in hard]

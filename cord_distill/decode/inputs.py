@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
+from cord_distill.model_files.content import by_content
 from cord_distill.recipe.recipe import Recipe
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
 NEUTRAL = {
     # A trace that was merged in fewer tries stays as it is; one that was not gets more.
     "decode.integration.tries",
+    "decode.max_failed_share",
+    # What problems say is bound to each row, whatever commit they were read from.
+    "problems.revision",
     "decode.problems_in_flight",
     "decode.request_timeout",
     "decode.server_wait",
@@ -35,16 +39,25 @@ NEUTRAL_OF_MODELS = {
 }
 
 
-def decode_inputs(recipe: Recipe) -> dict[str, Any]:
-    """The recipe values that decide every result of decoding, by dotted key, defaults included."""
+# Where problems lie. What they say is bound to each row instead (Problem.content).
+WHERE = "problems.path"
+
+
+def decode_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
+    """The recipe values that decide every result of decoding, by dotted key, defaults included.
+
+    Files and model folders count by their content, so that a project that was moved is the same. by_place: by their
+    paths instead, as earlier versions wrote it.
+    """
     sections = recipe.model_dump(
         mode="json", include={"seed", "models", "teachers", "meta_prover", "problems", "decode"}
     )
     flat = dict(_flatten({**sections, "seed": recipe.decode_seed}, ""))
     return {
-        key: value
+        key: by_content(value) if isinstance(value, str) and not by_place else value
         for key, value in flat.items()
         if key not in NEUTRAL
+        and (by_place or key != WHERE)
         and not key.startswith(WHICH_PROBLEMS)
         and not (_of_model(key) and ".chat_template_kwargs." not in key and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
     }

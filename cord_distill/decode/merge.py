@@ -12,12 +12,10 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
-from cord_distill.decode.generate import set_changed_aside
+from cord_distill.decode.generate import open_journal
 from cord_distill.decode.hard_problems import load_problems
-from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.rows import write_rows
 from cord_distill.decode.shards import Shard, shard_counts, shard_number
-from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
@@ -35,18 +33,15 @@ def merge(recipe: Recipe, again: str, *, count: int | None = None, overwrite: bo
     run = RunFolder.of(recipe)
     problems = load_problems(recipe)
     count = count or _only_count(run, again)
-    inputs = decode_inputs(recipe)
-    fingerprint = recipe_hash(inputs)
-    if overwrite:
-        set_changed_aside(recipe, run)
-    journal = Journal(run.journal, fingerprint=fingerprint, inputs=inputs)
+    journal = open_journal(recipe, run, overwrite=overwrite)
     try:
-        wanted = _by_shard([p for p in problems if not journal.is_finished(p.id)], count)
-        shards = _finished(run, wanted, fingerprint, inputs, again)
+        content = {problem.id: problem.content for problem in problems}
+        wanted = _by_shard([p for p in problems if not journal.is_finished(p.id, p.content)], count)
+        shards = _finished(recipe, run, wanted, again)
         copied = 0
-        for shard, ids in wanted.items():
-            for row in shards[shard].rows(ids):
-                journal.finish(row["id"], row)
+        for shard, some in wanted.items():
+            for row in shards[shard].rows([(problem.id, problem.content) for problem in some]):
+                journal.finish(row["id"], row, content[row["id"]])
                 copied += 1
         write_rows(journal, problems, run.trajectories)
     finally:
@@ -85,28 +80,26 @@ def _only_count(run: RunFolder, again: str) -> int:
     return counts[0]
 
 
-def _by_shard(problems: Sequence[Problem], count: int) -> dict[Shard, list[str]]:
-    wanted: dict[Shard, list[str]] = {}
+def _by_shard(problems: Sequence[Problem], count: int) -> dict[Shard, list[Problem]]:
+    wanted: dict[Shard, list[Problem]] = {}
     for problem in problems:
-        wanted.setdefault(Shard(shard_number(problem.id, count), count), []).append(problem.id)
+        wanted.setdefault(Shard(shard_number(problem.id, count), count), []).append(problem)
     return dict(sorted(wanted.items(), key=lambda item: item[0].number))
 
 
-def _finished(
-    run: RunFolder, wanted: dict[Shard, list[str]], fingerprint: str, inputs: dict[str, Any], again: str
-) -> dict[Shard, Journal]:
+def _finished(recipe: Recipe, run: RunFolder, wanted: dict[Shard, list[Problem]], again: str) -> dict[Shard, Journal]:
     """Each shard's journal, closed: its rows stay readable, its lock is free. Raises CordError if one is not done."""
     shards: dict[Shard, Journal] = {}
     lines = []
-    for shard, ids in wanted.items():
+    for shard, some in wanted.items():
         path = shard.folder(run).journal
-        lacking = len(ids)
+        lacking = len(some)
         if path.is_file():
-            shards[shard] = Journal(path, fingerprint=fingerprint, inputs=inputs)
+            shards[shard] = open_journal(recipe, shard.folder(run))
             shards[shard].close()
-            lacking = sum(not shards[shard].has_row(problem_id) for problem_id in ids)
+            lacking = sum(not shards[shard].has_row(problem.id, problem.content) for problem in some)
         if lacking:
-            said = f"lacks {lacking} of its {len(ids)} problems" if path.is_file() else "is not there"
+            said = f"lacks {lacking} of its {len(some)} problems" if path.is_file() else "is not there"
             lines.append(f"  shard {shard} {said}: {again} --shard {shard}")
     if lines:
         raise CordError(f"{run.folder}: not every shard is done; these commands go on with them:\n" + "\n".join(lines))

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TypeVar
 
-from cord_distill.engines.base import Engine, Generation, Sampling
+from cord_distill.engines.base import Engine, EngineError, Generation, Sampling
 from cord_distill.prompts.render import REPLACEMENT, Renderer
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.search.segment import Segmentation
@@ -153,6 +153,8 @@ class Model:
                 end = end if end is None else end - len(opening)
             if end is not None or len(made) + len(out.ids) >= max_tokens:
                 break
+            if not out.ids:
+                raise EngineError(f"{self.name}: an answer without a token, which would be asked for again for ever")
             made.extend(out.ids)
             begun = len(body.rstrip(REPLACEMENT))
         body, kept = self._cut(ids, body, at if end is None else end)

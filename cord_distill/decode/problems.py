@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
 from cord_distill.common.plugins import load_plugin
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.types import Problem
+from cord_distill.types import HUB_COMMIT, Problem
 
 UNIQUE = "make ids unique, or set problems.id to another column"
 
@@ -57,19 +58,12 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
 
 
 def _hub_rows(source: ProblemsConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    from datasets import load_dataset
-
-    try:
-        dataset = load_dataset(source.dataset, source.subset, split=source.split)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CordError(
-            f"problems.dataset: {source.dataset!r} could not be loaded ({reason}); check the name and the network, "
-            f"or download it and "
-            "give problems.path=FILE.jsonl"
-        ) from None
+    name = str(source.dataset)
+    fix = "download it and give problems.path=FILE.jsonl"
+    dataset, commit = hub_rows("problems.dataset", name, source.subset, source.split, source.revision, fix)
     for number, row in enumerate(dataset):
-        yield f"{source.dataset}, row {number}", row
+        meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
+        yield f"{name}, row {number}", {**row, "meta": {**meta, **({HUB_COMMIT: f"{name}@{commit}"} if commit else {})}}
 
 
 def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int) -> Problem:

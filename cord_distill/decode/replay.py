@@ -11,12 +11,15 @@ import time
 from array import array
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from cord_distill.engines.answers import check_generation, check_numbers, check_reply
 from cord_distill.engines.base import EngineError, Generation, Sampling
 from cord_distill.engines.chat import Reply
 from cord_distill.run_folder.journal import Journal
 from cord_distill.types import Stop
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -48,12 +51,15 @@ class ReplayEngine:
     """One problem's view of an engine. identity: what makes the engine's answers what they are (model, weights).
 
     timeout: seconds for one request; past it the request is cancelled and EngineError raised. admission: says when a
-    continuation may be asked for; the wait is not part of the request's seconds.
+    continuation may be asked for; the wait is not part of the request's seconds. vocabulary: the number of token ids.
+
+    Every answer is looked at (answers.py) before it is written, and again when it comes out of the journal: a bad one
+    raises EngineError and is not kept.
     """
 
     def __init__(
         self, engine: Any, journal: Journal, problem_id: str, identity: str, meter: Meter, timeout: float | None,
-        admission: AdmissionGate | None = None,
+        admission: AdmissionGate | None = None, vocabulary: int | None = None,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.journal = journal
@@ -62,6 +68,7 @@ class ReplayEngine:
         self.meter = meter
         self.timeout = timeout
         self.admission = admission
+        self.vocabulary = vocabulary
         self._under_way: dict[str, asyncio.Future[Any]] = {}
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
@@ -74,8 +81,11 @@ class ReplayEngine:
             self.meter.generated_tokens += len(out.ids)
             return {"ids": list(out.ids), "text": out.text, "stop": out.stop, "matched": out.matched}
 
-        made = await self._once(request_key(self.identity, "generate", ids, sampling), ask)
-        return Generation(tuple(made["ids"]), made["text"], Stop(made["stop"]), made["matched"])
+        def read(made: dict[str, Any]) -> Generation:
+            check_generation(made, sampling, self.vocabulary)
+            return Generation(tuple(made["ids"]), made["text"], Stop(made["stop"]), made["matched"])
+
+        return await self._once(request_key(self.identity, "generate", ids, sampling), ask, read)
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         async def ask() -> list[float]:
@@ -84,7 +94,10 @@ class ReplayEngine:
             self.meter.scored_tokens += len(ids) + len(target_ids)
             return out
 
-        return list(await self._once(request_key(self.identity, "logprobs", ids, target_ids), ask))
+        def read(made: list[float]) -> list[float]:
+            return check_numbers(made, len(target_ids), "log-probs", highest=0.0)
+
+        return await self._once(request_key(self.identity, "logprobs", ids, target_ids), ask, read)
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         async def ask() -> list[float]:
@@ -93,7 +106,10 @@ class ReplayEngine:
             self.meter.scored_tokens += len(ids)
             return out
 
-        return list(await self._once(request_key(self.identity, "reward", ids, at), ask))
+        def read(made: list[float]) -> list[float]:
+            return check_numbers(made, len(at), "rewards")
+
+        return await self._once(request_key(self.identity, "reward", ids, at), ask, read)
 
     async def reply(self, prompt: str, sampling: Sampling) -> Reply:
         async def ask() -> dict[str, Any]:
@@ -102,19 +118,26 @@ class ReplayEngine:
             self.meter.generated_tokens += out.num_tokens
             return asdict(out)
 
-        made = await self._once(request_key(self.identity, "reply", [], (prompt, sampling)), ask)
-        return Reply(**{**made, "stop": Stop(made["stop"])})
+        def read(made: dict[str, Any]) -> Reply:
+            check_reply(made)
+            return Reply(**{**made, "stop": Stop(made["stop"])})
 
-    async def _once(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """The journal's answer, or that of a request under way, or a new one, written before it is given back."""
+        return await self._once(request_key(self.identity, "reply", [], (prompt, sampling)), ask, read)
+
+    async def _once(self, key: str, ask: Callable[[], Awaitable[Any]], read: Callable[[Any], Answer]) -> Answer:
+        """The journal's answer, or that of a request under way, or a new one, written before it is given back.
+
+        read: makes of a value what the caller gets. Raises EngineError on a bad one, which is then not written; a bad
+        one that stands in the journal (of an earlier version) is asked for again.
+        """
         known = self.journal.calls(self.problem_id).get(key)
-        if known is not None:
+        if known is not None and (found := _readable(read, known)) is not None:
             self.meter.replayed += 1
-            return known
+            return found
         while key in self._under_way:
             self.meter.replayed += 1
             try:
-                return await asyncio.shield(self._under_way[key])
+                return read(await asyncio.shield(self._under_way[key]))
             except asyncio.CancelledError:
                 # The one who asked was cancelled, not we: its question is asked again.
                 if (task := asyncio.current_task()) is None or task.cancelling():
@@ -123,9 +146,10 @@ class ReplayEngine:
         waiting = self._under_way[key] = asyncio.get_running_loop().create_future()
         try:
             value = await ask()
+            answer = read(value)
             self.journal.record_call(self.problem_id, key, value)
             waiting.set_result(value)
-            return value
+            return answer
         except asyncio.CancelledError:
             waiting.cancel()
             raise
@@ -153,6 +177,13 @@ class ReplayEngine:
             raise EngineError(f"no answer within {self.timeout:g} s (decode.request_timeout)") from None
         finally:
             self.meter.request_seconds += time.monotonic() - begun
+
+
+def _readable(read: Callable[[Any], Answer], value: Any) -> Answer | None:
+    try:
+        return read(value)
+    except (EngineError, TypeError, KeyError, ValueError):
+        return None
 
 
 def request_key(identity: str, kind: str, ids: list[int], rest: Any) -> str:

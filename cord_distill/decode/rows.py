@@ -10,9 +10,9 @@ from typing import Any
 
 from cord_distill.common.files import replacing
 from cord_distill.common.plugins import load_plugin
+from cord_distill.decode.failures import error_text
 from cord_distill.decode.pipelines import Outcome
 from cord_distill.decode.row_schema import validate_row
-from cord_distill.engines.base import EngineError
 from cord_distill.grading import Grader, load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
@@ -40,7 +40,7 @@ class RowMaker:
     def graders(self) -> tuple[Any, ...]:
         return (self.grade, self.check) if self.check else (self.grade,)
 
-    def __call__(self, problem: Problem, outcome: Outcome | EngineError) -> dict[str, Any]:
+    def __call__(self, problem: Problem, outcome: Outcome | Exception) -> dict[str, Any]:
         base: dict[str, Any] = {
             "id": problem.id,
             "problem": problem,
@@ -48,11 +48,11 @@ class RowMaker:
             "recipe_hash": self.fingerprint,
             "seed": self.recipe.decode_seed,
         }
-        if isinstance(outcome, EngineError):
+        if isinstance(outcome, Exception):
             empty = {"reasoning": 0, "answer": 0, "generated_total": 0, "scored_total": 0}
             trajectory = Trajectory(
                 **base, steps=(), final_answer_text="", prediction=None, correct=None, score=None, stop=Stop.ABORT,
-                num_tokens=empty, error=f"{type(outcome).__name__}: {outcome}",
+                num_tokens=empty, error=error_text(outcome),
             )  # fmt: skip
             return trajectory.to_row()
         text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
@@ -84,5 +84,5 @@ class RowMaker:
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
     """All rows in problem order."""
     with replacing(path) as file:
-        for row in journal.rows([problem.id for problem in problems]):
+        for row in journal.rows([(problem.id, problem.content) for problem in problems]):
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

@@ -17,6 +17,7 @@ from cord_distill.engines.chat_model import ChatModel
 from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader
+from cord_distill.model_files.content import by_content
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.decode import ProcessRewardConfig
@@ -60,7 +61,7 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
         )
     pool.meters.setdefault(section.label, Meter())
     separator = separator_of(renderer, section.step_separator)
-    return RewardModel(section.label, f"{path}@{section.revision}", engine, renderer, separator, longest)
+    return RewardModel(section.label, f"{by_content(path)}@{section.revision}", engine, renderer, separator, longest)
 
 
 async def _engine(

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.files import set_aside, write_atomic
+from cord_distill.common.files import write_atomic
 from cord_distill.common.progress import progress
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.admission import slots_of
 from cord_distill.decode.engine_pool import EnginePool
+from cord_distill.decode.failures import count_failures, error_text
 from cord_distill.decode.generate import finish_all, journaled
-from cord_distill.decode.hard_problems import Try, filter_fingerprint, required, try_inputs, why_not_hard
+from cord_distill.decode.hard_problems import Try, contents, filter_fingerprint, required, try_inputs, why_not_hard
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.problems import load_candidates
-from cord_distill.engines.base import EngineError
 from cord_distill.grading import load_grader
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
@@ -38,7 +38,7 @@ from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.problems import HardForConfig
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.journal import Journal, written_fingerprint
+from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.seeds import keyed_seed
 from cord_distill.types import Problem, Step, Stop
@@ -65,14 +65,12 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
     build_models(recipe)
     inputs = try_inputs(recipe)
     fingerprint = recipe_hash(inputs)
-    written = written_fingerprint(path)
-    if overwrite and written not in (None, fingerprint):
-        set_aside(path, str(written))
+    by_place = (recipe_hash(try_inputs(recipe, by_place=True)),)
     begun = time.monotonic()
-    journal = Journal(path, fingerprint=fingerprint, inputs=inputs)
+    journal = Journal(path, fingerprint=fingerprint, inputs=inputs, same=by_place, overwrite=overwrite)
     try:
         models = asyncio.run(_try_all(recipe, hard_for, problems, journal))
-        rows = {row["id"]: row for row in journal.rows([problem.id for problem in problems])}
+        rows = {row["id"]: row for row in journal.rows([(problem.id, problem.content) for problem in problems])}
     finally:
         journal.close()
     tries = {p.id: [_read(one) for one in rows[p.id]["tries"]] for p in problems if not rows[p.id].get("error")}
@@ -86,8 +84,10 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
         "fingerprint": filter_fingerprint(recipe),
         "limit": recipe.problems and recipe.problems.limit,
         "candidates": len(problems),
+        "content": contents(problems),
         "kept": len(kept),
         "dropped": {reason: dropped[reason] for reason in ("solved", "short", "failed") if dropped[reason]},
+        "failed_with": count_failures(rows[p.id].get("error") for p in problems).reason,
         "tries": {
             "all": len(made),
             "right": sum(map(sum, right.values())),
@@ -106,7 +106,7 @@ async def _try_all(
     recipe: Recipe, hard_for: HardForConfig, problems: list[Problem], journal: Journal
 ) -> dict[str, Any]:
     """Every problem's tries into the journal; returns what the model did for them in this process."""
-    todo = [problem for problem in problems if not journal.is_finished(problem.id)]
+    todo = [problem for problem in problems if not journal.is_finished(problem.id, problem.content)]
     if not todo:
         return {}
     # The tries have budgets of their own; where the engine looks for them they stand under `decode`.
@@ -127,8 +127,8 @@ async def _try_all(
                 pool.leave(problem.id)
             return {"id": problem.id, "tries": [asdict(one) for one in made], "error": None}
 
-        def failed(problem: Problem, error: EngineError) -> dict[str, Any]:
-            return {"id": problem.id, "tries": [], "error": f"{type(error).__name__}: {error}"}
+        def failed(problem: Problem, error: Exception) -> dict[str, Any]:
+            return {"id": problem.id, "tries": [], "error": error_text(error)}
 
         in_flight = math.ceil(2 * slots_of(section, model.engine) / hard_for.tries)
         with progress("try problems", len(problems), len(problems) - len(todo)) as display:

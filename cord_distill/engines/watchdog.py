@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 
-EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+from cord_distill.common.exit_codes import ENGINE_HANGS
+
 CHECKS_PER_LIMIT = 20
 
 
 class Watchdog:
     """limit: seconds that one piece of watched work may take; past it, every thread's stack is printed and the process
-    ends with EXIT_CODE. One thread; `begin` and `end` cost one assignment each.
+    ends with ENGINE_HANGS. One thread; `begin` and `end` cost one assignment each.
     """
 
     def __init__(self, limit: float, name: str) -> None:
@@ -52,4 +53,4 @@ class Watchdog:
                     file=sys.stderr,
                     flush=True,
                 )
-                os._exit(EXIT_CODE)
+                os._exit(ENGINE_HANGS)

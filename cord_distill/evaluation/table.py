@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.markdown import inline
 from cord_distill.evaluation import over_seeds
 from cord_distill.evaluation.comparison import compare, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
@@ -174,7 +175,7 @@ def _published(one: dict[str, Any]) -> dict[str, float]:
 
 
 def _row(cells: list[str], header: bool = False) -> str:
-    line = "| " + " | ".join(cells) + " |"
+    line = "| " + " | ".join(map(inline, cells)) + " |"
     return line + ("\n|" + " --- |" * len(cells) if header else "")
 
 

@@ -75,6 +75,11 @@ class Renderer:
     def prompt_ids(self, question: str) -> list[int]:
         return self.coder.encode_first(self.prompt_with_cuts(question))
 
+    @cached_property
+    def num_ids(self) -> int:
+        """One more than the highest token id that stands for something."""
+        return max(self.tokenizer.get_vocab().values(), default=-1) + 1
+
     def prompt_with_cuts(self, question: str) -> str:
         """As `prompt_text`, with a cut inside each control token that the question spells (foreign.py).
 

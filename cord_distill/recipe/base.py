@@ -26,10 +26,49 @@ def _module_function(value: str) -> str:
     return value
 
 
-def _folder_name(value: str) -> str:
-    if not value or value.startswith(".") or set(value) & set("/\\\0"):
-        raise ValueError(f"{value!r} names a folder: no slashes, no leading dot")
+# Control characters, marks that change the direction of writing, invisible ones, and halves of characters.
+_NO_NAME = re.compile(
+    "[\0-\x1f\x7f-\xa0\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff/\\\\]"
+)
+LONGEST_NAME = 160
+# What lies in a run folder beside the folders of its variants.
+IN_THE_RUN_FOLDER = {
+    "ablations.json", "ablations.md", "checkpoints", "dataset", "eval", "generate_stats.json", "journal.jsonl",
+    "problem_filter", "problems.jsonl", "recipe.yaml", "report.html", "report.md", "shards", "stages.json", "stale",
+    "summary.json", "trajectories.jsonl", "view.html", "wandb",
+}  # fmt: skip
+
+
+def folder_name(value: str) -> str:
+    """The name, if it is one of a plain folder that every terminal and table can show. Raises ValueError."""
+    if not value or value.startswith(".") or value != value.strip() or _NO_NAME.search(value):
+        raise ValueError(f"{value!r} names a folder: no slashes, no leading dot, no control or invisible characters")
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(f"{value[:40]!r}... names a folder: {len(value.encode())} bytes are more than {LONGEST_NAME}")
     return value
+
+
+def _variant_name(value: str) -> str:
+    if folder_name(value).lower() in IN_THE_RUN_FOLDER:
+        raise ValueError(f"{value!r} is the name of something in the run folder: give the variant another name")
+    return value
+
+
+def check_url(url: str) -> str:
+    """The address of a server, as it may stand in a report. Raises ValueError."""
+    if not url.startswith(("http://", "https://")) or any(sign.isspace() or not sign.isprintable() for sign in url):
+        raise ValueError(f"url: {url!r} is no address; write it like http://127.0.0.1:8000")
+    rest = url.partition("://")[2]
+    if "@" in rest.partition("/")[0]:
+        raise ValueError(
+            "url: holds a name and password, which would stand in reports: take them out, and name the environment "
+            "variable of the key in api_key_env"
+        )
+    if "?" in rest or "#" in rest:
+        raise ValueError(
+            "url: holds a query, which would stand in reports: give the address alone, keys by api_key_env"
+        )
+    return url
 
 
 def _one_group(value: str) -> str:
@@ -57,7 +96,8 @@ class Section(BaseModel):
             field.description = " ".join((field.description or "").split())  # one line, however it is wrapped here
 
 
-FolderName = Annotated[str, AfterValidator(_folder_name)]
+FolderName = Annotated[str, AfterValidator(folder_name)]
+VariantName = Annotated[str, AfterValidator(_variant_name)]
 
 
 PlugIn = Annotated[str, AfterValidator(_module_function)]

@@ -35,6 +35,8 @@ class SourceConfig(Section):
     """The hub id of the rows; give this or `path`."""
     subset: str | None = None
     """The configuration of the hub data set, where it has several."""
+    revision: str | None = None
+    """The commit, tag or branch of the hub data set; the commit that it stood for goes into stats.json and card."""
     split: str = "train"
     """The split of the hub data set."""
     format: Literal["trajectories", "rows", "messages", "limo", "s1k"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cord_distill.recipe.base import PlugIn, Positive, Section, _module_function
+from cord_distill.recipe.base import PlugIn, Positive, Section, Share, _module_function
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 
 # The paper's three lists: verification, multi-method validation, error correction.
@@ -113,7 +113,7 @@ class MctsConfig(Section):
 
 
 class IntegrationConfig(ChatModelConfig):
-    """`pipeline: integration`: a model merges complete traces of the teachers into one trace (prompts/integration.txt).
+    """`pipeline: integration`: a model merges complete traces of the teachers into one trace.
 
     A chat model like any: `server` asks the chat completions of an OpenAI-compatible `url`, `vllm` runs in process,
     `scripted` is a function `reply(prompt, sampling) -> text`.
@@ -123,6 +123,9 @@ class IntegrationConfig(ChatModelConfig):
     """The longest merged trace."""
     traces_per_teacher: Positive = 1
     """How many traces of each teacher the model is given."""
+    prompt: str | None = None
+    """A text file in place of our prompt (decode/pipelines/integration.txt): it holds {question} and {solutions}, and
+    may hold {count} and {marker}."""
     tries: Positive = 3
     """How often the model is asked, each time with another seed, until its reply can be read."""
 
@@ -205,6 +208,8 @@ class DecodeConfig(Section):
     """How many seconds one request may take before it counts as failed."""
     server_wait: Annotated[float, Field(ge=0)] = 600.0
     """How many seconds a server may be away before its problems fail (docs/engines.md)."""
+    max_failed_share: Share = 0.05
+    """The share of problems that may fail: `cord run` stops after decoding where more did."""
 
     @model_validator(mode="after")
     def _templates_have_their_fields(self) -> DecodeConfig:

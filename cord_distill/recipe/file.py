@@ -18,12 +18,15 @@ from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import search_beside
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import TRAININGS
+from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
 
 Where = dict[tuple[str, ...], tuple[Path, int]]
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
-ALWAYS_PATHS = {"output_dir", "problems.path", "models.cache_dir", "train.deepspeed", "train.output_dir"} | {
-    f"{stage}.{key}" for stage in ("dpo", "distil") for key in ("deepspeed", "output_dir")
+PATHS = ("decode.integration.prompt", "output_dir", "problems.path", "models.cache_dir")
+ALWAYS_PATHS = {
+    *PATHS,
+    *(f"{stage}.{key}" for stage in ("train", "dpo", "distil") for key in ("deepspeed", "output_dir")),
 }
 SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
@@ -37,15 +40,6 @@ REMOVED = {
 REMOVED_VALUES = {
     ("decode.process_reward.engine", "transformers"): "vLLM loads the paper's reward model; write `engine: vllm`",
 }
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -66,9 +60,13 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise CordError(f"override {override!r} is not of the form key.sub=value")
+        if "" in key.split(".") or key.count(".") > DEEPEST:
+            raise CordError(f"override {override[:80]!r}: {key[:60]!r} names no key; write it like decode.beam_size=2")
         value = _yaml_value(text, override)
         if key == "variant":
-            variant = value
+            if not isinstance(value, str | int | float) or isinstance(value, bool):
+                raise CordError(f"override {override!r}: a variant has a name, e.g. variant=curation")
+            variant = str(value)
             continue
         if key == "seed":
             picked_seed = value if isinstance(value, int) else None
@@ -114,9 +112,10 @@ def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise CordError(f"{path.name}: `extends` goes round in a circle: {' -> '.join(p.name for p in (*seen, path))}")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise CordError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    node = compose(text, path.name)
     if not isinstance(node, yaml.MappingNode):
         raise CordError(f"{path}: a recipe is a mapping of sections; this file holds none")
     own_where: Where = {}
@@ -144,8 +143,7 @@ def _construct(node: yaml.Node, path: Path, key: tuple[str, ...], where: Where) 
         return tree
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, path, (*key, str(i)), where) for i, item in enumerate(node.value)]
-    loader = yaml.SafeLoader("")
-    return _anchored(".".join(key), loader.construct_object(node), path.parent)
+    return _anchored(".".join(key), scalar(node, path.name), path.parent)
 
 
 def _anchored(key: str, value: Any, folder: Path) -> Any:
@@ -196,16 +194,19 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> Non
 
 
 def _item(items: list[Any], key: str, said: str) -> Any:
-    if not key.isdigit() or int(key) >= len(items):
+    if not re.fullmatch(r"[0-9]{1,6}", key) or int(key) >= len(items):
         raise CordError(f"override {said!r}: {key!r} is no index into a list of {len(items)}")
     return items[int(key)]
 
 
 def _yaml_value(text: str, said: str) -> Any:
+    shown = said if len(said) <= 80 else f"{said[:76]} ..."
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise CordError(f"override {said!r}: the value is not readable as YAML; quote it") from None
+        return values(compose(text, f"override {shown!r}"), f"override {shown!r}")
+    except CordError as error:
+        if ": not readable as YAML" not in str(error):
+            raise
+        raise CordError(f"override {shown!r}: the value is not readable as YAML; quote it") from None
 
 
 def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where) -> dict[str, Any]:

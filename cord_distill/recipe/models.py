@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share
+from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share, check_url, folder_name
 from cord_distill.recipe.template_args import TemplateArgs
 
 
@@ -97,15 +97,19 @@ class ModelConfig(Section):
             raise ValueError("engine: scripted needs script: package.module:function")
         if self.engine == "server" and not self.url:
             raise ValueError("engine: server needs url: http://127.0.0.1:8000")
-        bad = [url for url in self.urls if not url.startswith(("http://", "https://"))]
-        if bad:
-            raise ValueError(f"url: {bad[0]!r} is no address; write it like http://127.0.0.1:8000")
+        for url in self.urls:
+            check_url(url)
         if len(set(self.urls)) < len(self.urls):
             raise ValueError("url: one replica is named twice")
         if self.engine == "server" and self.replicas > 1:
             raise ValueError("replicas are engines on a cluster; a server's replicas are a list of urls: url: [A, B]")
         if self.engine != "scripted" and not self.model and not getattr(self, "same_as", None):
             raise ValueError("model is missing: give a hub id, a local path (./x, /x) or built:NAME")
+        if self.model:
+            try:
+                folder_name(self.label)
+            except ValueError:
+                raise ValueError(f"model: {self.label!r} can be no name in tables and folders: give `name`") from None
         return self
 
 

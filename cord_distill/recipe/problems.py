@@ -42,6 +42,8 @@ class ProblemsConfig(Section):
     """The hub id of a data set of problems."""
     subset: str | None = None
     """The configuration of the hub data set, where it has several."""
+    revision: str | None = None
+    """The commit, tag or branch of the hub data set; the commit that it stood for is recorded in every row's meta."""
     split: str = "train"
     """The split of the hub data set."""
     question: str = "question"

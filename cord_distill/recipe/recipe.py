@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
 
-from cord_distill.recipe.base import FolderName, Positive, Section
+from cord_distill.recipe.base import FolderName, Positive, Section, VariantName
 from cord_distill.recipe.cluster import ClusterConfig
 from cord_distill.recipe.data import DataConfig
 from cord_distill.recipe.decode import DecodeConfig
@@ -136,9 +136,9 @@ class Recipe(Section):
     """Where figures go besides the run folder."""
     ablate: AblateConfig | None = None
     """What `cord ablate` compares."""
-    variants: dict[FolderName, dict[str, Any]] = {}
+    variants: dict[VariantName, dict[str, Any]] = {}
     """The methods that are compared: each name maps to its overrides, such as `decode.pipeline: curation`."""
-    variant: FolderName | None = None
+    variant: VariantName | None = None
     """The variant that `variant=NAME` on the command line picks."""
     stage: Literal["train", "dpo", "distil"] = "train"
     """The training that `stage=NAME` on the command line picks."""

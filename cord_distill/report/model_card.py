@@ -9,7 +9,7 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
-from cord_distill.data.card import without_folders
+from cord_distill.common.markdown import inline, without_places
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import dump_recipe
@@ -92,11 +92,11 @@ def model_card(
     """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set. suffix:
     of the model's name."""
     name = f"{recipe.name}-{RunFolder.of(recipe).label}{suffix}"
-    base = _name(base_model(recipe))
+    base = inline(_name(base_model(recipe)))
     return f"""---
 {_header(recipe, name, suites)}
 ---
-# {name}
+# {inline(name)}
 
 {base}, {STAGE_SAID[recipe.stage]} {_data(recipe, stats)} by cord-distill {__version__}.
 It thinks in `<think>` … `</think>` and then answers; the chat template opens the thought, or the prompt does.
@@ -116,7 +116,7 @@ ask([{{"role": "user", "content": "What is 12 * 13?"}}], max_new_tokens=4096)
 {_limits(recipe, stats)}
 ## Recipe
 ```yaml
-{without_folders(dump_recipe(recipe))}```
+{without_places(dump_recipe(recipe))}```
 
 ## Citation
 ```bibtex
@@ -154,10 +154,9 @@ def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
 def _data(recipe: Recipe, stats: dict[str, Any]) -> str:
     rows = f"{stats['kept']} reasoning traces" if "kept" in stats else "reasoning traces"
     if not recipe.teachers:
-        return f"{rows} of other people ({', '.join(source.label for source in recipe.data.sources)})"
-    return (
-        f"{rows} written by {', '.join(_name(t.model) or t.label for t in recipe.teachers)} ({recipe.decode.pipeline})"
-    )
+        return f"{rows} of other people ({', '.join(inline(source.label) for source in recipe.data.sources)})"
+    writers = ", ".join(inline(_name(t.model) or t.label) for t in recipe.teachers)
+    return f"{rows} written by {writers} ({recipe.decode.pipeline})"
 
 
 def _evaluation(recipe: Recipe, suites: dict[str, Any]) -> str:

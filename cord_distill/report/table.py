@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from cord_distill.common.markdown import inline
+from cord_distill.common.terminal import plain
 from cord_distill.evaluation.over_seeds import NOTE, seeds_said
 
 NONE = "–"
@@ -88,9 +90,9 @@ def draw_table(
     )
     table = Table(box=box.SIMPLE_HEAD if colour else box.ASCII2, title=title, title_justify="left")
     for i, name in enumerate(head):
-        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
+        table.add_column(Text(plain(name)), justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
     text = out.getvalue() if colour else out.getvalue().replace(NONE, "-")
     return "\n".join(line.rstrip() for line in text.splitlines())
@@ -100,7 +102,7 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table of plain cells; bars and line ends in a name cannot break it."""
 
     def line(cells: list[str]) -> str:
-        return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|").replace("<", "&lt;") for c in cells) + " |"
+        return "| " + " | ".join(map(inline, cells)) + " |"
 
     rule = "|---|" + "---:|" * (len(head) - 1)
     return "\n".join([line(head), rule, *map(line, rows)])

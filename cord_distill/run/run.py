@@ -16,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.die_with_parent import child_environment
-from cord_distill.common.errors import CordError
-from cord_distill.common.files import lock_folder, set_aside, write_atomic
+from cord_distill.common.errors import CordError, TooManyFailed
+from cord_distill.common.exit_codes import FINE, SOME_FAILED, TOO_MANY_FAILED
+from cord_distill.common.files import lock_folder, write_atomic
+from cord_distill.common.jsonl import read_object
+from cord_distill.common.paths import shown
+from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan, watch_command
+from cord_distill.run_folder import archive
+from cord_distill.run_folder.archive import set_aside
 from cord_distill.run_folder.paths import RunFolder
 
 # How often the children of one group are looked at.
@@ -34,7 +40,9 @@ class RunLog:
 
     def __init__(self, root: Path) -> None:
         self.path = root / "stages.json"
-        self.entries: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        found = _entries(self.path)
+        self.damaged = found is None
+        self.entries = found or {}
 
     def reason(self, stage: Stage, fingerprint: str) -> str | None:
         """Why the stage has to run, or None when it is done."""
@@ -44,7 +52,9 @@ class RunLog:
         if entry["fingerprint"] != fingerprint:
             return "what it reads has changed"
         missing = [path.name for path in stage.outputs if not path.exists()]
-        return f"{missing[0]} is gone" if missing else None
+        if missing:
+            return f"{missing[0]} is gone"
+        return stage.again() if stage.again else None
 
     def done(self, stage: Stage, fingerprint: str, seconds: float) -> None:
         self.entries[stage.key] = {
@@ -52,11 +62,28 @@ class RunLog:
             "seconds": round(seconds, 1),
             "ended": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
+        if self.damaged:
+            say(f"the damaged {self.path.name} is kept in {shown(set_aside([self.path], 'damaged'))}")
+            self.damaged = False
         write_atomic(self.path, json.dumps(self.entries, indent=1) + "\n")
 
 
-def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Runs what is not done; returns the summary that the report shows. Raises CordError when a stage fails."""
+def _entries(path: Path) -> dict[str, dict[str, Any]] | None:
+    """What an earlier run wrote; None where the file is damaged: then every stage looks for itself what is done."""
+    if not os.path.lexists(path):
+        return {}
+    found = read_object(path)
+    if found is not None and all(isinstance(one, dict) and "fingerprint" in one for one in found.values()):
+        return found
+    return None
+
+
+def run(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> dict[str, Any]:
+    """Runs what is not done; returns the summary that the report shows.
+
+    overwrite: decoding sets a changed recipe's results aside instead of refusing. Raises CordError when a stage fails,
+    TooManyFailed where more problems failed than `decode.max_failed_share`.
+    """
     recipe = load_recipe(source, overrides)
     root = RunFolder.of(recipe).root
     stages = plan(source, overrides)
@@ -66,7 +93,7 @@ def run(source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     try:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
         log = RunLog(root)
-        for group in _grouped(plan(source, overrides)):
+        for group in _grouped(plan(source, overrides, overwrite)):
             watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
             beside = watch_command(source, overrides) if watched else None
             _run_group(group, log, recipe.launch.parallel_jobs, beside)
@@ -95,9 +122,13 @@ def _run_group(stages: list[Stage], log: RunLog, parallel: int, beside: Command 
         if reason is None:
             say(f"{stage.key}: done before, skipped")
         else:
-            todo.append((stage, fingerprint, reason))
             if log.entries.get(stage.key, {}).get("fingerprint", fingerprint) != fingerprint:
                 set_stage_aside(stage, log.entries[stage.key]["fingerprint"])
+                if bring_stage_back(stage, fingerprint):
+                    say(f"{stage.key}: done before with these settings, brought back")
+                    log.done(stage, fingerprint, 0.0)
+                    continue
+            todo.append((stage, fingerprint, reason))
     with _beside(beside if todo else None):
         while todo:
             now, todo = todo[:parallel], todo[parallel:]
@@ -113,7 +144,7 @@ def _beside(command: Command | None) -> Iterator[None]:
         return
     argv, environment = command
     watcher = subprocess.Popen(argv, env=child_environment(environment))
-    with _children_stopped([watcher]):
+    with children_stopped([watcher]):
         yield
         if watcher.wait() != 0:
             say(f"the watcher stopped with exit code {watcher.returncode}; what it left is evaluated after training")
@@ -126,7 +157,7 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
     """
     children: list[tuple[Stage, str, float, subprocess.Popen[bytes]]] = []
     processes: list[subprocess.Popen[bytes]] = []
-    with _children_stopped(processes):
+    with children_stopped(processes):
         for stage, fingerprint, reason in stages:
             begun = time.monotonic()
             say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
@@ -142,18 +173,25 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
         while children:
             ended = [child for child in children if child[-1].poll() is not None]
             for stage, fingerprint, begun, process in ended:
-                if process.returncode != 0:
-                    raise CordError(
-                        f"{stage.key} stopped with exit code {process.returncode}; mend what it said and run the same "
-                        "command again"
-                    )
+                _refuse_failure(stage, process.returncode)
                 log.done(stage, fingerprint, time.monotonic() - begun)
             children = [child for child in children if child not in ended]
             time.sleep(POLL_SECONDS if children else 0)
 
 
+def _refuse_failure(stage: Stage, code: int) -> None:
+    """Raises CordError unless a stage ended well, or within the share of problems that may fail."""
+    if code == TOO_MANY_FAILED and stage.again:
+        raise TooManyFailed(
+            f"{stage.key}: more problems failed than decode.max_failed_share allows, so nothing is made of the "
+            "others; mend the cause and run the same command again: what failed is tried again"
+        )
+    if code != FINE and not (code == SOME_FAILED and stage.again):
+        raise CordError(f"{stage.key} stopped with exit code {code}; mend what it said and run the same command again")
+
+
 @contextlib.contextmanager
-def _children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+def children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     """Whatever ends this process early, its children get the time to write what they have, and end too."""
     try:
         yield
@@ -170,10 +208,26 @@ def _children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]
 
 def set_stage_aside(stage: Stage, fingerprint: str) -> None:
     """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
-    if stage.group == "data" or stage.group in TRAININGS:
-        made = stage.outputs[0].parent if stage.key.startswith("data/") else stage.outputs[0].parent.parent
-        if made.exists():
-            say(f"{stage.key}: the old results are in {set_aside(made, fingerprint[:12])}")
+    made = _made_by(stage)
+    if made is not None and made.exists():
+        say(f"{stage.key}: the old results are in {shown(set_aside([made], fingerprint[:12]))}")
+
+
+def bring_stage_back(stage: Stage, fingerprint: str) -> bool:
+    """Brings back what an earlier run of this fingerprint had made and another one set aside. False: nothing whole."""
+    made = _made_by(stage)
+    kept = made and archive.find(made.parent, fingerprint[:12], made.name)
+    if made is None or kept is None or made.exists():
+        return False
+    archive.bring_back(kept, made.parent)
+    return all(path.exists() for path in stage.outputs)
+
+
+def _made_by(stage: Stage) -> Path | None:
+    """The folder of a stage that makes one: a data set, or a training's checkpoints."""
+    if stage.group == "data":
+        return stage.outputs[0].parent
+    return stage.outputs[0].parent.parent if stage.group in TRAININGS else None
 
 
 def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:
@@ -188,4 +242,4 @@ def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:
 
 
 def say(line: str) -> None:
-    print(f"· {line}", file=sys.stderr, flush=True)
+    print(f"· {plain(line)}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """The stages of a recipe, in order, and what each one reads (run.py runs them).
 
 A stage's fingerprint is the hash of the recipe sections that it reads and of its input files. A stage whose
-fingerprint changed is run again; what it had made is set aside under `stale/`, never deleted.
+fingerprint changed is run again; what data and training had made is set aside under `stale/`, never deleted, and
+brought back when that fingerprint comes back. Decoding of a changed recipe is refused unless asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_json
 from cord_distill.common.quiet import quiet_environment
+from cord_distill.decode.failures import failures_of
 from cord_distill.decode.hard_problems import filter_fingerprint
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.model_files.locate import DONE, model_path, models_folder
@@ -37,8 +40,9 @@ Command = tuple[list[str], dict[str, str]]
 class Stage:
     """key: `train/cord`, say. fingerprint: taken when asked for, since it reads earlier stages' files.
 
-    outputs: what proves that it is done. command: gives argv and environment of a child process; call: runs here
-    instead and gives a line to show, or None. group: stages of one group may run side by side.
+    outputs: what proves that it is done. again: why it has to run although it is done, or None. command: gives argv and
+    environment of a child process; call: runs here instead and gives a line to show, or None. group: stages of one
+    group may run side by side.
     """
 
     key: str
@@ -47,13 +51,18 @@ class Stage:
     command: Callable[[], tuple[list[str], dict[str, str]]] | None = None
     call: Callable[[], Any] | None = None
     group: str = ""
+    again: Callable[[], str | None] | None = None
 
 
-def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
-    """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files."""
+def plan(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> list[Stage]:
+    """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files.
+
+    overwrite: decoding sets a changed recipe's results aside instead of refusing.
+    """
     recipe = load_recipe(source, overrides)
     path = str(find_recipe(source))
     stages: list[Stage] = []
+    asked = ["--overwrite"] if overwrite else []
     variants = method_variants(recipe, source, overrides)
     if recipe.models is not None:
         folder = models_folder(recipe.models)
@@ -61,9 +70,9 @@ def plan(source: str, overrides: Sequence[str] = ()) -> list[Stage]:
             Stage("models", lambda: str(folder), (folder / DONE,), _cord("models", path, overrides), group="models")
         )
     if recipe.problems and recipe.problems.hard_for:
-        stages.append(_problems_stage(path, overrides, recipe))
+        stages.append(_problems_stage(path, [*asked, *overrides], recipe))
     if recipe.teachers:
-        stages.append(_generate_stage(path, overrides, variants))
+        stages.append(_generate_stage(path, [*asked, *overrides], variants))
     if recipe.teachers or recipe.data.sources:
         stages += [_data_stage(variant) for variant in variants]
     for name in TRAININGS:
@@ -82,21 +91,33 @@ def _problems_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stag
         source = content(Path(problems.path)) if problems.path else ""
         return recipe_hash({"filter": filter_fingerprint(recipe), "limit": problems.limit, "source": source})
 
-    command = _cord("problems", path, ["--overwrite", *overrides])
-    return Stage("problems", fingerprint, (run.hard_problems,), command, group="problems")
+    def again() -> str | None:
+        return failed_before(read_json(run.problem_filter / "stats.json").get("dropped", {}).get("failed", 0))
+
+    command = _cord("problems", path, overrides)
+    return Stage("problems", fingerprint, (run.hard_problems,), command, group="problems", again=again)
 
 
 def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) -> Stage:
     def fingerprint() -> str:
-        inputs = [{**decode_inputs(recipe), "limit": recipe.problems and recipe.problems.limit} for recipe in recipes]
+        which = [recipe.problems and [recipe.problems.limit, recipe.problems.revision] for recipe in recipes]
+        inputs = [{**decode_inputs(recipe), "which": some} for recipe, some in zip(recipes, which, strict=True)]
         sources = [content(Path(r.problems.path)) for r in recipes if r.problems and r.problems.path]
         sources += [content(RunFolder.of(r).hard_problems) for r in recipes if r.problems and r.problems.hard_for]
         return recipe_hash({"inputs": inputs, "sources": sources})
 
     outputs = tuple(RunFolder.of(recipe).trajectories for recipe in recipes)
-    return Stage(
-        "generate", fingerprint, outputs, _cord("generate", path, ["--overwrite", *overrides]), group="generate"
-    )
+
+    def again() -> str | None:
+        return failed_before(sum(failures_of(path).failed for path in outputs))
+
+    command = _cord("generate", path, overrides)
+    return Stage("generate", fingerprint, outputs, command, group="generate", again=again)
+
+
+def failed_before(count: int) -> str | None:
+    """Why decoding runs again although nothing changed: what failed is tried again by the same command."""
+    return None if not count else "1 problem failed" if count == 1 else f"{count} problems failed"
 
 
 def _data_stage(recipe: Recipe) -> Stage:

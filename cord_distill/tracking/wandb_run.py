@@ -9,35 +9,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.paths import shown
 from cord_distill.common.quiet import keep_private
-from cord_distill.recipe.file import recipe_hash
+from cord_distill.common.terminal import plain
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking.wandb_mode import wandb_mode
 
 DATA_DIR = "WANDB_DATA_DIR"
 
 SAMPLES = 4
-MAX_TAG = 64  # W&B refuses longer ones
 
 
 @contextmanager
 def wandb_run(
-    recipe: Recipe,
-    what: str,
-    job_type: str,
-    config: dict[str, Any],
-    known: dict[str, Any] | None = None,
-    **facts: Any,
+    recipe: Recipe, what: str, job_type: str, config: dict[str, Any], known: dict[str, Any] | None = None
 ) -> Iterator[Any]:
     """A W&B run in the recipe's group, or None under `mode: disabled`, which does not load wandb.
 
-    known: a run to take up again (a training's `wandb.json`), in place of a new one. facts: method, model, seed: what
-    tells this run from others of its kind. They stand in config and tags, never in the names of metrics, so that the
-    runs of all methods, recipes and seeds fall into one panel.
+    known: a run to take up again (a training's `wandb.json`), in place of a new one.
     """
-    settings = recipe.track.wandb
-    if settings.mode == "disabled":
+    settings, mode = recipe.track.wandb, wandb_mode(recipe)
+    if mode == "disabled":
         yield None
         return
     # `cord run` itself comes here too, and W&B's telemetry reads this when it is first imported.
@@ -45,21 +37,19 @@ def wandb_run(
     import wandb
 
     root = RunFolder.of(recipe).wandb
-    known_facts = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe.model_dump(mode="json")), **facts}
-    tags = dict.fromkeys(str(x)[:MAX_TAG] for x in (recipe.name, facts.get("method"), facts.get("model")) if x)
     root.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=known["project"] if known else settings.project,
         entity=known["entity"] if known else settings.entity,
-        mode=settings.mode,
+        mode=mode,
         dir=str(root),
         id=known["id"] if known else None,
         resume="allow" if known else None,
         name=known["name"] if known else f"{recipe.name} {what}",
         job_type=job_type,
         group=recipe.name,
-        tags=[*settings.tags, *(tag for tag in tags if tag not in settings.tags)],
-        config={**known_facts, **config},
+        tags=list(settings.tags) or None,
+        config=config,
         settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
     )
     with artifacts_kept_in(root):
@@ -71,17 +61,16 @@ def wandb_run(
         run.finish()
 
 
-def sync_line(recipe: Recipe) -> str:
-    """How to send the offline runs of a recipe's folder, or "" where there are none."""
-    root = RunFolder.of(recipe).wandb
-    count = sum(1 for _ in root.glob("wandb/offline-run-*"))
-    return f"{count} offline runs; send them: wandb sync {shown(root)}/wandb/offline-run-*" if count else ""
-
-
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
     import wandb
 
-    return wandb.Table(columns=list(columns), data=[[x if x is None else str(x) for x in row] for row in rows])
+    return wandb.Table(columns=list(columns), data=[[x if x is None else cell(x) for x in row] for row in rows])
+
+
+def cell(value: Any) -> str:
+    """A value as a table's cell. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    text = plain(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @contextmanager

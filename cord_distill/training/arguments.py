@@ -17,6 +17,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import OURS, TRAININGS
 from cord_distill.recipe.training_stages import section_of
 from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.tracking.wandb_mode import wandb_mode
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
 # save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
@@ -73,7 +74,7 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     if batch is not None:
         section["gradient_accumulation_steps"] = _accumulation(batch, section, env, stage)
     section["output_dir"] = str(training_folder(recipe))
-    mode = recipe.track.wandb.mode
+    mode = wandb_mode(recipe)
     section.setdefault("report_to", [] if mode == "disabled" else ["wandb"])
     section.setdefault("run_name", f"{recipe.name} {RunFolder.of(recipe).label}")
     if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):

@@ -18,6 +18,7 @@ from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.tracking.wandb_mode import wandb_mode
 from cord_distill.training.arguments import refuse_half_weights, resolved_section
 from cord_distill.training.launch import accelerate_config, gpu_count
 
@@ -164,7 +165,7 @@ def _length_faults(recipe: Recipe, folder: Path) -> list[str]:
 
 def wandb_faults(recipe: Recipe) -> list[str]:
     """`mode: online` without a key: found before anything is decoded. A key is looked for, never read out."""
-    if recipe.track.wandb.mode != "online" or os.environ.get("WANDB_API_KEY"):
+    if wandb_mode(recipe) != "online" or os.environ.get("WANDB_API_KEY"):
         return []
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").partition("://")[2].partition("/")[0]
     files = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]

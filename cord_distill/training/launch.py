@@ -12,6 +12,7 @@ from cord_distill.common.paths import bundled
 from cord_distill.common.quiet import PRIVATE
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.tracking.wandb_mode import wandb_mode
 
 
 def training_command(
@@ -19,7 +20,8 @@ def training_command(
 ) -> tuple[list[str], dict[str, str]]:
     """(argv, environment) of one training. overrides: `key=value` strings handed on, `variant=NAME` among them.
 
-    The environment is that of this process, completed where it says nothing. `accelerate.commands.launch` is started
+    The environment is that of this process, completed where it says nothing; of the W&B mode and the recipe's the
+    stricter counts. `accelerate.commands.launch` is started
     as a module: the `accelerate` script would import its other commands first (8 s on one core). Raises CordError.
     """
     argv = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *_launcher_arguments(recipe)]
@@ -27,6 +29,7 @@ def training_command(
     env = dict(os.environ)
     for name, value in environment(recipe).items():
         env.setdefault(name, value)
+    env["WANDB_MODE"] = wandb_mode(recipe)
     devices = _devices_left(recipe)
     if devices is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
@@ -56,7 +59,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "WANDB_CONSOLE": "off",
         "WANDB_DATA_DIR": str(folder.wandb / "wandb"),
         "WANDB_DIR": str(folder.wandb),
-        "WANDB_MODE": wandb.mode,
+        "WANDB_MODE": wandb_mode(recipe),
         "WANDB_PROJECT": wandb.project,
         "WANDB_RUN_GROUP": recipe.name,
         "WANDB_JOB_TYPE": recipe.stage,

@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.files import write_atomic
+from cord_distill.common.errors import CordError, Taken
+from cord_distill.common.files import lock_folder, write_atomic
 from cord_distill.common.paths import shown
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before
 from cord_distill.run_folder import checkpoints
 from cord_distill.tracking.run_file import read_run_file
+from cord_distill.tracking.wandb_mode import wandb_mode
 from cord_distill.training import deepspeed as sft_deepspeed
 from cord_distill.training.arguments import training_arguments
 from cord_distill.training.check import training_faults
@@ -47,6 +48,7 @@ def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
     for name, value in environment(recipe).items():
         os.environ.setdefault(name, value)
+    os.environ["WANDB_MODE"] = wandb_mode(recipe)
     if made.found.state == "partial" and not made.anew:
         _go_on_in_wandb(made)
     _run(made)
@@ -63,6 +65,8 @@ def _go_on_in_wandb(made: Plan) -> None:
 
 def _run(made: Plan) -> None:
     begun = time.monotonic()
+    # Held until this process ends: two trainings in one folder would delete each other's checkpoints.
+    _lock(made)
     import torch
 
     if made.zero_stage:
@@ -103,6 +107,18 @@ def _run(made: Plan) -> None:
         )
         _say(f"trained: {shown(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
     trainer.end()
+
+
+def _lock(made: Plan) -> None:
+    """Locks the training's folder, by a file beside it, since the folder itself may be renamed. Of rank 0 alone."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        folder = made.output_dir.absolute()
+        try:
+            lock_folder(folder.parent, f".{folder.name}.lock")
+        except Taken:
+            raise Taken(
+                f"{shown(folder)}: another process trains into it; wait for it, or choose another train.output_dir"
+            ) from None
 
 
 def _stage(made: Plan) -> Any:

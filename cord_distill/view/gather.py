@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows, row_facts
@@ -172,7 +173,7 @@ def _facts(recipe: str | Path, overrides: Iterable[str]) -> tuple[str, list[str]
     except CordError as error:
         if Path(recipe).name != "recipe.yaml":
             raise
-        print(f"note: methods and teachers by name: {error}", file=sys.stderr)
+        print(plain(f"note: methods and teachers by name: {error}"), file=sys.stderr)
         return Path(recipe).absolute().parent.name, [], {}
     teachers = {teacher.label: teacher.note for one in recipes for teacher in one.teachers}
     return recipes[0].name, [method_name(one) for one in recipes], teachers

@@ -40,8 +40,8 @@ def write_view(
         index, chunks = gather(run, max_text or None, display.advance)
     try:
         _write(path, page(index, chunks, report=path.parent == run.root and (run.root / REPORT_FILE).is_file()))
-    except OSError as error:
-        raise CordError(f"{path}: {error.strerror}; give another place with --output FILE") from None
+    except CordError as error:
+        raise CordError(f"{str(error).partition(';')[0]}; give another place with --output FILE") from None
     return path
 
 

@@ -3,6 +3,7 @@ rules."""
 
 import asyncio
 import email.utils
+import gzip
 import json
 import random
 
@@ -310,3 +311,64 @@ def test_large_bodies_arrive_whole(serve):
     server = serve(answer=lambda path, body: {"sum": sum(body["ids"])})
     assert posted(server.url, body={"ids": list(range(20000))}) == [{"sum": sum(range(20000))}]
     assert json.dumps(server.asked[0][1]["ids"][:3]) == "[0, 1, 2]"
+
+
+# Hostile servers.
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(serve, status):
+    """Fails the client that sends a prompt to whatever host the server names."""
+    other = serve({"mine": "now"})
+    server = serve((status, "", {"Location": f"{other.url}/x"}))
+
+    with pytest.raises(EngineError, match=rf"HTTP {status}: a redirect to {other.url}/x, which is not followed"):
+        asyncio.run(ask_once(server.url))
+    assert other.asked == [] and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "0.0", "-5", "nan", "-inf", "junk", "Thu, 01 Jan 1970 00:00:00 GMT", "9" * 400])
+def test_a_retry_after_is_at_least_the_back_off(serve, clock, value):
+    """Fails the version that takes zero at its word: hundreds of requests a second for the whole of `wait`."""
+    server = serve((429, "slowly", {"Retry-After": value}))
+    with pytest.raises(EngineError):
+        asyncio.run(ask_once(server.url, wait=1.0))
+    assert all(pause >= 0.005 for pause in clock.paused[:-1]) and len(server.asked) < 200
+
+
+@pytest.mark.parametrize("page", ["[" * 5000, b"\xff\xfe", "", "<html>\x1b[31m"])
+def test_an_answer_that_is_no_json_is_an_error_without_control_sequences(serve, page):
+    server = serve((200, page, {}))
+    with pytest.raises(EngineError) as error:
+        asyncio.run(ask_once(server.url))
+    assert "\x1b" not in str(error.value)
+
+
+def test_an_error_page_holds_no_control_sequences(serve):
+    server = serve((400, {"error": {"message": "\x1b[2Jgone\u202e"}}, {}))
+    with pytest.raises(EngineError) as error:
+        asyncio.run(ask_once(server.url))
+    assert "\\x1b[2Jgone\\u202e" in str(error.value)
+
+
+def test_an_answer_has_a_longest_length(serve, monkeypatch):
+    """Fails the version that unpacks a compressed answer of any size into memory."""
+    packed = gzip.compress(b" " * 5_000_000)
+    server = serve((200, packed, {"Content-Encoding": "gzip"}))
+    monkeypatch.setattr(http, "LONGEST_ANSWER", 1_000_000)
+    with pytest.raises(EngineError, match="an answer of more than"):
+        asyncio.run(ask_once(server.url))
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1", "nonsense"])
+def test_an_odd_charset_is_no_end(serve, charset):
+    server = serve((200, {"fine": 1}, {"Content-Type": f"application/json; charset={charset}"}))
+    assert asyncio.run(ask_once(server.url)) == {"fine": 1}
+
+
+async def ask_once(url: str, **options):
+    client = HttpClient(url, **{"wait": 0.0, **options})
+    try:
+        return await client.post("/v1/completions", {"prompt": [1]})
+    finally:
+        await client.close()

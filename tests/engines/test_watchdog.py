@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from cord_distill.common.exit_codes import ENGINE_HANGS
 from cord_distill.engines import watchdog
-from cord_distill.engines.watchdog import EXIT_CODE, Watchdog
+from cord_distill.engines.watchdog import Watchdog
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 
@@ -44,7 +45,7 @@ def test_work_past_its_limit_ends_the_process_with_the_reason():
         "asyncio.run(hang())\n"
     )
     ended = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, timeout=50, check=False)
-    assert ended.returncode == EXIT_CODE
+    assert ended.returncode == ENGINE_HANGS
     assert "a teacher hangs: one step took longer than 0.5 s (decode.request_timeout)" in ended.stderr
     assert "time.sleep" in ended.stderr or "in hang" in ended.stderr
 
@@ -81,7 +82,7 @@ def test_a_hanging_vllm_stops_the_run_and_the_next_one_goes_on_to_the_same_bytes
     where = f"output_dir={tmp_path}/run"
     child = [sys.executable, "-c", hanging, "generate", str(path), where]
     ended = subprocess.run(child, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == EXIT_CODE, ended.stderr[-2000:]
+    assert ended.returncode == ENGINE_HANGS, ended.stderr[-2000:]
     assert "qwq hangs" in ended.stderr and "run the same command again" in ended.stderr
     run = RunFolder.of(load_recipe(str(path), [where]))
     assert run.journal.stat().st_size > 500 and not run.trajectories.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cord_distill.common.errors import CordError
+from cord_distill.common.errors import CordError, TooManyFailed
 from cord_distill.run.run import RunLog, _run_group
 from cord_distill.run.stages import Stage, plan
 
@@ -103,6 +103,54 @@ def test_a_stage_that_fails_stops_the_run_and_keeps_what_was_done_before(tmp_pat
         _run_group([bad], log, 1)
     again = RunLog(tmp_path)
     assert again.reason(good, "f") is None and again.reason(bad, "f") == "not done yet"
+
+
+def test_a_share_of_failed_problems_stops_the_run_or_does_not(tmp_path):
+    """Exit codes of `cord generate`: 3 is within decode.max_failed_share, 4 above. Only stages that count problems."""
+
+    def ends_with(code, **options):
+        argv = [sys.executable, "-c", f"raise SystemExit({code})"]
+        return Stage("generate", lambda: "f", (), lambda: (argv, dict(os.environ)), **options)
+
+    failed = [None]
+    log = RunLog(tmp_path)
+    with pytest.raises(TooManyFailed, match="more problems failed than decode"):
+        _run_group([ends_with(4, again=lambda: failed[0])], log, 1)
+    assert log.reason(ends_with(4), "f") == "not done yet"
+    _run_group([ends_with(3, again=lambda: failed[0])], log, 1)
+    assert log.reason(ends_with(0, again=lambda: failed[0]), "f") is None
+    failed[0] = "1 problem failed"
+    assert log.reason(ends_with(0, again=lambda: failed[0]), "f") == "1 problem failed"
+
+
+def test_data_and_trainings_are_set_aside_by_number_and_brought_back(tmp_path):
+    """Fails the version that replaces what lies under the same label, and the one that makes anew what lies there."""
+    made = tmp_path / "dataset" / "train.jsonl"
+    said = []
+
+    def stage(fingerprint):
+        def call():
+            said.append(fingerprint)
+            made.parent.mkdir(exist_ok=True)
+            made.write_text(fingerprint)
+
+        return Stage("data/cord", lambda: fingerprint, (made,), call=call, group="data")
+
+    for fingerprint in ("first", "second", "first", "second", "third", "first"):
+        _run_group([stage(fingerprint)], RunLog(tmp_path), 1)
+        assert made.read_text() == fingerprint
+    assert said == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', "\0" * 40, '{"data/cord": {}}'])
+def test_a_damaged_log_is_kept_and_every_stage_looks_for_itself(tmp_path, text, capsys):
+    """Fails the version that ends in a traceback for ever."""
+    (tmp_path / "stages.json").write_text(text)
+    log = RunLog(tmp_path)
+    assert log.entries == {}
+    log.done(Stage("one", lambda: "f", ()), "f", 1.0)
+    assert "damaged" in capsys.readouterr().err and [*RunLog(tmp_path).entries] == ["one"]
+    assert [path.read_text() for path in tmp_path.glob("stale/*/stages.json")] == [text]
 
 
 def test_a_killed_run_leaves_no_orphan_behind(tmp_path):

@@ -187,7 +187,8 @@ def test_another_number_of_ranks_is_refused_early(tmp_path: Path, student: Path,
 
 
 def test_launch_command(tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails for a command that leaves accelerate to guess (and print) values, or overrules the user's environment."""
+    """Fails for a command that leaves accelerate to guess (and print) values, or overrules the user's environment.
+    Of the W&B mode the recipe's and the shell's, the stricter counts: an `online` left in a shell sends nothing."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "online")
     path = write_recipe(tmp_path, student, wandb="offline")
@@ -195,7 +196,7 @@ def test_launch_command(tmp_path: Path, student: Path, monkeypatch: pytest.Monke
     assert argv[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     assert argv[-4:] == [str(bundled("train.py")), str(path), "variant=cord", "train.seed=1"]
     assert "--num_processes" in argv
-    assert (env["WANDB_MODE"], env["HF_HUB_DISABLE_TELEMETRY"]) == ("online", "1")
+    assert (env["WANDB_MODE"], env["HF_HUB_DISABLE_TELEMETRY"]) == ("offline", "1")
     argv, _ = training_command(path, load_recipe(path, ["launch.accelerate_config=zero3"]))
     assert argv[argv.index("--config_file") + 1] == str(accelerate_config("zero3"))
     with pytest.raises(CordError, match="zero3_offload"):

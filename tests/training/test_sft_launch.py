@@ -191,3 +191,18 @@ def cord_run(recipe: Path) -> str:
     )  # fmt: skip
     assert out.returncode == 0, out.stdout[-4000:]
     return out.stdout
+
+
+def test_two_trainings_never_share_a_folder(tmp_path):
+    """A requeued job beside the first. Fails the version that locks `cord run` alone: each deletes the other's
+    checkpoints."""
+    from types import SimpleNamespace
+
+    from cord_distill.common.errors import CordError
+    from cord_distill.training.run import _lock
+
+    made = SimpleNamespace(output_dir=tmp_path / "checkpoints")
+    _lock(made)
+    with pytest.raises(CordError, match="another process trains into it"):
+        _lock(made)
+    _lock(SimpleNamespace(output_dir=tmp_path / "others"))

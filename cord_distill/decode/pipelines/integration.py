@@ -45,7 +45,10 @@ async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
         return Outcome((), "", Stop.ABORT, None, 0, generated, scored, (first,))
     marker = StepMarker(ensemble.decode.step_marker)
     prompt = integration_prompt(
-        problem.question, [text for text, good in zip(texts, usable, strict=True) if good], marker
+        problem.question,
+        [text for text, good in zip(texts, usable, strict=True) if good],
+        marker,
+        settings.prompt,
     )
     replies: list[Candidate] = []
     for attempt in range(settings.tries):

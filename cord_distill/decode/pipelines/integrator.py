@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.errors import CordError
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import THINK_CLOSE
 
@@ -22,13 +24,26 @@ _COMMANDS = (
 )
 # A backslash that its writer forgot to double; backspace, form feed and a lone carriage return are meant by nobody.
 _SINGLE = re.compile(rf'\\\\|\\(?=[bfr][A-Za-z]|u(?![0-9a-fA-F]{{4}})|(?:{_COMMANDS})(?![A-Za-z])|[^"\\/bfnrtu])')
-_BEGIN = re.compile(r'\{\s*"(?:steps|final_answer)"\s*:')
-_LAST_KEY = re.compile(r'"(steps|final_answer)"\s*:')
+# Our form, and the paper's: `integrated_step1` ..., each an object, and `answer_part`.
+_KEYS = r"steps|final_answer|integrated_step_?\d+|answer_part"
+_BEGIN = re.compile(rf'\{{\s*"(?:{_KEYS})"\s*:')
+_LAST_KEY = re.compile(rf'"({_KEYS})"\s*:')
 # What follows the last key of an object that is whole.
 _END = {
     "steps": re.compile(r".*\]\s*,?\s*\}", re.DOTALL),
+    "numbered": re.compile(r".*\}\s*,?\s*\}", re.DOTALL),
     "final_answer": re.compile(r'\s*-?[\d.]+\s*,?\s*\}|.*"\s*,?\s*\}', re.DOTALL),
 }
+_KEY = re.compile(_KEYS)
+_NUMBERED = re.compile(r"integrated_step_?(\d+)")
+_HALF = re.compile("[\ud800-\udfff]")
+# What a single backslash of LaTeX becomes in JSON: for certain, and where the writer doubles none.
+_TAIL = "|".join(sorted((name[1:] for name in _COMMANDS.split("|") if name[0] == "t"), key=len, reverse=True))
+_LOST = re.compile(rf"[\b\f]|\r(?!\n)|\t(?:{_TAIL})(?![A-Za-z])")
+_PERHAPS_LOST = re.compile(
+    rf"\n(?:{'|'.join(name[1:] for name in _COMMANDS.split('|') if name[0] == 'n')})(?![A-Za-z])"
+)
+_DOUBLED = re.compile(r"\\\\[A-Za-z]")
 _THINK_TAGS = re.compile(r"</?think>")
 
 
@@ -40,8 +55,8 @@ class IntegratedTrace:
     final_answer: str
 
 
-def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker) -> str:
-    """traces: complete completions (what follows `<think>`, answer included)."""
+def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker, prompt: str | None = None) -> str:
+    """traces: complete completions (what follows `<think>`, answer included). prompt: `decode.integration.prompt`."""
     parts = [trace.partition(THINK_CLOSE) for trace in traces]
     solutions = [f"{thought.strip()}\n\nFinal answer: {answer.strip()}" for thought, _, answer in parts]
     values = {
@@ -50,9 +65,22 @@ def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker)
         "question": question,
         "solutions": "\n\n".join(f"<solution {n}>\n{s}\n</solution {n}>" for n, s in enumerate(solutions, 1)),
     }
-    template = (Path(__file__).parent / "integration.txt").read_text(encoding="utf-8")
+    template = prompt_text(prompt)
     # In one go: a question that holds `{solutions}` stays as it is.
     return re.sub(r"\{(count|marker|question|solutions)\}", lambda found: values[found[1]], template)
+
+
+def prompt_text(prompt: str | None) -> str:
+    """Our prompt, or that of a file. Raises CordError: not there, no UTF-8, without the place of question or traces."""
+    path = Path(prompt) if prompt else Path(__file__).parent / "integration.txt"
+    try:
+        template = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CordError(f"decode.integration.prompt: {path.name} cannot be read ({error}); give a UTF-8 text") from None
+    lacking = [name for name in ("{question}", "{solutions}") if name not in template]
+    if lacking:
+        raise CordError(f"decode.integration.prompt: {path.name} has no {lacking[0]}; the model is to read it there")
+    return template
 
 
 def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
@@ -68,10 +96,10 @@ def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
     if not found:
         raise ValueError("no JSON object with `steps` in the reply" if text.strip() else "an empty reply")
     text = text[found.start() :]
-    data = _loads(text)
+    data = _in_our_form(_loads(text))
     steps, answer = data.get("steps"), data.get("final_answer")
     last = list(_LAST_KEY.finditer(text))[-1]
-    if not _END[last[1]].match(text, last.end()):
+    if not _end_of(last[1]).match(text, last.end()):
         raise ValueError("the JSON is cut")
     if isinstance(answer, (int, float)) and not isinstance(answer, bool):
         answer = str(answer)
@@ -88,16 +116,53 @@ def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
         if not split:
             raise ValueError(f"step {number} says nothing")
         pieces += [(category, piece) for piece in split]
+    if _HALF.search(answer) or any(_HALF.search(piece) for _, piece in pieces):
+        raise ValueError("half a surrogate pair in a text")
     numbered = tuple((category, _marked(piece, n, marker)) for n, (category, piece) in enumerate(pieces, 1))
     return IntegratedTrace(numbered, _THINK_TAGS.sub("", answer).strip())
 
 
 def _loads(text: str) -> dict[str, Any]:
+    """The object, as it is where it is valid JSON whose writer doubles backslashes, else mended."""
     import json_repair
 
-    data = json_repair.loads(_SINGLE.sub(r"\\\\", text))
+    try:
+        data, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        data = None
+    if data is None or _has_lost_a_backslash(data, text):
+        data = json_repair.loads(_SINGLE.sub(r"\\\\", text))
     several = data if isinstance(data, list) else [data]
-    return next((one for one in several if isinstance(one, dict) and ("steps" in one or "final_answer" in one)), {})
+    return next((one for one in several if isinstance(one, dict) and any(map(_KEY.fullmatch, one))), {})
+
+
+def _has_lost_a_backslash(data: Any, text: str) -> bool:
+    """Whether valid JSON holds what nobody means: a form feed, a tab before `imes`; or, of a writer who doubles no
+    backslash at all, a line break before `eq` and the like."""
+    if isinstance(data, dict | list):
+        return any(_has_lost_a_backslash(one, text) for one in (data.values() if isinstance(data, dict) else data))
+    if not isinstance(data, str):
+        return False
+    return bool(_LOST.search(data)) or (not _DOUBLED.search(text) and bool(_PERHAPS_LOST.search(data)))
+
+
+def _in_our_form(data: dict[str, Any]) -> dict[str, Any]:
+    """The paper's form of a reply as ours; any other stays."""
+    numbered = {int(found[1]): data[key] for key in data if (found := _NUMBERED.fullmatch(key))}
+    if not numbered:
+        return data
+    steps = [
+        {"category": one.get("category"), "text": one.get("content", one.get("text"))} if isinstance(one, dict) else one
+        for _, one in sorted(numbered.items(), key=lambda item: item[0])
+    ]
+    answer = data.get("answer_part", data.get("final_answer"))
+    if isinstance(answer, dict):
+        answer = answer.get("content")
+    return {"steps": steps, "final_answer": answer}
+
+
+def _end_of(key: str) -> re.Pattern[str]:
+    return _END["final_answer" if key in ("final_answer", "answer_part") else "steps" if key == "steps" else "numbered"]
 
 
 def _category(value: Any) -> str | None:

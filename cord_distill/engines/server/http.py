@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import math
 import os
 import random
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import one_line
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.server.replicas import Replica, Replicas
 
@@ -26,6 +28,9 @@ CONNECT_SECONDS = 10.0
 KEEP_ALIVE = 3.0
 BUSY = (408, 425, 429, 500)
 GONE = (502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+# Log-probs of a whole long prompt take some MiB.
+LONGEST_ANSWER = 128 * 2**20
 
 
 @dataclass
@@ -114,7 +119,8 @@ class HttpClient:
                 if left <= 0:
                     self._give_up(replica, trouble, gone_since is not None)
                 if not trouble.gone or gone_since is not None:
-                    await asyncio.sleep(min(left, self._pause(tries) if trouble.pause is None else trouble.pause))
+                    # At least the back-off, whatever the server asks for: zero would be a storm of requests.
+                    await asyncio.sleep(min(left, max(self._pause(tries), trouble.pause or 0.0)))
                     tries += 1
 
     async def _once(
@@ -125,8 +131,9 @@ class HttpClient:
         begun = time.monotonic()
         where = replica.url + path
         try:
-            async with self._opened(fresh).request(method, where, json=body) as response:
-                status, headers, text = response.status, response.headers, await response.text(errors="replace")
+            # Never followed: a redirect would send the prompt to whomever the server names.
+            async with self._opened(fresh).request(method, where, json=body, allow_redirects=False) as response:
+                status, headers, text = response.status, response.headers, await _text(response)
         except aiohttp.ClientSSLError as error:
             raise EngineDead(f"{where}: {error}") from error
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
@@ -147,11 +154,16 @@ class HttpClient:
         if status in BUSY or status >= 500:
             reason = f"HTTP {status}: {_message(text)}"
             raise _Trouble(reason, status in GONE, _retry_after(headers.get("Retry-After")))
+        if status in REDIRECTS:
+            to = one_line(headers.get("Location", "nowhere"), 200)
+            raise EngineError(
+                f"{where}: HTTP {status}: a redirect to {to}, which is not followed; give that address as url"
+            )
         if status >= 400:
             raise EngineError(f"{where}: HTTP {status}: {_message(text)}{self._about_the_key(status)}")
         try:
             return read(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise EngineError(f"{where}: HTTP {status}, but no JSON: {text[:200]!r}") from None
 
     def _opened(self, fresh: bool) -> Any:
@@ -191,13 +203,13 @@ def _retry_after(value: str | None) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def _message(text: str) -> str:
@@ -208,11 +220,26 @@ def _message(text: str) -> str:
         if isinstance(said, dict):
             said = said.get("message") or said.get("detail") or said
         text = said if isinstance(said, str) else json.dumps(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    return " ".join(text.split())[:500] or "no reason given"
+    return one_line(text) or "no reason given"
+
+
+async def _text(response: Any) -> str:
+    """The body. Raises EngineError on one that no answer can be as long as (a compressed one counts unpacked)."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > LONGEST_ANSWER:
+            raise EngineError(f"{response.url}: an answer of more than {LONGEST_ANSWER >> 20} MiB")
+        parts.append(part)
+    try:
+        return b"".join(parts).decode(response.get_encoding(), errors="replace")
+    except (LookupError, RuntimeError):
+        return b"".join(parts).decode(errors="replace")
 
 
 def _short(error: Exception) -> str:
     said = str(getattr(error, "os_error", error))
-    return " ".join(said.split())[:300] or type(error).__name__
+    return one_line(said, 300) or type(error).__name__

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cord_distill.common.terminal import one_line
 from cord_distill.engines.homes import Homes
 
 LONGEST_ABSENCE = 30.0
@@ -61,7 +62,11 @@ class Replicas:
         replica.retry_at = now + min(max(away, SHORTEST_ABSENCE), LONGEST_ABSENCE)
         if away >= SAID_AFTER and not replica.said:
             replica.said = True
-            print(f"{replica.url}: {reason}; waiting for it (decode.server_wait)", file=sys.stderr, flush=True)
+            print(
+                f"{replica.url}: {one_line(reason, 200)}; waiting for it (decode.server_wait)",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def up(self, replica: Replica) -> None:
         replica.answered = time.monotonic()

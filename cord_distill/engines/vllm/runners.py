@@ -63,7 +63,9 @@ class InProcessRunner:
         try:
             return await future
         except asyncio.CancelledError:
-            self.engine.abort_request([request_id], internal=True)
+            # All that time out in one turn of the loop come here; the first one's restart has closed the engine.
+            if self._dead is None:
+                self.engine.abort_request([request_id], internal=True)
             raise
         finally:
             self._open.pop(number, None)

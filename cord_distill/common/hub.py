@@ -1,0 +1,42 @@
+"""Rows of a data set on the hub, and the commit that its name stood for when they were read."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from cord_distill.common.errors import CordError
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def hub_rows(
+    key: str, name: str, subset: str | None, split: str, revision: str | None, fix: str
+) -> tuple[Any, str | None]:
+    """(the data set, the commit or None where nobody can say it). key, fix: of the recipe, for the CordError."""
+    from datasets import load_dataset
+
+    commit = resolved_commit(name, revision)
+    try:
+        return load_dataset(name, subset, split=split, revision=commit or revision), commit
+    except Exception as error:
+        # Whatever a loading script, a parser or the network raises: the data set cannot be had as it is named.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        at = f" at revision {revision!r}" if revision else ""
+        raise CordError(
+            f"{key}: {name!r}{at} could not be loaded ({reason}); check the name and the network, or {fix}"
+        ) from None
+
+
+@cache
+def resolved_commit(name: str, revision: str | None) -> str | None:
+    """The commit of a branch or tag (the default branch for None); None for a local folder and without a network."""
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(name, revision=revision, timeout=30).sha
+    except Exception:  # offline, no such repository: loading says so, or reads what the cache holds
+        return None

@@ -1,0 +1,29 @@
+"""Text of models, servers and files on a terminal: nothing in it may move the cursor, change colours or hide text."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TextIO
+
+# C0 without tab and line feed, DEL, C1, marks that change the direction of writing, and halves of surrogate pairs.
+_UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: object) -> str:
+    """The text with every control character written out, e.g. `\\x1b`. Line feeds and tabs stay."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def one_line(text: object, length: int = 500) -> str:
+    """`plain`, on one line, cut to `length` characters."""
+    said = " ".join(plain(text).split())
+    return said if len(said) <= length else f"{said[: length - 4]} ..."
+
+
+def warn(text: str, stream: TextIO | None = None) -> None:
+    """A line on stderr that must not be overlooked: in red on a terminal."""
+    stream = stream or sys.stderr
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    print(f"\x1b[1;31m{plain(text)}\x1b[0m" if colour else plain(text), file=stream, flush=True)

@@ -1,0 +1,73 @@
+"""What an engine's answer must be before anything is made of it, and before it is written to the journal.
+
+A server, a plug-in or a half-precision overflow may say anything. An answer that is no answer raises EngineError: it
+costs the problem that asked, is never replayed, and is asked for again by the next run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cord_distill.engines.base import EngineError, Sampling
+from cord_distill.types import Stop
+
+# Rounding may lift the logarithm of a probability of one a little above zero.
+ROUNDING = 1e-4
+
+
+def check_generation(answer: dict[str, Any], sampling: Sampling, vocabulary: int | None) -> None:
+    """answer: ids, text, stop, matched, as the journal holds them. vocabulary: the number of ids, None = unknown.
+
+    An answer without a token would be asked for again and again.
+    """
+    ids = answer["ids"]
+    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
+        raise EngineError(f"the token ids of an answer are no list of whole numbers: {_short(ids)}")
+    if not ids:
+        raise EngineError("an answer without a single token")
+    if len(ids) > sampling.max_tokens:
+        raise EngineError(f"an answer of {len(ids)} tokens where {sampling.max_tokens} were asked for at most")
+    odd = next((i for i in ids if i < 0 or i >= (vocabulary or 1 << 31)), None)
+    if odd is not None:
+        raise EngineError(f"token id {odd} is not in the vocabulary{f' of {vocabulary} ids' if vocabulary else ''}")
+    _check_text(answer["text"])
+    matched = answer["matched"]
+    if matched is not None and matched not in sampling.stop:
+        raise EngineError(f"an answer that was stopped by {_short(matched)}, which is none of its stop strings")
+    if answer["stop"] not in list(Stop):
+        raise EngineError(f"an answer that ended as {_short(answer['stop'])}")
+
+
+def check_numbers(values: Sequence[Any], count: int, what: str, highest: float = math.inf) -> list[float]:
+    """`count` finite numbers, none above `highest` but by rounding. Gives them as floats of at most `highest`."""
+    if not isinstance(values, (list, tuple)) or len(values) != count:
+        raise EngineError(f"{count} {what} were asked for and came as {_short(values)}")
+    for value in values:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value > highest + ROUNDING:
+            raise EngineError(f"one of the {what} is {_short(value)}")
+    return [min(float(value), highest) for value in values]
+
+
+def check_reply(answer: dict[str, Any]) -> None:
+    """answer: text, stop and counts of a chat model's reply."""
+    _check_text(answer["text"])
+    for count in ("num_tokens", "prompt_tokens"):
+        if type(answer[count]) is not int or answer[count] < 0:
+            raise EngineError(f"{count} of a reply is {_short(answer[count])}")
+
+
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise EngineError(f"the text of an answer is {_short(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EngineError("the text of an answer holds half a surrogate pair") from None
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 80 else f"{said[:76]} ..."

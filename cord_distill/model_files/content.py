@@ -1,0 +1,53 @@
+"""What a path of a recipe stands for: the content that lies there. Where it lies is no input of a run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from cord_distill.model_files.weights import NO_PART, SUFFIXES
+
+# Of a longer file so many blocks are read, spread evenly over it, and its size: whatever trains a model changes all of
+# its weights.
+WHOLE_FILE_LIMIT = 64 * 2**20
+BLOCKS, BLOCK = 64, 2**16
+
+
+def by_content(value: str) -> str:
+    """`file:HASH` for the absolute path of a file, `model:HASH` for that of a model's folder, else the value itself."""
+    if not value.startswith(("/", "~", "$")) or "\0" in value:
+        return value
+    path = Path(os.path.expandvars(value)).expanduser()
+    try:
+        if path.is_file():
+            return f"file:{_file(path)}"
+        if (path / "config.json").is_file():
+            return f"model:{_model(path)}"
+    except OSError:
+        pass
+    return value
+
+
+def _model(folder: Path) -> str:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES and p.name not in NO_PART)
+    return hashlib.sha256("\n".join(f"{path.name} {_file(path)}" for path in files).encode()).hexdigest()[:16]
+
+
+def _file(path: Path) -> str:
+    stat = path.stat()
+    return _hash(path, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash(path: Path, stamp: tuple[int, ...]) -> str:
+    size = stamp[0]
+    with open(path, "rb") as file:
+        if size <= WHOLE_FILE_LIMIT:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        digest = hashlib.sha256(str(size).encode())
+        for i in range(BLOCKS):
+            file.seek(i * (size - BLOCK) // (BLOCKS - 1))
+            digest.update(file.read(BLOCK))
+        return digest.hexdigest()[:16]

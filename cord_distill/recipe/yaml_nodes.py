@@ -1,0 +1,114 @@
+"""YAML of a recipe as plain values: mappings, lists, texts, numbers, booleans and nulls, of a bounded size.
+
+A recipe from elsewhere may hold anything that YAML can say. Whatever is more than plain values is refused in one
+sentence, before any of it is expanded: anchors that multiply or hold themselves, tags, deep nesting.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from cord_distill.common.errors import CordError
+
+LONGEST_TEXT = 2**18
+MOST_VALUES = 20_000
+DEEPEST = 40
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number. A date is a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag in _PLAIN]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def compose(text: str, said: str) -> yaml.Node | None:
+    """The nodes of a text, looked over; None where it holds nothing. said: what is read, for the CordErrors."""
+    if len(text) > LONGEST_TEXT:
+        raise CordError(f"{said}: {len(text)} characters are more than any recipe has; give a smaller one")
+    try:
+        node = yaml.compose(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        raise CordError(f"{said}: not readable as YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise CordError(f"{said}: not readable as YAML: nested deeper than {DEEPEST} levels") from None
+    except ValueError as error:
+        raise CordError(f"{said}: not readable as YAML: {error}") from None
+    if node is not None:
+        _look_over(node, said, {}, set(), 1)
+    return node
+
+
+def scalar(node: yaml.Node, said: str) -> Any:
+    """The value of a node that is neither a mapping nor a list."""
+    try:
+        value = yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
+        reason = " ".join(str(error).split()).split(";")[0][:120]
+        raise CordError(
+            f"{said}, line {_line(node)}: {str(node.value)[:40]!r} is not readable ({reason}); quote it"
+        ) from None
+    if isinstance(value, str) and _NOT_TEXT.search(value):
+        raise CordError(f"{said}, line {_line(node)}: a text holds a NUL or half a character; write it without")
+    return value
+
+
+def values(node: yaml.Node | None, said: str) -> Any:
+    """The plain values of a composed node."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): values(value, said) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [values(item, said) for item in node.value]
+    return None if node is None else scalar(node, said)
+
+
+def _look_over(node: yaml.Node, said: str, sizes: dict[int, int], above: set[int], depth: int) -> int:
+    """How many values the node expands to. Each node is looked at once, however often it is named."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    where = f"{said}, line {_line(node)}"
+    if id(node) in above:
+        raise CordError(f"{where}: the anchor holds itself; write its values out")
+    if depth > DEEPEST:
+        raise CordError(f"{where}: nested deeper than {DEEPEST} levels, which no section of a recipe is")
+    above.add(id(node))
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        _plain_tag(node, "map", where)
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise CordError(f"{where}: a key is a list or a mapping; keys are names")
+            if _NOT_TEXT.search(key.value):
+                raise CordError(f"{where}: a key holds a NUL or half a character; keys are names")
+            size += _look_over(value, said, sizes, above, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        _plain_tag(node, "seq", where)
+        size += sum(_look_over(item, said, sizes, above, depth + 1) for item in node.value)
+    elif node.tag not in _PLAIN:
+        raise CordError(f"{where}: the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no place in a recipe")
+    if size > MOST_VALUES:
+        raise CordError(f"{where}: its anchors expand to more than {MOST_VALUES} values; write out what is meant")
+    above.discard(id(node))
+    sizes[id(node)] = size
+    return size
+
+
+def _plain_tag(node: yaml.Node, kind: str, where: str) -> None:
+    if node.tag != f"tag:yaml.org,2002:{kind}":
+        raise CordError(f"{where}: the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no place in a recipe")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

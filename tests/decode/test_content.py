@@ -1,0 +1,96 @@
+"""What a run is bound to: the contents of its problems and models, never the places where they lie."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from scripted_world import write_recipe
+
+from cord_distill.decode.generate import generate
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.recipe.file import load_recipe, recipe_hash
+from cord_distill.run_folder.paths import RunFolder
+
+
+@pytest.fixture
+def project(tmp_path, random_models, monkeypatch):
+    """A folder with a recipe, its problems and copies of its models."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    copies = {name: folder / "models" / name for name in random_models}
+    for name, copy in copies.items():
+        shutil.copytree(random_models[name], copy)
+    path = write_recipe(folder, copies, problems=3)
+    recipe = yaml.safe_load(path.read_text())
+    for section in [*recipe["teachers"], recipe["meta_prover"]]:
+        section["model"] = f"./models/{Path(section['model']).name}"
+    path.write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def run(folder, *overrides):
+    recipe = load_recipe(folder / "recipe.yaml", overrides)
+    decoded = bool(generate([recipe]))
+    return decoded, [json.loads(line) for line in RunFolder.of(recipe).trajectories.read_text().splitlines()]
+
+
+def test_a_project_that_was_moved_goes_on(project, tmp_path):
+    """Another mount point, a second clone. Fails the fingerprint that holds absolute paths."""
+    decoded, rows = run(project)
+    assert decoded
+    moved = project.rename(tmp_path / "elsewhere")
+    assert run(moved) == (False, rows)
+    (moved / "problems.jsonl").rename(tmp_path / "other.jsonl")
+    assert run(moved, f"problems.path={tmp_path}/other.jsonl") == (False, rows)
+
+
+def test_a_moved_project_in_the_middle_asks_nothing_twice(project, tmp_path):
+    """The keys of calls hold no path either."""
+    _, rows = run(project)
+    journal = project / "run" / "journal.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole[: len(whole) // 2]))
+    moved = project.rename(tmp_path / "elsewhere")
+    assert run(moved) == (True, rows)
+    entries = [json.loads(line) for line in (moved / "run" / "journal.jsonl").read_text().splitlines()[1:]]
+    keys = [(entry["p"], entry.get("k", "row")) for entry in entries]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("change", [{"question": "What is 2 mod 5?"}, {"answer": 7}, {"meta": {"a": 1}}])
+def test_an_edited_problem_never_keeps_its_old_row(project, change, capsys):
+    """Fails the version that keeps rows by id alone: the training set is then of other questions than the file."""
+    _, before = run(project)
+    path = project / "problems.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0] |= change
+    path.write_text("\n".join(map(json.dumps, rows)))
+    decoded, after = run(project)
+    assert decoded and after[1:] == before[1:]
+    for key, value in change.items():
+        assert after[0]["problem"][key] == (str(value) if key == "answer" else value)
+    assert "1 problem has another question or answer" in capsys.readouterr().err
+    assert run(project) == (False, after)
+
+
+def test_other_contents_under_the_same_path_are_another_recipe(project):
+    plain = decode_inputs(load_recipe(project / "recipe.yaml"))
+    config = project / "models" / "r1" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "extra": 1}))
+    changed = decode_inputs(load_recipe(project / "recipe.yaml"))
+    assert [key for key in plain if plain[key] != changed[key]] == ["teachers.0.model"]
+    assert not any(str(project) in str(value) for value in plain.values())
+
+
+def test_a_journal_that_an_earlier_version_bound_to_paths_goes_on(project):
+    _, rows = run(project)
+    journal = project / "run" / "journal.jsonl"
+    _, *rest = journal.read_text().splitlines(keepends=True)
+    inputs = decode_inputs(load_recipe(project / "recipe.yaml"), by_place=True)
+    assert any(str(project) in str(value) for value in inputs.values())
+    old = {"journal": 1, "fingerprint": recipe_hash(inputs), "inputs": inputs}
+    journal.write_text(json.dumps(old) + "\n" + "".join(rest))
+    assert run(project) == (False, rows)
