@@ -32,6 +32,9 @@ Choose one of the four. Put its letter (A, B, C or D) within \\boxed{{}}."""
 
 def read(row: Row) -> list[Problem]:
     """Columns as on the hub: Question, Correct Answer, Incorrect Answer 1 to 3, Record ID."""
+    texts = [row["Question"], *(row[column] for column in CHOICE_COLUMNS)]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("the question or one of the four choices is empty or no text")
     question, right = row["Question"].strip(), row["Correct Answer"].strip()
     choices = sorted((row[column].strip() for column in CHOICE_COLUMNS), key=lambda text: order(question, text))
     if len(set(choices)) < len(choices):

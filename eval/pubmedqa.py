@@ -43,11 +43,15 @@ def read_open(row: Row) -> list[Problem]:
 def _problem(row: Row, request: str) -> Problem:
     on_hub = "pubid" in row
     contexts = row["context"]["contexts"] if on_hub else row["contexts"]
+    # A text is one paragraph, not a list of letters.
+    paragraphs = [contexts] if isinstance(contexts, str) else contexts
+    if not paragraphs or not all(isinstance(one, str) and one.strip() for one in paragraphs):
+        raise ValueError(f"the contexts are {contexts!r}, not a text or a list of texts")
     question = row["question"] if on_hub else row["problem"]
     decision = str(row["final_decision"] if on_hub else row["answer"]).lower()
     if decision not in DECISIONS:
         raise ValueError(f"the answer is {decision!r}, not yes, no or maybe")
-    asked = ABSTRACT.format(abstract="\n".join(contexts), question=question) + request
+    asked = ABSTRACT.format(abstract="\n".join(paragraphs), question=question) + request
     meta = {"question": question, "reference": row["long_answer"]}
     return Problem(str(row["pubid"] if on_hub else row["id"]), asked, decision, meta)
 

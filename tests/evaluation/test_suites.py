@@ -43,6 +43,17 @@ def test_a_group_is_its_suites_or_those_with_a_file() -> None:
         find_suites(EvaluateConfig(suites=["maths"]))
 
 
+def test_contexts_may_be_one_text_and_choices_may_not_be_null(tmp_path: Path) -> None:
+    """Fails the version that joins a text letter by letter, one per line, and one that crashes on a null."""
+    row = {"id": 1, "problem": "Is it?", "answer": "yes", "contexts": "It is so.", "long_answer": "It is."}
+    assert "It is so." in loaded("pubmedqa", tmp_path, [row]).problems[0].question
+    with pytest.raises(CordError, match=r"row 1: the contexts are \[None\], not a text or a list of texts"):
+        loaded("pubmedqa", tmp_path, [{**row, "contexts": [None]}])
+    choices = {"Correct Answer": "a", **{f"Incorrect Answer {i}": None for i in (1, 2, 3)}}
+    with pytest.raises(CordError, match="row 1: the question or one of the four choices is empty or no text"):
+        loaded("gpqa_diamond", tmp_path, [{"Question": "?", "Record ID": "r", **choices}])
+
+
 def test_newer_suites_are_read_from_files_and_graded_by_their_kind(tmp_path: Path) -> None:
     """Columns as on the hub's cards. A group of their own: `math` stays the five that runs were compared on."""
     assert list(find_suites(EvaluateConfig(suites=["recent"]))) == ["aime26", "hmmt_feb25"]
