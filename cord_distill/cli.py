@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--gpu-memory", type=float, metavar="GIB", help="of one GPU: refuse what cannot fit")
     check.add_argument("--host-memory", type=float, metavar="GIB", help="of one host: refuse what cannot fit")
     check.add_argument("--gpus-per-node", type=int, metavar="N", default=8, help="for host memory (default 8)")
+    recipe_command("show", _show, "print the prompts, the scored text and the first training row, word for word")
     run = recipe_command(
         "run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report"
     )
@@ -156,6 +157,15 @@ def _check(arguments: argparse.Namespace) -> int:
     gpus = arguments.gpus or gpu_count() or 1
     machine = Machine(gpus, arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node) if asked else None
     return check(arguments.recipe, arguments.overrides, machine)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from cord_distill.common.quiet import prepare_environment
+
+    prepare_environment()
+    from cord_distill.run.show import show
+
+    print("\n\n".join(map(str, show(arguments.recipe, arguments.overrides))))
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ RUN_BY = {
     "make install": (".ci/run", "part install"),
     "cord check": ("tests/test_cli.py", 'main(["check", "quickstart"'),
     "cord check --gpu-memory --gpus": ("tests/training/test_memory.py", '"--gpus", "8", "--gpu-memory", "80"'),
+    "cord show": ("tests/run/test_show.py", 'main(["show", recipe'),
     "cord run": ("tests/run/test_quickstart.py", '"run"'),
     "cord generate": ("tests/evaluation/test_your_own_task.py", "main("),
     "cord generate --shard": ("tests/run_folder/test_shards.py", '"--shard", "1/2"'),

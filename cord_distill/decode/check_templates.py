@@ -6,9 +6,11 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import decoding_sections
+from cord_distill.decode.model_facts import model_facts
 from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
+from cord_distill.prompts.tokenizer_file import changes_text, tokenizer_head
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 
@@ -81,6 +83,24 @@ def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
             key="train.chat_template_path" if key == STUDENT else "chat_template",
             thinks=key != REWARD,
         )
+        fault = fault or _tokenizer_fault(folder, section, writes=key != REWARD)
         if fault:
             found.append(f"{key}: {section.label}: {fault}")
     return found
+
+
+def _tokenizer_fault(folder: Path, section: ModelConfig, *, writes: bool) -> str | None:
+    """What tokenizer.json says that no trace would survive, or that leaves a model `writes` without an end."""
+    head = tokenizer_head(folder)
+    changes = changes_text(head)
+    if changes:
+        return f"its tokenizer does not give text back: it {changes}, so a trace would change; take another model"
+    if not head or not writes:
+        return None
+    facts = model_facts(folder, chat_template=section.chat_template, template_args=section.chat_template_kwargs)
+    if facts.tokens["turn"]:
+        return None
+    return (
+        "neither its chat template nor its tokenizer names an end of turn, so nothing would stop it; give another with "
+        "`chat_template: ./file.jinja`, or set eos_token in its tokenizer_config.json"
+    )

@@ -7,9 +7,10 @@ until it is told the longer one (`longer_than_stated`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 # Where architectures write their length; the smallest counts, as in vLLM.
 LENGTHS = (
@@ -39,7 +40,7 @@ def context_of(config: dict[str, Any]) -> Context:
     """Reads a config as a mapping (config.json, or `to_dict()` of transformers')."""
     part = next((name for name in NESTED if isinstance(config.get(name), dict)), None)
     text = config[part] if part else config
-    lengths = [int(text[key]) for key in LENGTHS if isinstance(text.get(key), int | float) and text[key] > 0]
+    lengths = [int(text[key]) for key in LENGTHS if _number(text.get(key)) and text[key] > 0]
     if not lengths:
         return Context(None, None, (part,) if part else ())
     stated = longest = min(lengths)
@@ -47,10 +48,11 @@ def context_of(config: dict[str, Any]) -> Context:
     if "gemma3" not in str(config.get("model_type")) and "gemma3" not in str(text.get("model_type")):
         for rope in _ropes(text):
             kind, factor = rope.get("rope_type") or rope.get("type") or "default", rope.get("factor")
-            if not isinstance(factor, int | float) or factor <= 1:
+            if not _number(factor) or factor <= 1:
                 continue
             if kind in YARN:
-                original = rope.get("original_max_position_embeddings") or stated
+                named = rope.get("original_max_position_embeddings")
+                original = named if _number(named) and named else stated
                 longest = max(longest, int(original * factor))
             elif kind not in SCALED_ALREADY:
                 stated = longest = int(min(lengths) * factor)
@@ -73,6 +75,10 @@ def read_config(path: str, *, revision: str | None = None, trust_remote_code: bo
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code).to_dict()
+
+
+def _number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _ropes(config: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.model_files.context import context_of
 
 WEIGHTS = ("*.safetensors", "*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -36,7 +37,7 @@ def folder_facts(folder: Path, key: str) -> FolderFacts:
     return FolderFacts(
         folder,
         _whole(text.get("num_attention_heads")),
-        _whole(text.get("max_position_embeddings")),
+        context_of(config).positions,
         config.get("dtype") or config.get("torch_dtype"),
     )
 

@@ -36,10 +36,10 @@ def template_fault(
     (`chat_template_kwargs`). system_prompt: what the recipe puts first. key: the recipe's key for such a file. thinks:
     the model is to write a thought (a reward model reads one).
     """
-    config = _json(folder / "tokenizer_config.json")
+    config = read_object(folder / "tokenizer_config.json")
     if chat_template and not Path(chat_template).is_file():
         return f"{key} {chat_template} is not there"
-    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else _own_template(folder, config)
+    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else own_template(folder, config)
     if not template:
         return f"the tokenizer has no chat template; give one with `{key}: ./file.jinja`, or take a chat model"
     fix = f"give another with `{key}: ./file.jinja`"
@@ -49,7 +49,7 @@ def template_fault(
     if unread:
         return unread
     try:
-        prompt = _rendered(template, [user], config, told)
+        prompt = rendered(template, [user], config, told)
     except Exception as error:
         return f"its chat template fails on a plain question ({_first_line(error)}); {fix}"
     if PROBE not in prompt:
@@ -58,18 +58,18 @@ def template_fault(
         return f"its chat template closes the thought before the model writes one; {_switch(template)}{fix}"
     if system_prompt:
         try:
-            _rendered(template, [{"role": "system", "content": system_prompt}, user], config, told)
+            rendered(template, [{"role": "system", "content": system_prompt}, user], config, told)
         except Exception as error:
             return f'its chat template takes no system message ({_first_line(error)}); set system_prompt: "", or {fix}'
     return None
 
 
-def _own_template(folder: Path, config: dict[str, Any]) -> str:
+def own_template(folder: Path, config: dict[str, Any]) -> str:
     """The text of chat_template.jinja, else what tokenizer_config.json or chat_template.json holds, else ""."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    found = config.get("chat_template") or _json(folder / "chat_template.json").get("chat_template") or ""
+    found = config.get("chat_template") or read_object(folder / "chat_template.json").get("chat_template") or ""
     if isinstance(found, list):
         named = {entry["name"]: entry["template"] for entry in found}
         return str(named.get("default", ""))
@@ -111,9 +111,18 @@ def _environment() -> Any:
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
 
 
-def _rendered(
-    template: str, messages: list[dict[str, str]], config: dict[str, Any], told: dict[str, Any] | None = None
+def rendered(
+    template: str,
+    messages: list[dict[str, str]],
+    config: dict[str, Any],
+    told: dict[str, Any] | None = None,
+    *,
+    asks: bool = True,
 ) -> str:
+    """What the template makes of `messages`, as transformers would. config: tokenizer_config.json. told: further names.
+
+    asks: up to where the assistant begins to write. Raises whatever the template raises.
+    """
     from jinja2 import TemplateError
 
     def raise_exception(message: str) -> None:
@@ -125,14 +134,14 @@ def _rendered(
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     tokens = {name: _token(config.get(name)) for name in TOKENS}
     text = environment.from_string(GENERATION.sub("", template))
-    return text.render(messages=messages, add_generation_prompt=True, **{**tokens, **(told or {})})
+    return text.render(messages=messages, add_generation_prompt=asks, **{**tokens, **(told or {})})
 
 
 def _token(value: Any) -> str:
     return str(value["content"]) if isinstance(value, dict) else str(value or "")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The object in a file, {} where the folder has no such file. A broken one is the tokenizer's to complain of."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

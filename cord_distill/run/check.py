@@ -19,6 +19,7 @@ from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
 from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
+from cord_distill.run.model_lines import model_lines
 from cord_distill.run.stages import plan
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.memory.advice import memory_page
@@ -45,6 +46,9 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     count = None if problems is None else len(problems)
     for line in plan_lines(variants, plan(source, overrides), count):
         print(line)
+    sent = model_lines(variants)
+    if sent:
+        print("\n".join(["what the models are sent (cord show: the prompts themselves)", *sent]))
     decoding, too_much = decode_memory(recipe, machine.gpu_memory if machine else None)
     if decoding:
         print(decoding)

@@ -88,8 +88,16 @@ def exchange(row: dict[str, Any], place: str) -> Exchange:
     return Exchange(contents[0] if len(turns) == 3 else "", question, answer.removeprefix(THINK_OPEN))
 
 
-def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int | None, context: int | None) -> Rendered:
-    """All rows of train.jsonl as ids.
+def render(
+    path: Path,
+    renderer: Renderer,
+    *,
+    max_length: int,
+    max_tokens: int | None,
+    context: int | None,
+    limit: int | None = None,
+) -> Rendered:
+    """All rows of train.jsonl as ids, or the first `limit` that can be trained.
 
     max_length: TRL's limit, beyond which rows would be cut. max_tokens: `data.filters.max_tokens`, the explicit key
     that drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with the fix.
@@ -118,6 +126,8 @@ def render(path: Path, renderer: Renderer, *, max_length: int, max_tokens: int |
             renderer.check_seams(one.question, renderer.step(one.completion))
         out.input_ids.append(ids)
         out.labels.append(labels)
+        if len(out.labels) == limit:
+            break
     if not out.labels:
         why = ", ".join(f"{count} {reason}" for reason, count in out.dropped.items()) or "the file is empty"
         raise CordError(f"{path}: no row is left to train on ({why})")

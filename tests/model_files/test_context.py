@@ -37,6 +37,8 @@ LINEAR = {"rope_type": "linear", "factor": 8.0}
         ({"model_type": "other", "text_config": {"max_position_embeddings": 64, "rope_scaling": LINEAR}}, 512, 512),
         ({"n_positions": 1024}, 1024, 1024),
         ({"text_config": {"model_type": "gemma3_text"}}, None, None),
+        ({"max_position_embeddings": True, "rope_scaling": "x"}, None, None),
+        ({"max_position_embeddings": 64, "rope_scaling": {**YARN, "original_max_position_embeddings": "x"}}, 256, 64),
         ({}, None, None),
     ],
 )  # fmt: skip
