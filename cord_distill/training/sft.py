@@ -31,5 +31,8 @@ def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dic
     if not args.packing:
         # Rows are ids already and checked: TRL's own preparation would only cut and copy them.
         args.dataset_kwargs = {"skip_prepare_dataset": True}
+    if renderer.tokenizer.pad_token is None and renderer.tokenizer.eos_token is None:
+        # TRL looks no further than EOS; which token pads is all one, since no loss falls on it.
+        args.pad_token = renderer.end_of_turn
     shuffled = args.shuffle_dataset and not args.packing
     return StudentTrainer(train_dataset=dataset.shuffle(seed=args.seed) if shuffled else dataset, args=args, **common)
