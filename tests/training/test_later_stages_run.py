@@ -85,8 +85,8 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
     run(taught)
     teacher = str(tmp_path / "taught/out/checkpoints/final")
     section = {
-        "model_name_or_path": str(base), "teacher": teacher, "max_length": 96, "max_steps": 10, "logging_steps": 1,
-        "learning_rate": 2e-3, "lr_scheduler_type": "constant", "save_steps": 2,
+        "model_name_or_path": str(base), "teacher": teacher, "max_length": 96, "max_steps": 16, "logging_steps": 1,
+        "learning_rate": 2e-3, "lr_scheduler_type": "constant", "save_steps": 4,
     }  # fmt: skip
     options = {"deepspeed": ZERO2, "save_total_limit": 9}
     whole = recipe_with(tmp_path / "whole", base, {"distil": section}, **options)
@@ -94,7 +94,7 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
     assert "24 questions, answered by the student with up to" in said
     folder = tmp_path / "whole/out/distil"
     kl = losses(folder)
-    assert len(kl) == 10 and sum(kl[-3:]) < 0.8 * sum(kl[:3])
+    assert len(kl) == 16 and sum(kl[-3:]) < 0.8 * sum(kl[:3])
     lengths = losses(folder, "completions/max_length")
     assert 0 < max(lengths) < 96
     assert "<think>" in (folder / "sample_row.txt").read_text()
