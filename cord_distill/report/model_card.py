@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
-from cord_distill.common.jsonl import read_json
+from cord_distill.common.jsonl import own_rows, read_json
 from cord_distill.common.markdown import inline, without_places
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import dump_recipe
+from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before, training_runs
+from cord_distill.report.eval_results import write_eval_results
 from cord_distill.report.summary import evaluated
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder.checkpoints import DONE_FILE
-from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 SHOWN = (
-    "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
+    "model_revision", "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
     "warmup_steps", "use_peft", "lora_r", "beta", "loss_type", "teacher", "temperature", "max_completion_length",
 )  # fmt: skip
 TAGS = {"train": "sft", "dpo": "dpo", "distil": "on-policy-distillation"}
@@ -36,11 +39,18 @@ HOW = {
     "dpo": "Direct preference optimisation (TRL's DPOTrainer) on pairs that the meta-prover's scores chose",
     "distil": "On-policy distillation (TRL's DistillationTrainer): the student answers, a teacher corrects every token",
 }
-CITATION = """@inproceedings{yun2026cord,
-  title     = {Distilling Long-CoT Reasoning through Collaborative Step-wise Multi-Teacher Decoding},
-  author    = {Yun and Shin and Choi and Bang and Song},
-  booktitle = {Findings of ACL},
+COMMON_TAGS = [
+    *("reasoning", "chain-of-thought", "long-cot", "distillation", "knowledge-distillation", "multi-teacher"),
+    *("cord", "cord-distill", "trl"),
+]
+MOST_QUESTION = 400
+CITATION = """@inproceedings{yun-etal-2026-distilling,
+  title     = {Distilling Long-{C}o{T} Reasoning through Collaborative Step-wise Multi-Teacher Decoding},
+  author    = {Yun, Taewon and Shin, Jisu and Choi, Jeonghwan and Bang, Seunghwan and Song, Hwanjun},
+  booktitle = {Findings of the Association for Computational Linguistics: {ACL} 2026},
   year      = {2026},
+  pages     = {37452--37468},
+  url       = {https://aclanthology.org/2026.findings-acl.1867/},
   note      = {arXiv:2605.02290}
 }
 """
@@ -55,7 +65,9 @@ def write_model_card(recipe: Recipe, summary: dict[str, Any] | None = None) -> P
     if not (folder.final_model / "config.json").is_file():
         return None
     done, stats = (read_json(path) for path in (training_folder(recipe) / DONE_FILE, folder.dataset / "stats.json"))
-    write_atomic(folder.final_model / "README.md", model_card(recipe, done, stats, student_figures(recipe, summary)))
+    suites = student_figures(recipe, summary)
+    write_atomic(folder.final_model / "README.md", model_card(recipe, done, stats, suites))
+    write_eval_results(folder.final_model, recipe, suites)
     return folder.final_model / "README.md"
 
 
@@ -105,7 +117,7 @@ It thinks in `<think>` … `</think>` and then answers; the chat template opens 
 from transformers import pipeline
 
 ask = pipeline("text-generation", model="PATH_OR_HUB_ID")
-ask([{{"role": "user", "content": "What is 12 * 13?"}}], max_new_tokens=4096)
+ask([{{"role": "user", "content": {json.dumps(_question(recipe), ensure_ascii=False)}}}], max_new_tokens=4096)
 ```
 
 ## Evaluation
@@ -145,17 +157,26 @@ def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
         library_name="transformers",
         pipeline_tag="text-generation",
         license="other",
-        tags=["reasoning", "chain-of-thought", "distillation", "cord-distill", "trl", *_stage_tags(recipe)],
+        tags=[*COMMON_TAGS, *_stage_tags(recipe)],
+        datasets=_datasets(recipe) or None,
         eval_results=results or None,
     )
     return data.to_yaml()
+
+
+def _question(recipe: Recipe) -> str:
+    """One that the model was trained on, so that a reader sees what it is for; it is cut where it is long."""
+    file = RunFolder.of(recipe).dataset / TRAIN_FILE
+    row = next(own_rows(file), None) if file.is_file() else None
+    asked = " ".join(str(row["prompt"][-1]["content"]).replace("`", "'").split()) if row else "What is 12 * 13?"
+    return asked if len(asked) <= MOST_QUESTION else asked[:MOST_QUESTION] + "…"
 
 
 def _data(recipe: Recipe, stats: dict[str, Any]) -> str:
     rows = f"{stats['kept']} reasoning traces" if "kept" in stats else "reasoning traces"
     if not recipe.teachers:
         return f"{rows} of other people ({', '.join(inline(source.label) for source in recipe.data.sources)})"
-    writers = ", ".join(inline(_name(t.model) or t.label) for t in recipe.teachers)
+    writers = ", ".join(inline(_teacher(t)) for t in recipe.teachers)
     return f"{rows} written by {writers} ({recipe.decode.pipeline})"
 
 
@@ -207,6 +228,16 @@ def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:
         "No licence was chosen here: those of the base model, the teachers and the questions apply.",
     ]
     return "".join(f"- {line}\n" for line in lines if line)
+
+
+def _datasets(recipe: Recipe) -> list[str]:
+    """Hub ids of the questions, and of other people's rows."""
+    asked = recipe.problems.dataset if recipe.problems else None
+    return list(dict.fromkeys(name for name in (asked, *(source.dataset for source in recipe.data.sources)) if name))
+
+
+def _teacher(teacher: ModelConfig) -> str:
+    return (_name(teacher.model) or teacher.label) + (f" at revision {teacher.revision}" if teacher.revision else "")
 
 
 def _name(model: str) -> str:

@@ -10,8 +10,10 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 from test_dataset import trajectory
 
+from cord_distill.common.jsonl import own_rows
 from cord_distill.data.build import build_dataset
 from cord_distill.data.card import size_category
+from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.model_card import student_figures, write_checkpoint_card, write_model_card
 from cord_distill.run_folder import checkpoints
@@ -140,6 +142,28 @@ def test_a_model_card_says_what_was_trained_on_what_and_how(recipe: Recipe) -> N
         assert row in text
     assert "1 of the 2 graded traces end in a wrong answer." in text and "arXiv:2605.02290" in text
     assert "secret" not in text
+
+
+def test_scores_are_published_as_the_hub_reads_them(recipe: Recipe) -> None:
+    """Fails scores of part of a benchmark, of a file in its place, and those of a student that was not evaluated."""
+    from huggingface_hub import parse_eval_result_entries
+
+    asked = recipe.model_copy(update={"evaluate": EvaluateConfig(suites=["aime24", "math_500"])})
+    write_model_card(asked, SUMMARY)
+    file = RunFolder.of(recipe).final_model / ".eval_results/cord-distill.yaml"
+    (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+    assert (entry.task_id, entry.value) == ("aime24", 60.83) and "/" in entry.dataset_id
+    assert entry.notes.startswith("avg@16, T=0.6")
+    for part in ({"limit": 5}, {"data": {"aime24": "/mine.jsonl"}}):
+        evaluate = EvaluateConfig(suites=["aime24"], **part)
+        write_model_card(recipe.model_copy(update={"evaluate": evaluate}), SUMMARY)
+        assert not file.exists()
+
+
+def test_the_example_asks_a_question_of_the_run(recipe: Recipe) -> None:
+    text = write_model_card(recipe, SUMMARY).read_text()
+    first = next(own_rows(RunFolder.of(recipe).dataset / "train.jsonl"))["prompt"][-1]["content"]
+    assert json.dumps(first) in text and "12 * 13" not in text
 
 
 def test_a_model_that_was_not_evaluated_claims_nothing(recipe: Recipe) -> None:
