@@ -1,6 +1,7 @@
 # make quickstart   everything on the toy world, environment included; run again, it goes on where it was
 # make install      the environment alone; EXTRA=cpu|gpu (default: gpu where nvidia-smi lists one), VENV=.venv, PYTHON=python3
-# make test         quick tests; make test-slow: real engines, trainers, commands; make test-gpu: those that need a GPU
+# make test         quick tests; make test-slow: real engines, trainers, commands; make test-gpu: those that need a GPU,
+#                  and benchmarks/gpu_check.py, which prints what agreed, to be pasted into an issue
 # make lint         ruff, mypy and spelling; make clean: caches and builds, never outputs
 # make lock         the tested set of every package anew, from the ranges in pyproject.toml (requirements/lock-*.txt)
 # make docs         docs/ as a site in build/docs; a dead link is an error
@@ -36,7 +37,8 @@ test-slow: install
 	@$(PYTEST) -m "slow and not gpu"
 
 test-gpu: install
-	@$(PYTEST) -m gpu
+	@$(PYTEST) -m gpu || [ $$? -eq 5 ]
+	@$(VENV)/bin/python benchmarks/gpu_check.py
 
 lint: install
 	@$(VENV)/bin/ruff check --output-format concise .; ruff=$$?; $(VENV)/bin/codespell; spelling=$$?; \

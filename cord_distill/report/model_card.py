@@ -25,8 +25,9 @@ from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 SHOWN = (
-    "model_revision", "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length", "lr_scheduler_type",
-    "warmup_steps", "use_peft", "lora_r", "beta", "loss_type", "teacher", "temperature", "max_completion_length",
+    "model_revision", "learning_rate", "num_train_epochs", "max_steps", "global_batch_size", "max_length",
+    "lr_scheduler_type", "warmup_steps", "use_peft", "lora_r", "beta", "loss_type", "teacher", "temperature",
+    "max_completion_length",
 )  # fmt: skip
 TAGS = {"train": "sft", "dpo": "dpo", "distil": "on-policy-distillation"}
 STAGE_SAID = {
