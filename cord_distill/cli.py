@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.terminal import warn
 
     die_with_parent()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        warn("error: the working directory is not there any more; change to one that is")
+        return CordError.exit_code
     with ended_like_ctrl_c() as ended_by:
         try:
             return arguments.command(arguments) or 0
@@ -304,9 +309,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    from cord_distill.common.terminal import plain
     from cord_distill.evaluation.comparison import comparison_lines
 
-    print("\n".join(comparison_lines(arguments.a, arguments.b)))
+    print(plain("\n".join(comparison_lines(arguments.a, arguments.b))))
 
 
 def _export(arguments: argparse.Namespace) -> None:

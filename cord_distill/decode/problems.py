@@ -18,6 +18,7 @@ from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import HUB_COMMIT, Problem
 
+DEEPEST_META = 50
 UNIQUE = "make ids unique, or set problems.id to another column"
 
 
@@ -104,7 +105,14 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     named = source.id or ("id" if "id" in row else None)
     problem_id = str(column("id", named)) if named else f"{index:05d}"
     meta = row.get("meta")
+    if _nested_deeper(meta, DEEPEST_META):
+        raise CordError(f"{where}: meta is nested deeper than {DEEPEST_META} levels; mend or remove it")
     return Problem(problem_id, question, known, meta if isinstance(meta, dict) else {})
+
+
+def _nested_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_nested_deeper(one, levels - 1) for one in inner)
 
 
 def column_of(row: dict[str, Any], name: str) -> Any:

@@ -69,9 +69,9 @@ class ServedChat:
         answer = await self.client.post("/chat/completions", body)
         try:
             choice = answer["choices"][0]
-            text, cut = str(choice["message"].get("content") or ""), choice.get("finish_reason") == "length"
-            usage = answer.get("usage") or {}
-            counts = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
+            text, cut = _content(choice["message"].get("content")), choice.get("finish_reason") == "length"
+            usage = answer.get("usage")
+            counts = _count(usage, "completion_tokens"), _count(usage, "prompt_tokens")
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise EngineError(
                 f"{', '.join(r.url for r in self.client.replicas)}: no chat completion came back "
@@ -81,6 +81,21 @@ class ServedChat:
 
     async def close(self) -> None:
         await self.client.close()
+
+
+def _content(content: Any) -> str:
+    """What was said: a text, none, or a list of text parts. Raises TypeError on anything else."""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"the content is a {type(content).__name__}")
+    return content or ""
+
+
+def _count(usage: Any, key: str) -> int:
+    """A count of tokens that a server gives; 0 where it gives none, or no number of them."""
+    value = usage.get(key) if isinstance(usage, dict) else None
+    return value if type(value) is int and value >= 0 else 0
 
 
 class EngineChat:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
-from cord_distill.common.jsonl import own_rows
+from cord_distill.common.jsonl import own_rows, read_json
 from cord_distill.evaluation.protocol import differences
 from cord_distill.run_folder.paths import PROBLEMS, RESULTS
+
+
+def _protocol(folder: Path) -> dict[str, Any]:
+    protocol = read_json(folder / RESULTS).get("protocol")
+    if not isinstance(protocol, dict):
+        raise CordError(f"{folder / RESULTS}: says nothing of its protocol; evaluate again")
+    return protocol
 
 
 def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
@@ -22,7 +28,7 @@ def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
     """
     folders = [Path(x).parent if str(x).endswith(RESULTS) else Path(x) for x in (a, b)]
     rows = [_problems(folder) for folder in folders]
-    protocols = [json.loads((folder / RESULTS).read_text(encoding="utf-8"))["protocol"] for folder in folders]
+    protocols = [_protocol(folder) for folder in folders]
     out: dict[str, dict[str, Any]] = {}
     for suite in rows[0]:
         both = [id for id in rows[0][suite] if id in rows[1].get(suite, {})]

@@ -109,6 +109,8 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if len(seen) > DEEPEST:
+        raise CordError(f"{seen[0].name}: `extends` leads over more than {DEEPEST} files; put them together")
     if path in seen:
         raise CordError(f"{path.name}: `extends` goes round in a circle: {' -> '.join(p.name for p in (*seen, path))}")
     try:

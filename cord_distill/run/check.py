@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import plain
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import method_variants
@@ -32,7 +33,7 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     """
     recipe = load_recipe(source, overrides)
     run = RunFolder.of(recipe)
-    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{dump_recipe(recipe)}")
+    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{plain(dump_recipe(recipe))}")
     variants = method_variants(recipe, source, overrides)
     faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
     reachable, away = servers(variants)

@@ -83,3 +83,13 @@ def test_a_signal_that_is_ignored_stays_so():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "still here\n")
+
+
+def test_a_deleted_working_directory_is_a_sentence(tmp_path):
+    """Found by an attack: FileNotFoundError from wherever a path is made absolute."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); from cord_distill import cli; "
+    program += "raise SystemExit(cli.main(['check', 'quickstart']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "the working directory is not there any more" in done.stderr

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from scripted_world import write_recipe
 
+from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.recipe.file import load_recipe, recipe_hash
@@ -94,3 +95,14 @@ def test_a_journal_that_an_earlier_version_bound_to_paths_goes_on(project):
     old = {"journal": 1, "fingerprint": recipe_hash(inputs), "inputs": inputs}
     journal.write_text(json.dumps(old) + "\n" + "".join(rest))
     assert run(project) == (False, rows)
+
+
+def test_meta_that_is_nested_without_end_is_a_sentence(project):
+    """Found by an attack: a row of 900 brackets ended in a RecursionError after its problem was decoded."""
+    row = {"id": "a", "question": "q", "answer": 1}
+    deep = json.dumps(row)[:-1] + ', "meta": {"x": ' + "[" * 900 + "]" * 900 + "}}"
+    (project / "problems.jsonl").write_text(deep)
+    with pytest.raises(CordError, match="row 1: meta is nested deeper than 50 levels"):
+        run(project)
+    (project / "problems.jsonl").write_text(json.dumps({**row, "meta": {"x": [[[1]]]}}))
+    assert run(project)[0]

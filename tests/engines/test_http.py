@@ -11,9 +11,12 @@ import pytest
 from fake_server import BREAK_OFF, HANG, FakeServer
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.base import EngineDead, EngineError, Sampling
+from cord_distill.engines.chat import served_chat
 from cord_distill.engines.server import http, replicas
 from cord_distill.engines.server.http import HttpClient
+from cord_distill.engines.server.probe import model_name
+from cord_distill.recipe.models import ChatModelConfig, ModelConfig
 
 
 @pytest.fixture(autouse=True)
@@ -372,3 +375,57 @@ async def ask_once(url: str, **options):
         return await client.post("/v1/completions", {"prompt": [1]})
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize("length", ["x", True, -1, 1.5, [], None])
+def test_a_context_length_that_is_no_number_is_not_known(serve, length):
+    """Found by an attack: `int(length)` of what a server says."""
+    server = serve({"data": [{"id": "m", "max_model_len": length}]})
+
+    async def named():
+        client = HttpClient(server.url, wait=0.0)
+        try:
+            section = ModelConfig(model="m", engine="server", url=server.url)
+            return await model_name(client, section, "teachers.0", server.url)
+        finally:
+            await client.close()
+
+    assert asyncio.run(named()) == ("m", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "usage", "text"),
+    [
+        ("x", '{"completion_tokens": 1e400}', "x"),
+        ("x", "[1]", "x"),
+        ("x", '"many"', "x"),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "null", "ab"),
+        (None, "{}", ""),
+        (5, "{}", None),
+        ([5], "{}", None),
+    ],
+)
+def test_a_chat_answer_is_text_or_an_error(serve, content, usage, text):
+    """Found by an attack: counts without an end, and a list of parts that became Python's text of it."""
+    page = f'{{"choices": [{{"message": {{"content": {json.dumps(content)}}}}}], "usage": {usage}}}'
+    section = ChatModelConfig(model="m", engine="server", url=serve((200, page, {})).url)
+
+    async def asked():
+        chat = served_chat(section, timeout=5.0, wait=0.0)
+        try:
+            return await chat.reply("q", Sampling(5, 0))
+        finally:
+            await chat.close()
+
+    if text is None:
+        with pytest.raises(EngineError, match="no chat completion"):
+            asyncio.run(asked())
+    else:
+        assert asyncio.run(asked()).text == text
+
+
+def test_a_key_with_a_line_break_is_a_sentence_without_the_key(serve, monkeypatch):
+    monkeypatch.setenv("ODD_KEY", "SECRET\nX-Evil: 1")
+    with pytest.raises(CordError, match=r"\$ODD_KEY holds a line break") as error:
+        asyncio.run(ask_once(serve({"fine": 1}).url, api_key_env="ODD_KEY"))
+    assert "SECRET" not in str(error.value)

@@ -149,3 +149,12 @@ def test_an_address_holds_no_secret(tmp_path: Path, url: str, said: str) -> None
     (tmp_path / "r.yaml").write_text(f'teachers: [{{model: m, engine: server, url: "{url}"}}]')
     message = refused(tmp_path / "r.yaml")
     assert said in message and "SECRET" not in message
+
+
+def test_a_long_chain_of_recipes_is_one_sentence(tmp_path: Path) -> None:
+    """Found by an attack: 2,000 files that extend each other ended in a RecursionError."""
+    for i in range(60):
+        (tmp_path / f"r{i}.yaml").write_text(f"extends: r{i + 1}.yaml\n")
+    (tmp_path / "r60.yaml").write_text("seed: 1\n")
+    assert "leads over more than" in refused(tmp_path / "r0.yaml")
+    assert load_recipe(tmp_path / "r40.yaml").seed == 1

@@ -172,6 +172,11 @@ class HttpClient:
             import aiohttp
 
             key = os.environ.get(self.api_key_env) if self.api_key_env else None
+            if key and not (key.isascii() and key.isprintable()):
+                raise CordError(
+                    f"api_key_env: ${self.api_key_env} holds a line break or another sign that no key has; set it to "
+                    "the key alone"
+                )
             kept = {"force_close": True} if fresh else {"keepalive_timeout": KEEP_ALIVE}
             self._sessions[fresh] = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {key}"} if key else {},

@@ -96,7 +96,7 @@ async def model_name(client: HttpClient, section: ModelConfig, key: str, root: s
         names = ", ".join(sorted(cards)) or "none"
         raise CordError(f"{key}.served_model_name: {root} does not serve {name!r}; it serves: {names}")
     length = cards[name].get("max_model_len")
-    return name, int(length) if length else None
+    return name, length if type(length) is int and length > 0 else None
 
 
 async def _continues_ids(client: HttpClient, served: str, key: str, root: str) -> None:
