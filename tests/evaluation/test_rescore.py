@@ -29,7 +29,7 @@ def same_text(text: str, problem: Problem) -> tuple[str | None, bool]:
 
 
 def evaluated(folder: Path, suite: str, answers: dict[str, list[str]], grade: Any, **protocol: Any) -> Path:
-    """An eval/<label> folder. answers: known answer -> what was boxed. One more sample lies there, of another run."""
+    """An eval/<label> folder. answers: known answer -> what was boxed. Before and behind them lie samples of another run."""
     rows, records, samples = "", [], []
     for n, (gold, boxed) in enumerate(answers.items()):
         made = [
@@ -37,7 +37,8 @@ def evaluated(folder: Path, suite: str, answers: dict[str, list[str]], grade: An
             for i, said in enumerate(boxed)
         ]
         records.append(judge(suite, Problem(f"p{n}", "?", gold), made, grade))
-        samples += [*made, Sample(suite, f"p{n}", 0, 0, "t</think>\\boxed{999}", Stop.EOS, 5, f"other-{n}")]
+        other = [Sample(suite, f"p{n}", 0, 0, "t</think>\\boxed{999}", Stop.EOS, 5, f"other-{n}-{i}") for i in (0, 1)]
+        samples += [other[0], *made, other[1]]
     folder.mkdir(parents=True)
     asked = {"answer_in_thought": False, "suites": {suite: {"grader_version": 1}}, **protocol}
     results = {"protocol": asked, "suites": {suite: figures(records)}}
