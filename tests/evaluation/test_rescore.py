@@ -37,7 +37,8 @@ def evaluated(folder: Path, suite: str, answers: dict[str, list[str]], grade: An
             for i, said in enumerate(boxed)
         ]
         records.append(judge(suite, Problem(f"p{n}", "?", gold), made, grade))
-        other = [Sample(suite, f"p{n}", 0, 0, "t</think>\\boxed{999}", Stop.EOS, 5, f"other-{n}-{i}") for i in (0, 1)]
+        text = "t</think>\\boxed{999}"
+        other = [Sample(suite, f"p{n}", 0, 0, text, Stop.EOS, 5, f"other-{n}-{i}") for i in (0, 1)]
         samples += [other[0], *made, other[1]]
     folder.mkdir(parents=True)
     asked = {"answer_in_thought": False, "suites": {suite: {"grader_version": 1}}, **protocol}
