@@ -29,7 +29,7 @@ def same_text(text: str, problem: Problem) -> tuple[str | None, bool]:
 
 
 def evaluated(folder: Path, suite: str, answers: dict[str, list[str]], grade: Any, **protocol: Any) -> Path:
-    """An eval/<label> folder. answers: known answer -> what was boxed. Before and behind them lie samples of another run."""
+    """An eval/<label> folder. answers: known answer -> what was boxed; around them lie samples of another run."""
     rows, records, samples = "", [], []
     for n, (gold, boxed) in enumerate(answers.items()):
         made = [
