@@ -1,6 +1,6 @@
 """accelerate launch train.py RECIPE [key=value ...]
 
-Fine-tunes the student of a recipe on the data set that `cord generate RECIPE` made. RECIPE is a file or the name of a
+Fine-tunes the student of a recipe on what `cord generate RECIPE` decoded. RECIPE is a file or the name of a
 bundled recipe; `key.sub=value` overrides it, e.g. train.learning_rate=1e-5; a recipe with variants needs variant=NAME.
 stage=dpo or stage=distil runs the stage after it, where the recipe has that section.
 """
@@ -17,13 +17,20 @@ def main(argv: list[str]) -> int:
         return 0 if argv else 2
     from cord_distill.common.die_with_parent import die_with_parent
     from cord_distill.common.errors import CordError
+    from cord_distill.common.foreign import foreign_words
 
     die_with_parent()
     try:
+        said = foreign_words(argv)
+        if said:
+            raise CordError(said)
         from cord_distill.recipe.file import load_recipe
+        from cord_distill.run.make_data import data_before_training
         from cord_distill.training.run import train
 
-        trained = train(load_recipe(argv[0], argv[1:]), said=argv[0])
+        recipe = load_recipe(argv[0], argv[1:])
+        data_before_training(recipe, first=os.environ.get("RANK", "0") == "0")
+        trained = train(recipe, said=argv[0])
         if trained is not None and os.environ.get("RANK", "0") == "0":
             from cord_distill.report.model_card import write_model_card
 

@@ -6,8 +6,10 @@ import argparse
 import errno
 import os
 import sys
+import time
 from collections.abc import Sequence
 
+from cord_distill.common.foreign import foreign_words
 from cord_distill.common.paths import shown
 
 # Disk full, quota, a disk that fails, a read-only one: nobody's mistake in the recipe, and no traceback's business.
@@ -25,6 +27,10 @@ RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrid
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code (common/exit_codes.py)."""
     parser = _parser()
+    said = foreign_words(sys.argv[1:] if argv is None else argv)
+    if said:
+        print(f"error: {said}", file=sys.stderr)
+        return 2
     # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") or "=" not in item for item in rest)):
@@ -34,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.die_with_parent import die_with_parent
     from cord_distill.common.errors import CordError
     from cord_distill.common.exit_codes import of_signal
+    from cord_distill.common.interrupt import answered_at_once
     from cord_distill.common.signals import ended_like_ctrl_c
     from cord_distill.common.terminal import warn
 
@@ -43,12 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError:
         warn("error: the working directory is not there any more; change to one that is")
         return CordError.exit_code
-    with ended_like_ctrl_c() as ended_by:
+    with ended_like_ctrl_c() as ended_by, answered_at_once():
         try:
             return arguments.command(arguments) or 0
         except CordError as error:
             warn(f"error: {error}")
             return error.exit_code
+        except BrokenPipeError:  # `cord recipes | head`: who read has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except KeyboardInterrupt:
             from cord_distill.run.stopped import stopped_text
 
@@ -86,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--gpu-memory", type=float, metavar="GIB", help="of one GPU: refuse what cannot fit")
     check.add_argument("--host-memory", type=float, metavar="GIB", help="of one host: refuse what cannot fit")
     check.add_argument("--gpus-per-node", type=int, metavar="N", default=8, help="for host memory (default 8)")
+    check.add_argument("--tokens-per-second", type=float, metavar="N", help="of all engines: hours of decoding")
+    check.add_argument("--gpu-hour-price", type=float, metavar="X", help="of one GPU: what decoding may cost")
+    check.add_argument("--json", action="store_true", help="one JSON object in place of the page")
+    status = recipe_command("status", _status, "how far a run is, from another shell (RECIPE or its run folder)")
+    status.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
     recipe_command("show", _show, "print the prompts, the scored text and the first training row, word for word")
     run = recipe_command(
         "run", _run, "run every stage that is not done: models, generate, data, train, evaluate, report"
@@ -129,7 +144,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.add_argument("--task", metavar="FILE", action="append", default=[], help="the task file of a suite of yours")
     grade.set_defaults(command=_grade)
+    _add_beginnings(commands)
     return parser
+
+
+def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
+    """What stands before a run: a recipe of one's own, the bundled ones, the editor's schema, the machine."""
+    text = "write a recipe for your questions, models and GPUs; asks for what the flags leave out"
+    init = commands.add_parser("init", help=text, description=text)
+    init.add_argument("file", metavar="FILE.yaml", help="the recipe to write")
+    init.add_argument("--questions", metavar="FILE", help="JSONL, CSV or Parquet with known answers, or a hub data set")
+    init.add_argument("--teachers", metavar="MODEL", nargs="+", default=[], help="hub ids or folders")
+    init.add_argument("--meta-prover", metavar="MODEL", help="one of the teachers, or another (default: the first)")
+    init.add_argument("--student", metavar="MODEL", help="hub id or folder")
+    init.add_argument("--gpus", metavar="N", type=int, default=0, help="of this node (default 0: the CPU)")
+    init.add_argument("--suite", metavar="NAME", action="append", default=[], help="measured on (default math_500)")
+    init.set_defaults(command=_init)
+    text = "list the bundled recipes, or copy one to change it"
+    recipes = commands.add_parser("recipes", help=text, description=text)
+    recipes.add_argument("name", metavar="NAME", nargs="?", help="the one to copy")
+    recipes.add_argument("--copy", metavar="FILE.yaml", help="where to (default: NAME.yaml here)")
+    recipes.set_defaults(command=_recipes)
+    text = "the recipe's JSON Schema, for editors that complete and check YAML"
+    schema = commands.add_parser("schema", help=text, description=text)
+    schema.set_defaults(command=_schema)
+    text = "versions, GPUs and settings, for a bug report"
+    env = commands.add_parser("env", help=text, description=text)
+    env.set_defaults(command=_env)
 
 
 def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
@@ -151,6 +192,7 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     compare = commands.add_parser("compare", help=text, description=text)
     compare.add_argument("a", metavar="A")
     compare.add_argument("b", metavar="B")
+    compare.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
     compare.set_defaults(command=_compare)
 
 
@@ -158,10 +200,58 @@ def _check(arguments: argparse.Namespace) -> int:
     from cord_distill.run.check import Machine, check
     from cord_distill.training.launch import gpu_count
 
-    asked = arguments.gpus or arguments.gpu_memory or arguments.host_memory
+    asked = arguments.gpus or arguments.gpu_memory or arguments.host_memory or arguments.tokens_per_second
     gpus = arguments.gpus or gpu_count() or 1
-    machine = Machine(gpus, arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node) if asked else None
-    return check(arguments.recipe, arguments.overrides, machine)
+    sizes = (arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node)
+    machine = Machine(gpus, *sizes, arguments.tokens_per_second, arguments.gpu_hour_price) if asked else None
+    return check(arguments.recipe, arguments.overrides, machine, as_json=arguments.json)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from cord_distill.run.status import status
+
+    found = status(arguments.recipe, arguments.overrides)
+    print(found.as_json() if arguments.json else "\n".join(found.lines()))
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from cord_distill.run.init import Wishes, asked, write_recipe
+
+    questions, teachers, student = asked(arguments.questions, arguments.teachers, arguments.student)
+    suites = arguments.suite or ["math_500"]
+    write_recipe(
+        Path(arguments.file), Wishes(questions, teachers, student, arguments.gpus, arguments.meta_prover, suites)
+    )
+    print(f"recipe   {arguments.file}; look at it, then: cord check {arguments.file}")
+
+
+def _recipes(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from cord_distill.run.init import bundled_recipes, copy_recipe
+
+    if arguments.name is None:
+        print("\n".join(bundled_recipes()))
+        return
+    to = Path(arguments.copy or f"{Path(arguments.name).stem}.yaml")
+    copy_recipe(arguments.name, to)
+    print(f"recipe   {to}; change it, then: cord check {to}")
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    import json
+
+    from cord_distill.recipe.schema import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+
+
+def _env(arguments: argparse.Namespace) -> None:
+    from cord_distill.run.env import env_lines
+
+    print("\n".join(env_lines()))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -224,6 +314,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.recipe.experiment import method_variants
     from cord_distill.recipe.file import load_recipe
     from cord_distill.run.first_pass import refuse
+    from cord_distill.run.run import record_stage
     from cord_distill.view.wandb_panels import track_decoding
 
     if arguments.limit is not None and arguments.limit < 1:
@@ -231,12 +322,15 @@ def _generate(arguments: argparse.Namespace) -> int:
     part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    begun = time.monotonic()
     if not arguments.no_check:
         refuse(recipes)
     decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
     if part.shard is None:
         track_decoding(decoded)
     code = FINE
+    if part.shard is None and not part.only and part.limit is None:
+        record_stage(arguments.recipe, arguments.overrides, "generate", time.monotonic() - begun)
     for made in recipes:
         run = part.folder(made)
         print(f"trajectories  {shown(run.trajectories)}", flush=True)
@@ -270,12 +364,14 @@ def _data(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe.experiment import method_variants
     from cord_distill.recipe.file import load_recipe
     from cord_distill.run.make_data import kept_and_dropped, make_data
+    from cord_distill.run.run import record_stage
     from cord_distill.run_folder.paths import RunFolder
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
         counts = make_data(made)
         print(f"data set  {shown(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
+    record_stage(arguments.recipe, arguments.overrides, "data", time.monotonic() - begun)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -283,10 +379,12 @@ def _train(arguments: argparse.Namespace) -> int:
 
     from cord_distill.recipe.experiment import picks
     from cord_distill.recipe.file import find_recipe, load_recipe
-    from cord_distill.run.run import children_stopped
+    from cord_distill.run.make_data import data_before_training
+    from cord_distill.run.run import children_stopped, record_stage
     from cord_distill.training.launch import training_command
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
+    data_before_training(recipe)
     for one in recipe.seed_runs():
         overrides = [*arguments.overrides, *picks(one)]
         argv, environment = training_command(find_recipe(arguments.recipe), one, overrides)
@@ -296,6 +394,7 @@ def _train(arguments: argparse.Namespace) -> int:
             code = children[0].wait()
         if code:
             return code
+    record_stage(arguments.recipe, arguments.overrides, "train", time.monotonic() - begun)
     return 0
 
 
@@ -305,13 +404,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     prepare_environment()
     from cord_distill.evaluation.command import evaluate_command
 
-    return evaluate_command(arguments)
+    begun = time.monotonic()
+    code = evaluate_command(arguments)
+    of_the_recipe = arguments.recipe and not (arguments.model or arguments.suite or arguments.data or arguments.watch)
+    if of_the_recipe and not (arguments.samples or arguments.limit or arguments.output) and not code:
+        from cord_distill.run.run import record_stage
+
+        record_stage(arguments.recipe, arguments.overrides, "evaluate", time.monotonic() - begun)
+    return code
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from cord_distill.common.terminal import plain
-    from cord_distill.evaluation.comparison import comparison_lines
+    from cord_distill.evaluation.comparison import compare, comparison_lines
 
+    if arguments.json:
+        import json
+
+        print(json.dumps(compare(arguments.a, arguments.b), indent=1))
+        return
     print(plain("\n".join(comparison_lines(arguments.a, arguments.b))))
 
 

@@ -44,6 +44,21 @@ def test_overrides_may_stand_before_and_after_an_option(capsys):
     assert "gone.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["run", "--config", "my.yaml"], "the recipe is given by its place alone: my.yaml"),
+        (["run", "my.yaml", "--decode.beam_size=4"], "without dashes: decode.beam_size=4"),
+        (["run", "my.yaml", "--decode.beam_size", "4"], "without dashes: decode.beam_size=4"),
+        (["generate", "my.yaml", "++decode.beam_size=4"], "without dashes: decode.beam_size=4"),
+        (["evaluate", "--model", "m", "--suite", "math", "--samples", "abc"], "--samples abc: give a whole number"),
+    ],
+)
+def test_words_of_other_tools_are_answered(argv, said, capsys):
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_an_unknown_option_is_refused():
     with pytest.raises(SystemExit):
         main(["generate", "smoke_real", "--overwriet"])

@@ -40,6 +40,12 @@ RUN_BY = {
     "cord evaluate --calibrate": ("tests/evaluation/test_evaluate_command.py", '"--calibrate"'),
     "cord evaluate --data --model --suite": ("tests/evaluation/test_evaluate_command.py", 'main(["evaluate", *flags'),
     "cord evaluate --watch": ("tests/evaluation/test_watch.py", '"--watch"]'),
+    "cord init --gpus --questions --student --teachers": ("tests/run/test_commands.py", '"--gpus", str(gpus)'),
+    "cord recipes": ("tests/run/test_commands.py", 'main(["recipes"'),
+    "cord recipes --copy": ("tests/run/test_commands.py", '"--copy", "mine.yaml"'),
+    "cord status": ("tests/run/test_commands.py", 'main(["status"'),
+    "cord schema": ("tests/run/test_commands.py", 'main(["schema"'),
+    "cord env": ("tests/run/test_commands.py", 'main(["env"'),
     "cord compare": ("tests/evaluation/test_evaluate_command.py", 'main(["compare"'),
     "cord audit": ("tests/audit/test_audit.py", 'main(["audit"'),
     "cord report": ("tests/report/test_report.py", 'main(["report"'),
@@ -102,7 +108,7 @@ def test_every_command_exists_and_names_a_recipe_that_resolves(page):
             arguments, rest = _parser().parse_known_args(words[1:])
             assert not [word for word in rest if "=" not in word], line
             named = getattr(arguments, "recipe", None)
-            theirs = Path(named or "").stem in ("RECIPE", "my", "x", "weekday")
+            theirs = Path(named or "").stem in ("RECIPE", "my", "x", "weekday", "own")
             if named and not theirs and not named.startswith("outputs/"):
                 find_recipe(named)
 

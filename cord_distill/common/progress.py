@@ -31,26 +31,32 @@ class Progress:
         self.done = done
         self.begun = self._said = time.monotonic()
         self._before = done
+        self._first: tuple[float, int] | None = None  # when the first came, and how many at once
         self._silence = FIRST_PLAIN_LINE
         self._bar = None
         _shown.append(self)
         if sys.stderr.isatty() and os.environ.get("CORD_PLAIN_PROGRESS", "0") in ("", "0"):
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
+            from rich.table import Column
 
+            # Count and time stay whole on a narrow terminal; what is too long of the note is cut.
             self._bar = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeElapsedColumn(table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=10),
+                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
                 console=_stderr_console(),
+                expand=True,
             )
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
             self._bar.start()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
+        if self._first is None and n > 0:
+            self._first = time.monotonic(), n
         self.show(note)
 
     def show(self, note: str) -> None:
@@ -64,9 +70,15 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace of this process so far; None before anything is done."""
+        """At the pace of this process so far. None before that says anything: work in flight begins together and ends
+        together, so one first answer alone tells nothing until as long again has passed."""
         made = self.done - self._before
-        return (time.monotonic() - self.begun) / made * (self.total - self.done) if made else None
+        if self._first is None or not made:
+            return None
+        spent, (first, at_once) = time.monotonic() - self.begun, self._first
+        if at_once == 1 and spent < 2 * (first - self.begun):
+            return None
+        return spent / made * (self.total - self.done)
 
     def close(self) -> None:
         if self.done >= self.total and self in _shown:

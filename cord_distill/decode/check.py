@@ -9,8 +9,10 @@ from cord_distill.common.faults import faults_in
 from cord_distill.common.plugins import load_plugin
 from cord_distill.decode.devices import device_faults
 from cord_distill.decode.engine_pool import decoding_sections
+from cord_distill.decode.own import check_own
 from cord_distill.decode.pipelines.check import check_baselines
 from cord_distill.decode.pipelines.hooks import check_hooks
+from cord_distill.decode.pipelines.own import pipeline_of
 from cord_distill.decode.problems import load_candidates
 from cord_distill.decode.selectors.check import check_selector
 from cord_distill.engines.vllm.engine_keys import engine_args_faults
@@ -40,7 +42,8 @@ def decoding_faults(recipe: Recipe, gpus: int | None = None) -> list[str]:
             found.append(str(error))
     for call in (check_selector, check_baselines):
         found += faults_in(call, recipe)
-    found += faults_in(check_hooks, recipe.decode)
+    for check in (check_hooks, check_own, pipeline_of):
+        found += faults_in(check, recipe.decode)
     found += plugin_faults(recipe)
     sections = started_sections(recipe)
     for key, section in sections.items():
@@ -55,7 +58,8 @@ def check_decode(recipe: Recipe) -> None:
         raise CordError("teachers: the recipe names none; give at least one model")
     check_selector(recipe)
     check_baselines(recipe)
-    check_hooks(recipe.decode)
+    for check in (check_hooks, check_own, pipeline_of):
+        check(recipe.decode)
 
 
 def plugin_faults(recipe: Recipe) -> list[str]:

@@ -7,15 +7,14 @@ from functools import cached_property
 from typing import Any
 
 from cord_distill.decode.model import Model
+from cord_distill.decode.own import segmentation_of, selector_of
 from cord_distill.decode.reward_model import RewardModel
-from cord_distill.decode.selectors import SELECTORS, Rating
+from cord_distill.decode.selectors import Rating, Selector
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.grading import Grader
 from cord_distill.recipe.decode import DecodeConfig
-from cord_distill.search.line_break import LineBreak
-from cord_distill.search.prefix_phrases import PrefixPhrases
 from cord_distill.search.seeds import keyed_seed
-from cord_distill.search.segment import Segmentation, StepMarker
+from cord_distill.search.segment import Segmentation
 from cord_distill.types import Problem, Step
 
 
@@ -40,6 +39,10 @@ class Ensemble:
     live: dict[str, int] = field(default_factory=dict)
 
     @cached_property
+    def selector(self) -> Selector:
+        return selector_of(self.decode)
+
+    @cached_property
     def segmentation(self) -> Segmentation:
         return segmentation_of(self.decode)
 
@@ -58,7 +61,7 @@ class Ensemble:
 
     async def rate(self, problem: Problem, steps: tuple[Step, ...], *key: Any) -> Rating:
         """What `decode.selector` says of the prefix or whole trace `steps`. key: names the candidate, for its seeds."""
-        return await SELECTORS[self.decode.selector].rate(problem, self, steps, key)
+        return await self.selector.rate(problem, self, steps, key)
 
     async def final_score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int]:
         """(S of a finished trace, tokens fed for it), whatever it was selected by. No steps: (None, 0)."""
@@ -72,12 +75,3 @@ class Ensemble:
     def num_tokens(self, step: Step) -> int:
         """Tokens of a step in the budget's unit, `</think>` left out: the meta-prover's, else the proposer's own."""
         return len(self.meta_prover.open_ids(step) if self.meta_prover else step.ids)
-
-
-def segmentation_of(decode: DecodeConfig) -> Segmentation:
-    """Where steps begin and end, by `decode.segmentation`."""
-    if decode.segmentation == "line_break":
-        return LineBreak()
-    if decode.segmentation == "prefix_phrases":
-        return PrefixPhrases(tuple(decode.phrases))
-    return StepMarker(decode.step_marker)

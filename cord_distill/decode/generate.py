@@ -22,7 +22,8 @@ from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
 from cord_distill.decode.off_the_loop import off_the_loop
-from cord_distill.decode.pipelines import PIPELINES, Ensemble
+from cord_distill.decode.pipelines import Ensemble
+from cord_distill.decode.pipelines.own import pipeline_of
 from cord_distill.decode.pipelines.rivals import with_rivals
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
@@ -144,7 +145,7 @@ async def _decode_all(
     display: Progress,
     fingerprint: str,
 ) -> dict[str, Any]:
-    pipeline = PIPELINES[recipe.decode.pipeline]
+    pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble)
     finish = RowMaker.of(recipe, fingerprint)
 

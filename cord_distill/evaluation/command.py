@@ -103,6 +103,8 @@ def _flags(arguments: argparse.Namespace) -> list[str]:
         say(f"evaluate.data.{suite}", file)
     for key in ("samples", "limit"):
         value = getattr(arguments, key)
+        if value is not None and not (value.isdigit() and int(value)):
+            raise CordError(f"--{key} {value}: give a whole number from 1 on")
         if value is not None:
             found.append(f"evaluate.{key}={value}")
     if arguments.output and arguments.recipe is not None:

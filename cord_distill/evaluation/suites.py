@@ -62,6 +62,14 @@ def find_suites(evaluate: EvaluateConfig) -> dict[str, Any]:
         known |= _suites_of(_module(str(path)))
     for source in evaluate.tasks:
         known |= _suites_of(_module(source))
+    for name, file in evaluate.files.items():
+        if name not in known and name in evaluate.suites:
+            near = get_close_matches(name, [*known], n=1, cutoff=0.9)
+            if near:
+                raise CordError(f"evaluate.suites: there is no suite {name!r}; did you mean {near[0]!r}?")
+            known[name] = Suite(name, grader=file.grader or "math", hub=Hub("", problem="question"))
+        elif file.grader:
+            raise CordError(f"evaluate.data.{name}.grader: suite {name} has a grader of its own; remove the key")
     wanted = [name for asked in evaluate.suites for name in _members(asked, known, evaluate.data)]
     unused = [name for name in evaluate.data if name not in wanted]
     if unused:

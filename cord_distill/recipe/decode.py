@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cord_distill.recipe.base import PlugIn, Positive, Section, Share, _module_function
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
@@ -19,6 +21,30 @@ PHRASES = (
 
 def _text_or_function(value: str) -> str:
     return value if value == "text" else _module_function(value)
+
+
+PIPELINES = ("cord", "curation", "single", "mcts", "integration")
+SEGMENTATIONS = ("step_marker", "line_break", "prefix_phrases")
+SELECTORS = (
+    *("predictive_perplexity", "process_reward", "binary_judgment", "consensus", "student_fit", "gain", "random"),
+    "longest",
+)
+
+
+def _named_or_function(names: tuple[str, ...]) -> Callable[[Any], str]:
+    """One of our own names, or a plug-in of the same types."""
+
+    def check(value: Any) -> str:
+        if value in names:
+            return str(value)
+        if isinstance(value, str) and ":" in value:
+            return _module_function(value)
+        near = get_close_matches(str(value), names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        ours = " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])])
+        raise ValueError(f"Input should be {ours} (got {value!r}), or a plug-in package.module:function{hint}")
+
+    return check
 
 
 class BudgetsConfig(Section):
@@ -133,14 +159,19 @@ class IntegrationConfig(ChatModelConfig):
 class DecodeConfig(Section):
     """How trajectories are made. docs/decisions.md says what the paper leaves open and what each key decides."""
 
-    pipeline: Literal["cord", "curation", "single", "mcts", "integration"] = "cord"
+    pipeline: Annotated[str, BeforeValidator(_named_or_function(PIPELINES))] = "cord"
     """How a trace comes about: `cord` (the step-level search of all teachers), `curation` (complete traces of which the
     best is kept), `single` (one trace of one teacher), `mcts` (tree search) or `integration` (a model merges complete
-    traces)."""
+    traces); or a plug-in `search(problem, ensemble, **pipeline_args) -> Outcome` (docs/your_own_selector.md)."""
+    pipeline_args: dict[str, Any] = {}
+    """Arguments for a plug-in of `pipeline`."""
     beam_size: Annotated[Positive, Field(le=1024)] = 4
     """B, the number of traces that live on after each step; 1 is greedy."""
-    segmentation: Literal["step_marker", "line_break", "prefix_phrases"] = "step_marker"
-    """What ends a step: the next `step_marker`, a blank line (`line_break`), or one of `phrases` (`prefix_phrases`)."""
+    segmentation: Annotated[str, BeforeValidator(_named_or_function(SEGMENTATIONS))] = "step_marker"
+    """What ends a step: the next `step_marker`, a blank line (`line_break`), one of `phrases` (`prefix_phrases`), or a
+    plug-in that is called with `segmentation_args` and gives a Segmentation."""
+    segmentation_args: dict[str, Any] = {}
+    """Arguments for a plug-in of `segmentation`."""
     step_marker: str = "### Step {t}."
     """How a step begins; {t} stands for its number."""
     phrases: list[str] = list(PHRASES)
@@ -152,20 +183,13 @@ class DecodeConfig(Section):
     the best takes part. null lets all take part."""
     step_filter: PlugIn | None = None
     """A plug-in `check(problem, step_texts) -> bool`; a candidate that fails it is recorded and never selected."""
-    selector: Literal[
-        "predictive_perplexity",
-        "process_reward",
-        "binary_judgment",
-        "consensus",
-        "student_fit",
-        "gain",
-        "random",
-        "longest",
-    ] = "predictive_perplexity"
+    selector: Annotated[str, BeforeValidator(_named_or_function(SELECTORS))] = "predictive_perplexity"
     """What candidates are ordered by: S of the known answer (`predictive_perplexity`), a process reward model, a
     judge's completions, how likely the other teachers find the step (`consensus`, which needs no known answer), S and
-    how likely the student finds it (`student_fit`), the rise of S above its highest value so far (`gain`), chance or
-    length."""
+    how likely the student finds it (`student_fit`), the rise of S above its highest value so far (`gain`), chance
+    (`random`) or length (`longest`); or a plug-in `rate(problem, ensemble, steps, key, **selector_args) -> Rating`."""
+    selector_args: dict[str, Any] = {}
+    """Arguments for a plug-in of `selector`."""
     survivors: Literal["best", "sampled"] = "best"
     """Which candidates of a step live on: the best, or some that are drawn without return in proportion to their scores
     (particle selection) by the recipe's seed."""
@@ -210,6 +234,13 @@ class DecodeConfig(Section):
     """How many seconds a server may be away before its problems fail (docs/engines.md)."""
     max_failed_share: Share = 0.05
     """The share of problems that may fail: `cord run` stops after decoding where more did."""
+
+    @model_validator(mode="after")
+    def _arguments_are_for_a_plug_in(self) -> DecodeConfig:
+        for key in ("pipeline", "segmentation", "selector"):
+            if getattr(self, f"{key}_args") and ":" not in getattr(self, key):
+                raise ValueError(f"{key}_args are for a plug-in, and {key} is {getattr(self, key)!r}: remove them")
+        return self
 
     @model_validator(mode="after")
     def _templates_have_their_fields(self) -> DecodeConfig:

@@ -48,6 +48,8 @@ class DataFileConfig(Section):
     """The column of the problem's id; null = `id`, else what the suite's hub data calls it."""
     answer_pattern: AnswerPattern | None = None
     """As in `problems`."""
+    grader: str | None = None
+    """The grader of a suite that is this file alone: as in `problems`; null = `math`. Others have their own."""
 
 
 class EvaluateConfig(Section):
@@ -59,7 +61,7 @@ class EvaluateConfig(Section):
     """Further lighteval task files by path, or modules, that export TASKS_TABLE."""
     data: dict[str, str | DataFileConfig] = {}
     """Local files that take the place of a suite's hub data set, by the suite's name: a path, or a section that names
-    the columns too."""
+    the columns too. A name that no suite has makes a suite of the file."""
     revisions: dict[str, str] = {}
     """The commit or tag of a suite's hub data set, by the suite's name; without one the newest is taken. The commit is
     in `results.json` either way."""

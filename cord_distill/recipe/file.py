@@ -16,11 +16,9 @@ from pydantic import BaseModel, ValidationError
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import search_beside
+from cord_distill.recipe.explain import Said, Where, explain
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
-
-Where = dict[tuple[str, ...], tuple[Path, int]]
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
 PATHS = ("decode.integration.prompt", "output_dir", "problems.path", "models.cache_dir")
@@ -31,15 +29,6 @@ ALWAYS_PATHS = {
 SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
-# Keys of earlier versions: why each is gone and what to do instead.
-REMOVED = {
-    "decode.early_start": "it gained nothing measurable; remove the key",
-    "data.push_to_hub": "remove the key; `hf upload USER/NAME FOLDER --type dataset --private` uploads the folder",
-}
-# Likewise values, beside the keys that had them.
-REMOVED_VALUES = {
-    ("decode.process_reward.engine", "transformers"): "vLLM loads the paper's reward model; write `engine: vllm`",
-}
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -53,6 +42,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
     if path.parent != bundled("recipes"):
         search_beside(path.parent)
     where: Where = {}
+    said: Said = {}
     tree = _read(path, where, ())
     tree.setdefault("name", path.stem)
     picked_seed = None
@@ -73,14 +63,17 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
             if picked_seed is not None and isinstance(tree.get("seed"), list):
                 continue
         _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
+        said[tuple(key.split("."))] = override
     if variant is not None:
-        tree = _with_variant(tree, variant, path, where)
+        tree = _with_variant(tree, variant, path, where, said)
     if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
         tree["train_seed"] = picked_seed
+    # A section of null is one that is left out: `variants=null` on the command line takes it away.
+    tree = {key: value for key, value in tree.items() if value is not None}
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise CordError(explain(error, where, path)) from None
+        raise CordError(explain(error, where, path, said)) from None
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -90,6 +83,10 @@ def find_recipe(source: str | Path) -> Path:
     named = bundled("recipes") / (f"{source}.yaml" if path.suffix != ".yaml" else str(source))
     if len(path.parts) <= 2 and named.is_file():
         return named.resolve()
+    if path.is_dir():
+        resolved = path / "recipe.yaml"
+        hint = f"its recipe is {resolved}" if resolved.is_file() else "give a file in it, or a bundled recipe's name"
+        raise CordError(f"recipe {str(source)!r} is a folder; {hint}")
     names = sorted(p.stem for p in bundled("recipes").glob("*.yaml"))
     near = get_close_matches(path.stem, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(names)}"
@@ -124,9 +121,14 @@ def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
     tree = _construct(node, path, (), own_where)
     base: dict[str, Any] = {}
     if "extends" in tree:
-        parent = path.parent / str(tree.pop("extends"))
+        named = str(tree.pop("extends"))
+        parent = path.parent / named
+        if not parent.is_file() and named.isidentifier():
+            parent = bundled("recipes") / f"{named}.yaml"
         if not parent.is_file():
-            raise CordError(f"{path.name}: extends: {parent} is not there; the path is relative to this recipe")
+            raise CordError(
+                f"{path.name}: extends: {parent} is not there; the path is relative to this recipe, or a bundled name"
+            )
         base = _read(parent.resolve(), where, (*seen, path))
     where.update(own_where)
     return _merge(base, tree)
@@ -156,6 +158,14 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
         return [_anchored(f"{key}.{i}", item, folder) for i, item in enumerate(value)]
     if not isinstance(value, str) or not value:
         return value
+    if (
+        key in ("train.deepspeed", "dpo.deepspeed", "distil.deepspeed")
+        and not (folder / value).is_file()
+        and value.isidentifier()
+    ):
+        ours = bundled("accelerate_configs") / "deepspeed" / f"{value}.json"
+        if ours.is_file():
+            return str(ours)
     always = key in ALWAYS_PATHS or SUITE_FILE.fullmatch(key) is not None
     always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
@@ -211,7 +221,7 @@ def _yaml_value(text: str, said: str) -> Any:
         raise CordError(f"override {shown!r}: the value is not readable as YAML; quote it") from None
 
 
-def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where) -> dict[str, Any]:
+def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, said: Said) -> dict[str, Any]:
     variants = tree.get("variants") or {}
     if not isinstance(variants, dict) or not isinstance(variants.get(variant) or {}, dict):
         raise CordError(f"{path.name}: variants: each is a name with a mapping of overrides: {{a: {{seed: 1}}}}")
@@ -221,60 +231,8 @@ def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where) 
     for key, value in (variants[variant] or {}).items():
         file, line = where.get(("variants", variant, str(key)), (path, 1))
         where[tuple(str(key).split("."))] = (file, line)
+        said.pop(tuple(str(key).split(".")), None)  # the variant's value counts
         _assign(tree, str(key).split("."), _anchored(str(key), value, file.parent), f"variants.{variant}.{key}")
     tree["variants"] = {}
     tree["variant"] = variant
     return tree
-
-
-def explain(error: ValidationError, where: Where, path: Path) -> str:
-    """One sentence per problem: file, line, key path, what is wrong, what to write instead."""
-    return "\n".join(_sentence(item, where, path) for item in error.errors())
-
-
-def _sentence(item: Any, where: Where, path: Path) -> str:
-    inner = ("function-", "dict[", "list[", "constrained-")
-    loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
-    message = item["msg"].removeprefix("Value error, ")
-    if loc[:1] and loc[0] in TRAININGS and message.startswith("["):
-        name, _, rest = message[1:].partition("]")
-        loc, message = [loc[0], name], name + rest
-    known = tuple(loc)
-    while known and known not in where:
-        known = known[:-1]
-    file, line = where.get(known, (path, 1))
-    if gone := _gone(item, ".".join(loc)):
-        return f"{file.name}, line {line}: {gone}"
-    if item["type"] == "extra_forbidden":
-        section = _section_fields(loc[:-1])
-        near = get_close_matches(loc[-1], section, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(section))}"
-        message = f"unknown key; {hint}"
-    elif item["type"] not in ("value_error",):
-        message = f"{message} (got {item['input']!r})"
-    return f"{file.name}, line {line}: {'.'.join(loc)}: {message}" if loc else f"{file.name}: {message}"
-
-
-def _gone(item: Any, key: str) -> str | None:
-    """What is said of a key or value that an earlier version had; None for any other mistake."""
-    if item["type"] == "extra_forbidden" and key in REMOVED:
-        return f"{key} is gone: {REMOVED[key]}"
-    value = item.get("input")
-    if isinstance(value, str) and item["type"] == "literal_error" and (key, value) in REMOVED_VALUES:
-        return f"{key}: {value} is gone: {REMOVED_VALUES[key, value]}"
-    return None
-
-
-def _section_fields(loc: list[str]) -> list[str]:
-    here: Any = Recipe
-    for part in loc:
-        if part.isdigit():
-            continue
-        field = here.model_fields.get(part)
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if here is None:
-            return []
-    return list(here.model_fields)

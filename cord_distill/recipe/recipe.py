@@ -241,7 +241,7 @@ class Recipe(Section):
         twice = sorted({x for x in labels if labels.count(x) > 1})
         if twice:
             raise ValueError(f"two teachers are called {twice[0]!r}: give each its own `name`")
-        methods = [*self.variants, self.variant or self.decode.pipeline]
+        methods = [*self.variants, self.variant or self.decode.pipeline.rpartition(":")[2]]
         later = [key for key, section in (("dpo", self.dpo), ("distil", self.distil)) if section is not None]
         named = [f"{name}-{stage}" for name in methods for stage in later]
         twice = sorted({*named} & {*methods})

@@ -41,7 +41,7 @@ def compose(text: str, said: str) -> yaml.Node | None:
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
-        raise CordError(f"{said}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise CordError(f"{said}{_place(error)}") from None
     except RecursionError:
         raise CordError(f"{said}: not readable as YAML: nested deeper than {DEEPEST} levels") from None
     except ValueError as error:
@@ -49,6 +49,15 @@ def compose(text: str, said: str) -> yaml.Node | None:
     if node is not None:
         _look_over(node, said, {}, set(), 1)
     return node
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Line, column and fault of a file that is no YAML, with the line itself below and a caret under the place."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return f": not readable as YAML: {' '.join(str(error).split())}"
+    shown = mark.get_snippet(indent=4, max_length=100) or ""
+    return f", line {mark.line + 1}, column {mark.column + 1}: not readable as YAML: {problem}; mend it here:\n{shown}"
 
 
 def scalar(node: yaml.Node, said: str) -> Any:

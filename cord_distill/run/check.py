@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.terminal import plain
@@ -18,61 +20,96 @@ from cord_distill.run.check_cluster import cluster_page
 from cord_distill.run.check_later_stages import Machine, later_stage_memory
 from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
+from cord_distill.run.cost import bound
 from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
 from cord_distill.run.model_lines import model_lines
 from cord_distill.run.stages import plan
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.training.memory.advice import memory_page
 
 
-def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = None) -> int:
-    """Prints a short page; returns 0 when everything that can be known now is in order, else 2.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What `cord check` found. lines: the page; faults, too_much: what is wrong, one sentence each."""
 
-    machine: predict the memory of training on it, and refuse what cannot fit.
+    lines: tuple[str, ...]
+    faults: tuple[str, ...]
+    too_much: tuple[str, ...]
+    looked_at: str
+    not_looked_up: tuple[str, ...]
+    recipe: str
+
+    @property
+    def in_order(self) -> bool:
+        return not (self.faults or self.too_much)
+
+
+def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = None, *, as_json: bool = False) -> int:
+    """Prints a short page, faults to stderr; returns 0 when everything that can be known now is in order, else 2.
+
+    machine: predict the memory of training on it, and refuse what cannot fit. as_json: one object in place of the page.
     """
+    page = look(source, overrides, machine)
+    if as_json:
+        print(json.dumps({"in_order": page.in_order, **asdict(page)}, indent=1))
+        return 0 if page.in_order else 2
+    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{plain(page.recipe)}")
+    for line in page.lines:
+        print(line)
+    print(f"looked at: {page.looked_at}")
+    for line in page.not_looked_up:
+        print(f"not looked up, {line}")
+    sys.stdout.flush()
+    for fault in page.faults:
+        print(f"missing: {fault}", file=sys.stderr)
+    for fault in page.too_much:
+        print(f"does not fit: {fault}", file=sys.stderr)
+    if page.in_order:
+        run_it = shlex.join(["cord", "run", source, *overrides])
+        print(f"everything that can be checked without loading a model is in order: {run_it}")
+    return 0 if page.in_order else 2
+
+
+def look(source: str, overrides: Sequence[str] = (), machine: Machine | None = None) -> Page:
+    """Everything that `cord check` says, without saying it."""
     recipe = load_recipe(source, overrides)
-    run = RunFolder.of(recipe)
-    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{plain(dump_recipe(recipe))}")
     variants = method_variants(recipe, source, overrides)
     faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
     reachable, away = servers(variants)
-    faults += away
     about_the_cluster, no_cluster = cluster_page(variants)
-    faults += no_cluster
-    for line in [*reachable, *about_the_cluster]:
-        print(line)
-    print(f"writes to {run.root}")
+    lines = [*reachable, *about_the_cluster, f"writes to {RunFolder.of(recipe).root}"]
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
-    for line in plan_lines(variants, plan(source, overrides), count):
-        print(line)
+    lines += plan_lines(variants, plan(source, overrides), count)
     sent = model_lines(variants)
-    if sent:
-        print("\n".join(["what the models are sent (cord show: the prompts themselves)", *sent]))
+    lines += ["what the models are sent (cord show: the prompts themselves)", *sent] if sent else []
+    lines += _costs(variants, count, machine)
     decoding, too_much = decode_memory(recipe, machine.gpu_memory if machine else None)
-    if decoding:
-        print(decoding)
+    lines += [decoding] if decoding else []
     for page, wrong in _memory(variants, machine):
         too_much += wrong
-        print(page)
-    print(f"looked at: {looked_at(recipe, count)}")
+        lines.append(page)
     away_from_here = dict.fromkeys(name for variant in variants for name in not_looked_up(variant))
-    if away_from_here:
-        print(f"not looked up, from the hub: {', '.join(away_from_here)}")
     data = dict.fromkeys(name for variant in variants for name in on_the_hub(variant))
-    if data:
-        print(f"not looked up, the hub's data of the suites: {', '.join(data)}")
-    sys.stdout.flush()
-    for fault in dict.fromkeys(faults):
-        print(f"missing: {fault}", file=sys.stderr)
-    for fault in dict.fromkeys(too_much):
-        print(f"does not fit: {fault}", file=sys.stderr)
-    if faults or too_much:
-        return 2
-    run_it = shlex.join(["cord", "run", source, *overrides])
-    print(f"everything that can be checked without loading a model is in order: {run_it}")
-    return 0
+    unseen = [f"from the hub: {', '.join(away_from_here)}"] if away_from_here else []
+    unseen += [f"the hub's data of the suites: {', '.join(data)}"] if data else []
+    return Page(
+        tuple(lines),
+        tuple(dict.fromkeys([*faults, *away, *no_cluster])),
+        tuple(dict.fromkeys(too_much)),
+        looked_at(recipe, count),
+        tuple(unseen),
+        dump_recipe(recipe),
+    )
+
+
+def _costs(variants: list[Recipe], problems: int | None, machine: Machine | None) -> list[str]:
+    """Upper bounds of decoding, a line per method, where the number of problems is known."""
+    found = [(method_name(one), bound(one, problems)) for one in variants if problems and one.teachers]
+    rate, price = (machine.tokens_per_second, machine.gpu_hour_price) if machine else (None, None)
+    gpus = machine.gpus if machine else None
+    return [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
 
 
 def faults_of(recipe: Recipe) -> list[str]:

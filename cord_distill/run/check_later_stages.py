@@ -17,12 +17,17 @@ from cord_distill.training.teacher import Teacher, checked_teacher, named_teache
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What training may use: GPUs in all and per host; GiB of one GPU and of one host, None = not asked."""
+    """What training may use: GPUs in all and per host; GiB of one GPU and of one host, None = not asked.
+
+    tokens_per_second: of all engines together; gpu_hour_price: what a GPU costs an hour, in any currency.
+    """
 
     gpus: int
     gpu_memory: float | None = None
     host_memory: float | None = None
     per_node: int = 8
+    tokens_per_second: float | None = None
+    gpu_hour_price: float | None = None
 
 
 def later_stage_faults(recipe: Recipe) -> dict[str, list[str]]:

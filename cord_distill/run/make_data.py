@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from cord_distill.common.errors import CordError
+from cord_distill.common.paths import shown
 from cord_distill.data.build import build_dataset
 from cord_distill.grading import load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
 from cord_distill.tracking.dataset import track_dataset
+
+# Seconds that the other ranks of a training wait for the first one's data set.
+PATIENCE = 1800.0
 
 
 def make_data(recipe: Recipe) -> dict[str, Any]:
@@ -20,6 +26,29 @@ def make_data(recipe: Recipe) -> dict[str, Any]:
     stats = build_dataset(recipe, run.trajectories, run.dataset, grade)
     track_dataset(recipe, stats)
     return stats
+
+
+def data_before_training(recipe: Recipe, *, first: bool = True) -> None:
+    """Makes the data set of one training where its trajectories are there and it is not, as `cord data` would.
+
+    first: this process makes it; the other ranks of a launcher wait for it. Raises CordError as `make_data`.
+    """
+    run = RunFolder.of(recipe)
+    file = run.dataset / TRAIN_FILE
+    if file.is_file() or (recipe.variants and not recipe.variant) or not _can_be_made(recipe):
+        return
+    if first:
+        print(f"data set  {shown(run.dataset)}: {kept_and_dropped(make_data(recipe))}", flush=True)
+        return
+    until = time.monotonic() + PATIENCE
+    while not file.is_file():
+        if time.monotonic() > until:
+            raise CordError(f"data set {shown(run.dataset)} is not there: make it with cord data RECIPE")
+        time.sleep(0.2)
+
+
+def _can_be_made(recipe: Recipe) -> bool:
+    return RunFolder.of(recipe).trajectories.is_file() or bool(recipe.data.sources and not recipe.teachers)
 
 
 def kept_and_dropped(stats: dict[str, Any]) -> str:

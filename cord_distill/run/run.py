@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.die_with_parent import child_environment
+from cord_distill.common.die_with_parent import PARENT, child_environment
 from cord_distill.common.errors import CordError, TooManyFailed
 from cord_distill.common.exit_codes import FINE, SOME_FAILED, TOO_MANY_FAILED
 from cord_distill.common.files import lock_folder, write_atomic
@@ -102,6 +102,21 @@ def run(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> 
         return finish(source, overrides)
     finally:
         os.close(lock)
+
+
+def record_stage(source: str, overrides: Sequence[str], group: str, seconds: float) -> None:
+    """What `cord run` would have left behind a stage: the resolved recipe, and that the stage is done. Nothing in a
+    child of `cord run`, which does so itself."""
+    if PARENT in os.environ:
+        return
+    recipe = load_recipe(source, overrides)
+    root = RunFolder.of(recipe).root
+    if recipe.variant is None and recipe.train_seed is None:
+        write_atomic(root / "recipe.yaml", dump_recipe(recipe))
+    log = RunLog(root)
+    for stage in plan(source, overrides):
+        if stage.group == group and all(path.exists() for path in stage.outputs):
+            log.done(stage, stage.fingerprint(), seconds)
 
 
 def still_to_run(stages: Sequence[Stage], log: RunLog) -> list[str]:

@@ -114,7 +114,7 @@ def _of_seed(folder: Path, seed: int | None) -> Path:
 def method_name(recipe: Recipe) -> str:
     """What tables call this way of making data: the variant's name, else the pipeline's; `sft` where none was run."""
     decoded = bool(recipe.teachers) or not recipe.data.sources
-    return recipe.variant or (recipe.decode.pipeline if decoded else "sft")
+    return recipe.variant or (recipe.decode.pipeline.rpartition(":")[2] if decoded else "sft")
 
 
 def checkpoint_label(run: RunFolder, name: str) -> str:

@@ -1,6 +1,7 @@
 """The progress display in files and in CI, what it says of decoding, and what Ctrl-C says."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,35 @@ def test_the_time_left_counts_only_what_this_process_did(clock):
     clock[0] += 50
     display.advance(10)
     assert display.seconds_left == pytest.approx(450)
+
+
+def test_the_first_answer_alone_says_nothing_of_the_rest(clock):
+    """Fails the version that says 26 min of three: searches in flight begin together and end together."""
+    display = Progress("decode cord", 100)
+    clock[0] += 53
+    display.advance()
+    assert display.seconds_left is None
+    for _ in range(23):
+        clock[0] += 53 / 23
+        display.advance()
+    assert display.seconds_left == pytest.approx(106 / 24 * 76)
+
+
+def test_at_80_columns_count_and_time_stay_and_the_note_is_cut(clock, monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(module, "_stderr_console", lambda: console)
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("CORD_PLAIN_PROGRESS", "0")
+    display = Progress("decode curation", 817)
+    display.advance(1, "124 live beams of 31 problems, r1 1,363 qwq 1,403 phi4 1,377 tokens/s, cache 93 %")
+    display.close()
+    line = next(line for line in re.split(r"[\r\n]", screen.getvalue()) if "1/817" in line)
+    assert "0:00:00" in line and "124 live beams" in line and "…" in line
 
 
 def test_a_note_may_change_before_anything_is_done(clock, capsys):

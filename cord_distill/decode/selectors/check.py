@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.selectors import SELECTORS
+from cord_distill.decode.own import selector_of
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
@@ -29,7 +29,7 @@ def check_selector(recipe: Recipe) -> None:
                 "away, or set decode.pipeline: cord or curation"
             )
         return
-    if decode.pipeline == "cord" and not SELECTORS[decode.selector].of_prefixes:
+    if decode.pipeline == "cord" and not selector_of(decode).of_prefixes:
         raise CordError(
             f"decode.selector: {decode.selector} orders complete traces, not steps: set decode.pipeline: curation"
         )
@@ -71,7 +71,7 @@ def _reads_no_answer(decode: DecodeConfig) -> bool:
         return True
     alone = decode.selector == "student_fit" and decode.student_fit is not None and decode.student_fit.alone
     by_others = decode.selector in ("consensus", "process_reward", "random", "longest")
-    return decode.pipeline != "mcts" and (alone or by_others)
+    return decode.pipeline != "mcts" and (alone or by_others or ":" in decode.selector)
 
 
 def judge_section(recipe: Recipe) -> ModelConfig | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from typing import Any
 
 from cord_distill.common.errors import CordError
@@ -49,11 +51,15 @@ class VllmEngine:
         vllm_shims.install()
         args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
         runner_class = InProcessRunner if on_cpu else AsyncRunner
+        where = "the CPU" if on_cpu else f"GPUs {', '.join(map(str, model.devices))}" if model.devices else "the GPU"
+        print(f"loading {model.label} on {where} ...", file=sys.stderr, flush=True)
+        begun = time.monotonic()
         try:
             runner = runner_class(args)
         except (ValueError, RuntimeError, OSError, TypeError) as error:
             said = " ".join(str(error).split())[:500]
             raise CordError(f"{model.label}: vLLM could not load {path!r}: {said}") from error
+        print(f"{model.label} is ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         if step_timeout and isinstance(runner, InProcessRunner):
             runner.watch(step_timeout, model.label)
         native = runner.config.use_v2_model_runner

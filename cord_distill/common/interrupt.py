@@ -1,0 +1,43 @@
+"""The first Ctrl-C is answered at once, also while a library computes and Python itself cannot react yet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cord_distill.common.die_with_parent import PARENT
+
+ANSWER = "stopping: waiting for what is being computed (Ctrl-C again: at once)"
+
+
+@contextmanager
+def answered_at_once() -> Iterator[None]:
+    """Signals write their number to a pipe as soon as they come; a thread reads it and says so, once. What handles the
+    signal stays as it is. Nothing in a child of `cord run`, whose parent says it."""
+    if PARENT in os.environ or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    teller = threading.Thread(target=_tell, args=(read,), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)  # ends the thread
+        teller.join(timeout=1)
+        os.close(read)
+
+
+def _tell(read: int) -> None:
+    told = False
+    while byte := os.read(read, 1):
+        if byte[0] == signal.SIGINT and not told:
+            told = True
+            print(f"\n{ANSWER}", file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""A user's own selector, pipeline or segmentation (`decode.selector: my_package:rate`), called as ours are."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cord_distill.common.errors import CordError
+from cord_distill.common.plugins import load_plugin
+from cord_distill.decode.selectors import SELECTORS
+from cord_distill.decode.selectors.base import Rating, Selector
+from cord_distill.engines.base import EngineError
+from cord_distill.recipe.decode import DecodeConfig
+from cord_distill.search.line_break import LineBreak
+from cord_distill.search.prefix_phrases import PrefixPhrases
+from cord_distill.search.segment import Segmentation, StepMarker
+
+
+def selector_of(decode: DecodeConfig) -> Selector:
+    """The selector that the recipe names. A plug-in is a `rate` function, or a `Selector` of one."""
+    if decode.selector in SELECTORS:
+        return SELECTORS[decode.selector]
+    key, spec, given = "decode.selector", decode.selector, decode.selector_args
+    found = load_plugin(spec, key)
+    own = found if isinstance(found, Selector) else Selector(found)
+    takes(own.rate, 4, given, key, spec)
+
+    async def rate(*asked: Any) -> Rating:
+        made = await called(own.rate, key, spec, asked[0].id, *asked, **given)
+        if not isinstance(made, Rating):
+            raise CordError(f"{key}: {spec!r} gave a {type(made).__name__}; return a Rating(value)")
+        if made.value is not None and not math.isfinite(made.value):
+            raise CordError(f"{key}: {spec!r} rated a step {made.value}; give a number, or None for one that has none")
+        return made
+
+    return Selector(rate, own.of_prefixes)
+
+
+def segmentation_of(decode: DecodeConfig) -> Segmentation:
+    """Where steps begin and end, by `decode.segmentation`."""
+    if decode.segmentation == "step_marker":
+        return StepMarker(decode.step_marker)
+    if decode.segmentation == "line_break":
+        return LineBreak()
+    if decode.segmentation == "prefix_phrases":
+        return PrefixPhrases(tuple(decode.phrases))
+    key, spec = "decode.segmentation", decode.segmentation
+    make = load_plugin(spec, key)
+    takes(make, 0, decode.segmentation_args, key, spec)
+    made = make(**decode.segmentation_args)
+    if not isinstance(made, Segmentation):
+        raise CordError(
+            f"{key}: {spec!r} gave a {type(made).__name__}; return a cord_distill.search.segment.Segmentation"
+        )
+    return made
+
+
+def check_own(decode: DecodeConfig) -> None:
+    """Raises CordError when a function that the recipe names is not there, or does not take what it is given."""
+    selector_of(decode)
+    segmentation_of(decode)
+
+
+async def called(
+    function: Callable[..., Awaitable[Any]], key: str, spec: str, problem: str, *asked: Any, **given: Any
+) -> Any:
+    """What the function gives. Its own mistakes are CordErrors that name the key; an engine's stay what they are."""
+    try:
+        return await function(*asked, **given)
+    except (CordError, EngineError):
+        raise
+    except Exception as error:
+        raise CordError(f"{key}: {spec!r} failed on problem {problem!r}: {type(error).__name__}: {error}") from error
+
+
+def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: str, spec: str) -> None:
+    """Asks the signature before anything is loaded, so that a misspelt argument is not found at the first step."""
+    try:
+        inspect.signature(function).bind(*[None] * asked, **given)
+    except TypeError as error:
+        raise CordError(f"{key}: {spec!r} cannot be called with {key}_args {given}: {error}") from None
+    except ValueError:  # a builtin without a signature
+        return

@@ -1,0 +1,115 @@
+"""What is said of a recipe that does not validate: the override or the file and line, the key, and what to write."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import TRAININGS
+
+# Where each key stands in a file, and which override said it.
+Where = dict[tuple[str, ...], tuple[Path, int]]
+Said = dict[tuple[str, ...], str]
+# Keys of earlier versions: why each is gone and what to do instead.
+REMOVED = {
+    "decode.early_start": "it gained nothing measurable; remove the key",
+    "data.push_to_hub": "remove the key; `hf upload USER/NAME FOLDER --type dataset --private` uploads the folder",
+}
+# Likewise values, beside the keys that had them.
+REMOVED_VALUES = {
+    ("decode.process_reward.engine", "transformers"): "vLLM loads the paper's reward model; write `engine: vllm`",
+}
+# A section that was given as a plain value, by its class: the key that most people mean, with an example.
+PLAIN = {
+    "ModelConfig": "model: ./model",
+    "MetaProverConfig": "same_as: NAME_OF_A_TEACHER",
+    "ProblemsConfig": "path: questions.jsonl",
+    "WandbConfig": "mode: disabled",
+    "TrackConfig": "wandb: {mode: disabled}",
+    "SourceConfig": "path: rows.jsonl, format: messages",
+    "JudgeConfig": "engine: server, url: http://127.0.0.1:8000",
+    "HardForConfig": "model: ./model",
+    "BudgetsConfig": "reasoning_tokens: 16384",
+    "LaunchConfig": "accelerate_config: zero3",
+    "FiltersConfig": "correct: true",
+    "EvaluateConfig": "suites: [aime24]",
+    "DataConfig": "filters: {correct: true}",
+    "DecodeConfig": "beam_size: 4",
+}
+
+
+def explain(error: ValidationError, where: Where, path: Path, said: Said | None = None) -> str:
+    """One sentence per problem: override or file and line, key path, what is wrong, what to write instead."""
+    return "\n".join(dict.fromkeys(_sentence(item, where, path, said or {}) for item in error.errors()))
+
+
+def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
+    inner = ("function-", "dict[", "list[", "constrained-")
+    loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
+    message = item["msg"].removeprefix("Value error, ")
+    if loc[:1] and loc[0] in TRAININGS and message.startswith("["):
+        name, _, rest = message[1:].partition("]")
+        loc, message = [loc[0], name], name + rest
+    place = _place(tuple(loc), where, path, said)
+    if gone := _gone(item, ".".join(loc)):
+        return f"{place}: {gone}"
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        section = _section_fields(loc[:-1])
+        near = get_close_matches(loc[-1], section, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(section))}"
+        message = f"unknown key; {hint}"
+    elif kind in ("model_type", "model_attributes_type") and item["ctx"]["class_name"] in PLAIN:
+        message = f"has keys of its own; write {{{PLAIN[item['ctx']['class_name']]}}} (got {item['input']!r})"
+    elif kind == "list_type":
+        message = f"is a list; write [{item['input']}]" if isinstance(item["input"], str) else message
+    elif kind != "value_error":
+        message = f"{message} (got {item['input']!r})"
+    return f"{place}: {'.'.join(loc)}: {message}" if loc else f"{place}: {message}"
+
+
+def _place(loc: tuple[str, ...], where: Where, path: Path, said: Said) -> str:
+    """Who said what is wrong: the override of this key or of a section around it, or the nearest line of a file."""
+    known = loc
+    while known and known not in where and known not in said:
+        known = known[:-1]
+    override = said.get(known) if known else None
+    if override is None and loc:  # a rule of a section that an override of one of its keys broke
+        override = next((text for key, text in said.items() if key[: len(loc)] == loc), None)
+    if override is not None:
+        key, _, value = override.partition("=")
+        secret = any(word in key for word in ("token", "secret", "password", "api_key"))
+        return f"override '{key}=...'" if secret and value else f"override {override!r}"
+    if not known:
+        return path.name
+    file, line = where[known]
+    return f"{file.name}, line {line}"
+
+
+def _gone(item: Any, key: str) -> str | None:
+    """What is said of a key or value that an earlier version had; None for any other mistake."""
+    if item["type"] == "extra_forbidden" and key in REMOVED:
+        return f"{key} is gone: {REMOVED[key]}"
+    value = item.get("input")
+    if isinstance(value, str) and item["type"] == "literal_error" and (key, value) in REMOVED_VALUES:
+        return f"{key}: {value} is gone: {REMOVED_VALUES[key, value]}"
+    return None
+
+
+def _section_fields(loc: list[str]) -> list[str]:
+    here: Any = Recipe
+    for part in loc:
+        if part.isdigit():
+            continue
+        field = here.model_fields.get(part)
+        if field is None:
+            return []
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if here is None:
+            return []
+    return list(here.model_fields)
