@@ -376,3 +376,40 @@ def test_the_scripted_integrator_of_the_ledger_merges_by_majority_and_continuity
     assert kept.final_answer == "The answer is \\boxed{ 1 = 2, 2 = 1, 3 = 5}"  # no true value is known to it
     with pytest.raises(ValueError, match="no JSON object"):
         read_reply(reply(integration_prompt(problem.question, ["?"], MARKER), Sampling(1, 0)), MARKER)
+
+
+def test_a_reply_in_the_papers_form_is_read():
+    """Its Table 17 asks for `integrated_step1` ... and `answer_part`, and its prompt can be put in by a key."""
+    marker = StepMarker("### Step {t}.")
+    said = {
+        "integrated_step1": {"content": "### Step 1. Add.", "category": "progressive"},
+        "integrated_step2": {"content": "### Step 2. Check.", "category": "verification"},
+        "answer_part": "\\boxed{5}",
+    }
+    reply = read_reply("```json\n" + json.dumps(said) + "\n```", marker)
+    assert [category for category, _ in reply.steps] == ["progressive", "verification"]
+    assert reply.steps[1][1] == "### Step 2. Check.\n\n" and reply.final_answer == "\\boxed{5}"
+    with pytest.raises(ValueError, match="cut"):
+        read_reply(json.dumps(said)[:70], marker)
+
+
+def test_valid_json_is_taken_as_it_is():
+    """A line break before `eq. (2)`, by a writer who doubles backslashes. Fails the version that "mends" it."""
+    said = {"steps": [{"category": "progressive", "text": "By $\\frac12$\neq. (2) holds."}], "final_answer": "1"}
+    reply = read_reply(json.dumps(said), StepMarker("### Step {t}."))
+    assert "By $\\frac12$\neq. (2) holds." in reply.steps[0][1]
+
+
+def test_half_a_character_in_a_reply_is_no_reply():
+    """Fails the version that hands it to a tokenizer, which ends the run at that problem."""
+    with pytest.raises(ValueError, match="half a surrogate pair"):
+        read_reply('{"steps": ["a \\ud83d b"], "final_answer": "1"}', StepMarker("### Step {t}."))
+
+
+def test_a_prompt_of_ones_own(tmp_path):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Q: {question}\n{solutions}")
+    assert integration_prompt("1+1?", ["a</think>b"], StepMarker("### Step {t}."), str(prompt)).startswith("Q: 1+1?\n")
+    prompt.write_text("Q: {question}")
+    with pytest.raises(CordError, match=r"decode\.integration\.prompt: prompt\.txt has no \{solutions\}"):
+        integration_prompt("1+1?", ["a"], StepMarker("### Step {t}."), str(prompt))
