@@ -229,6 +229,8 @@ class RayEngine:
             self.homes.down(replica.home, forget=True)
             what = "given up" if replica.given_up else "asked again elsewhere, or when it is back"
             say(f"{replica.name}: {replica.given_up or replica.reason}; {what}")
+        elif replica.given_up:  # it never was up, as where its node lacks something: the others go on
+            say(f"{replica.name}: {replica.given_up}; given up")
         self._changed.set()
         self._changed = asyncio.Event()
 
