@@ -24,7 +24,7 @@ class RayEngine:
     second answer the one that the first would have been.
 
     timeout: seconds for one request. One that is past it fails alone (EngineError) while its replica answers others; a
-    replica that answered nothing in all that time hangs, and is started anew. wait: seconds that the cluster may have
+    replica that answered nothing in the later half of that time hangs, and is started anew. wait: seconds that the cluster may have
     no room for a single replica.
     """
 
@@ -155,7 +155,6 @@ class RayEngine:
         import ray
         from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-        begun = time.monotonic()
         ref = getattr(actor, method).remote(*args)
         try:
             async with asyncio.timeout(self.timeout):
@@ -166,7 +165,8 @@ class RayEngine:
         except TimeoutError:
             ray.cancel(ref)
             found = Failure("request", f"no answer within {self.timeout:g} s (decode.request_timeout)")
-            if replica.answered < begun:
+            # Not "since it began": others may have been answered just before the replica began to hang.
+            if time.monotonic() - replica.answered > self.timeout / 2:
                 found = Failure("engine", found.said)
         except RayTaskError as error:
             found = Failure("request", f"{self.spec.label}: {short(error)}")
