@@ -23,9 +23,9 @@ class RayEngine:
     """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
     second answer the one that the first would have been.
 
-    timeout: seconds for one request. One that is past it fails alone (EngineError) while its replica answers others; a
-    replica that answered nothing in the later half of that time hangs, and is started anew. wait: seconds that the cluster may have
-    no room for a single replica.
+    timeout: seconds for one request. One that is past it fails alone (EngineError) while its replica answers
+    others; a replica that answered nothing in the later half of that time hangs, and is started anew. wait:
+    seconds that the cluster may have no room for a single replica.
     """
 
     keeps_time = True
