@@ -85,7 +85,7 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
     run(taught)
     teacher = str(tmp_path / "taught/out/checkpoints/final")
     section = {
-        "model_name_or_path": str(base), "teacher": teacher, "max_length": 96, "max_steps": 16, "logging_steps": 1,
+        "model_name_or_path": str(base), "teacher": teacher, "max_length": 96, "max_steps": 40, "logging_steps": 1,
         "learning_rate": 2e-3, "lr_scheduler_type": "constant", "save_steps": 4,
     }  # fmt: skip
     options = {"deepspeed": ZERO2, "save_total_limit": 9}
@@ -94,7 +94,7 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
     assert "24 questions, answered by the student with up to" in said
     folder = tmp_path / "whole/out/distil"
     kl = losses(folder)
-    assert len(kl) == 16 and sum(kl[-3:]) < 0.8 * sum(kl[:3])
+    assert len(kl) == 40 and sum(kl[-3:]) < 0.8 * sum(kl[:3])
     lengths = losses(folder, "completions/max_length")
     assert 0 < max(lengths) < 96
     assert "<think>" in (folder / "sample_row.txt").read_text()
@@ -106,7 +106,8 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
             break
         time.sleep(0.05)
     ranks = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
+    for one in (*ranks, process):
+        one.kill()
     process.wait()
     psutil.wait_procs(ranks, timeout=60)
     assert not (resumed / "done.json").exists(), "it was faster than the test; raise max_steps"
