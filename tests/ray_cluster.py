@@ -68,9 +68,6 @@ class LoopbackCluster:
         kill(raylet, *below(raylet))
         self._told(f"reap {raylet}")  # a zombie would look alive
 
-    def kill_head(self) -> None:
-        self._told("kill head")
-
     def engines(self, *raylets: int) -> list[int]:
         """Processes with one of our engines inside, on all nodes or on these."""
         pids = [pid for raylet in raylets or self.nodes for pid in below(raylet)]
@@ -140,11 +137,6 @@ def keep_cluster() -> None:
             case ["reap", pid]:
                 raylets[int(pid)].all_processes["raylet"][0].process.wait()
                 cluster.worker_nodes.discard(raylets.pop(int(pid)))
-            case ["kill", "head"]:
-                for processes in cluster.head_node.all_processes.values():
-                    for found in processes:
-                        found.process.kill()
-                        found.process.wait()
         print(json.dumps({"done": done}), flush=True)
     if cluster is not None:
         with contextlib.suppress(Exception):

@@ -185,14 +185,3 @@ def test_real_engines_on_nodes_of_their_own_write_the_bytes_of_one_process(clust
     run.grown(30)
     kill(cluster.engines()[0])
     run.end().same_as(alone)
-
-
-def test_when_the_head_is_lost_the_run_ends_in_a_sentence_and_goes_on_elsewhere(cluster, recipe, tmp_path, undisturbed):
-    """The last one: it takes the cluster with it. Fails the version that waits for a cluster that never comes back."""
-    run = Run(recipe, tmp_path / "run", cluster)
-    run.grown(150)
-    cluster.kill_head()
-    run.process.join(timeout=120)
-    assert run.process.exitcode not in (0, None), run.said()
-    assert "the cluster is gone" in run.said()
-    Run(recipe, tmp_path / "run", None).end().same_as(undisturbed)
