@@ -189,8 +189,9 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
         answer = suffix.replace("{A}", renderer.foreign(problem.answer))
         longest = max(longest, len(renderer.prompt_ids(question)) + len(renderer.encode(answer)))
         if number < ROUND_TRIPS_CHECKED:
-            steps = [recipe.decode.step_marker.replace("{t}", str(t)) + " Add 1." for t in (1, 2)]
-            renderer.check_seams(question, *steps, " So", "\n\n", steps[0], f"\n{THINK_CLOSE}", answer)
+            steps = [recipe.decode.step_marker.replace("{t}", str(t)) + " Add 2." for t in (1, 2)]
+            # Words that a closed vocabulary like the toy world's has too.
+            renderer.check_seams(question, *steps, " 2", "\n\n", steps[0], f"\n{THINK_CLOSE}", answer)
     closing = budgets.answer_tokens
     if recipe.decode.selector == "binary_judgment":
         judgment = recipe.decode.binary_judgment
