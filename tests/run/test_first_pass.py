@@ -132,6 +132,15 @@ def test_a_folder_without_weights_or_with_half_of_them_is_named(recipe, random_m
     assert "lacks b.safetensors (1 of 2 files)" in capsys.readouterr().err
 
 
+def test_a_damaged_config_is_named(recipe, random_models, tmp_path, capsys):
+    """Fails the check that ends in the JSON reader's traceback."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(random_models["r1"], damaged)
+    (damaged / "config.json").write_text("{")
+    assert main(["check", str(recipe), f"teachers.0.model={damaged}"]) == 2
+    assert "config.json cannot be read" in capsys.readouterr().err
+
+
 def test_two_engines_on_one_gpu_share_its_memory(recipe, capsys):
     """Fails the pass that looks at each engine alone: 0.9 of a GPU twice is more than there is."""
     on_zero = ["teachers.0.devices=[0]", "teachers.1.devices=[0]"]

@@ -80,7 +80,11 @@ def shape_of(model: str) -> Shape:
     """Of a local folder (its config.json) or of a known hub id. Raises CordError when neither says it."""
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
-        return _from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")), str(folder))
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CordError(f"{folder / 'config.json'} cannot be read ({error}); copy the model again") from None
+        return _from_config(config, str(folder))
     known = yaml.safe_load(KNOWN.read_text(encoding="utf-8"))
     if model in known:
         return Shape(**known[model])
