@@ -211,3 +211,15 @@ def test_the_folders_are_ordinary_models_with_exact_tokenizers(built: Path) -> N
         with torch.no_grad():
             ours, theirs = net.logits(net.load(built / name), ids), model(ids).logits
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_decoding_accepts_the_tokenizer(tmp_path: Path) -> None:
+    """What an engine checks before it starts. Fails a check in words that a closed vocabulary lacks."""
+    from cord_distill.decode.engine_pool import longest_context
+    from cord_distill.prompts.render import load_renderer
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.worlds.ledger.tokenizer import save_tokenizer
+
+    save_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    assert longest_context(load_renderer(str(tmp_path)), load_recipe("quickstart"), problems(3)) > 352
