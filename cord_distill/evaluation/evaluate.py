@@ -51,12 +51,11 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
         if job not in todo:
             print(f"evaluate {job.target.label}: done before, unchanged", flush=True)
     if todo:
-        from cord_distill.evaluation.wandb_panels import EvaluationRun
+        from cord_distill.evaluation.wandb_panels import track_evaluation
 
         print("\n".join(["protocol", *lines(todo[0].protocol)]), flush=True)
-        with EvaluationRun(recipe) as run:
-            for job in todo:
-                run.log(evaluate_job(job, asked))
+        for job in todo:
+            track_evaluation(recipe, evaluate_job(job, asked))
     if todo or not (asked.folder / TABLE).is_file():
         write_table(asked.folder, [job.target.label for job in jobs])
 

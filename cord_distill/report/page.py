@@ -40,6 +40,7 @@ from cord_distill.view.payload import embedded_json, kind_of, pick_problems, tre
 HERE = Path(__file__).parent
 VIEW = HERE.parent / "view"
 STYLES = HERE.parent / "common"
+NOTHING = "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>"
 NOTES = (
     "Brackets are 95% intervals. S is how well the known answer is predicted from a trace; CoRD selects by it, so it "
     "favours CoRD by construction: read it beside the share of traces whose steps are all right, and beside the "
@@ -126,6 +127,7 @@ def render_page(
         for title, svg in pictures(summary, losses)
     ]
     said = story(summary).sentences
+    tables = {title: f"<h2>{title}</h2>{_table(*cells)}" if cells[1] else "" for title, cells in first_tables(summary)}
     view = f' <a href="{VIEW_FILE}">Every problem, with its tree and its trace</a>.' if trees["problems"] else ""
     template = Template(asset("page.html", HERE))
     return template.substitute(
@@ -137,7 +139,8 @@ def render_page(
         story="".join(f'<p class="lead">{html.escape(text)}</p>' for text in said),
         view=view,
         first="".join(drawn[:1]),
-        tables=_first_tables(summary),
+        models=tables[MODELS_TITLE],
+        data=tables[DATA_TITLE] or ("" if tables[MODELS_TITLE] else NOTHING),
         notes=html.escape(" ".join([NOTES, *table_notes(summary)])),
         pictures="".join(drawn[1:]),
         more="".join(_section(section) for section in more),
@@ -191,8 +194,8 @@ def by_method(summary: dict[str, Any]) -> Cells:
         return [""], []
     head, rows = data_cells(summary)
     lines = [list(line) for line in zip(head, *rows, strict=True)]
+    lines.insert(1, ["problems", *(str(m["num_problems"]) for m in methods.values())])
     figures: list[tuple[str, list[str]]] = [
-        ("problems", [str(m["num_problems"]) for m in methods.values()]),
         ("lucky %", [percent(m["lucky"]) for m in methods.values()]),
         ("steps right %", [percent(m["step_accuracy"]) for m in methods.values()]),
         ("steps per trace", [number(m["steps_per_trace"]) for m in methods.values()]),
@@ -212,11 +215,6 @@ def seconds_cells(summary: dict[str, Any]) -> Cells:
     rows = [[part, duration(s)] for part, s in seconds.items()]
     wall = summary.get("wall_seconds")
     return ["part", "time"], rows + ([["all, by the clock", duration(wall)]] if wall and len(rows) > 1 else [])
-
-
-def _first_tables(summary: dict[str, Any]) -> str:
-    drawn = [f"<h2>{title}</h2>{_table(*cells)}" for title, cells in first_tables(summary) if cells[1]]
-    return "".join(drawn) or "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>"
 
 
 def _section(section: Section) -> str:

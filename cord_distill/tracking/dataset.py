@@ -16,7 +16,7 @@ def track_dataset(recipe: Recipe, stats: dict[str, Any]) -> None:
     """The step from trajectories to training rows: what was kept and dropped, and the first rows."""
     run = RunFolder.of(recipe)
     config = {"data": recipe.data.model_dump(mode="json")}
-    with wandb_run(recipe, f"data {run.method}", "data", config) as tracked:
+    with wandb_run(recipe, f"data {run.method}", "data", config, method=run.method) as tracked:
         if tracked is None:
             return
         import wandb

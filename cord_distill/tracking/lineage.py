@@ -1,8 +1,9 @@
 """What was made from what, as W&B artifacts: trajectories → data set → model → evaluation.
 
-Everything is known by reference: names, digests and where it lies; no weights and no rows are copied or sent. A
-consumer builds the same artifact as its producer did (the same name and digest), and W&B takes the two for one version,
-so that the chain holds offline too. `track.wandb.log_model: true` alone puts weights into an artifact of their own.
+Files of rows and figures below SMALL bytes are sent with their artifact; larger ones, and weights, are known by
+reference: name, digest and where they lie. A consumer builds the same artifact as its producer did (the same name and
+digest), and W&B takes the two for one version, so that the chain holds offline too. `track.wandb.log_model: true` alone
+puts weights into an artifact of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import DONE_FILE, fingerprint_of
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
+
+SMALL = 8_000_000
 
 
 def trajectories(recipe: Recipe) -> Any:
@@ -68,7 +71,17 @@ def results(recipe: Recipe, path: Path, label: str) -> Any:
     import wandb
 
     made = wandb.Artifact(_name(recipe, label, "evaluation"), "evaluation")
-    made.add_reference(path.absolute().as_uri(), name=path.name)
+    _add(made, path)
+    return made
+
+
+def report(recipe: Recipe, *paths: Path) -> Any:
+    """Artifact of the report of a run: its pages and its summary."""
+    import wandb
+
+    made = wandb.Artifact(_name(recipe, "report"), "report")
+    for path in paths:
+        _add(made, path)
     return made
 
 
@@ -88,8 +101,15 @@ def _file(recipe: Recipe, run: RunFolder, kind: str, path: Path, **metadata: Any
     import wandb
 
     made = wandb.Artifact(_name(recipe, run.method, kind), kind, metadata=metadata)
-    made.add_reference(path.absolute().as_uri(), name=path.name)
+    _add(made, path)
     return made
+
+
+def _add(artifact: Any, path: Path) -> None:
+    if path.stat().st_size < SMALL:
+        artifact.add_file(str(path), name=path.name)
+    else:
+        artifact.add_reference(path.absolute().as_uri(), name=path.name)
 
 
 def _name(recipe: Recipe, *parts: str) -> str:

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.paths import shown
 from cord_distill.common.quiet import keep_private
 from cord_distill.common.terminal import plain
+from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking.wandb_mode import wandb_mode
@@ -18,15 +20,23 @@ from cord_distill.tracking.wandb_mode import wandb_mode
 DATA_DIR = "WANDB_DATA_DIR"
 
 SAMPLES = 4
+MAX_TAG = 64  # W&B refuses longer ones
 
 
 @contextmanager
 def wandb_run(
-    recipe: Recipe, what: str, job_type: str, config: dict[str, Any], known: dict[str, Any] | None = None
+    recipe: Recipe,
+    what: str,
+    job_type: str,
+    config: dict[str, Any],
+    known: dict[str, Any] | None = None,
+    **facts: Any,
 ) -> Iterator[Any]:
     """A W&B run in the recipe's group, or None under `mode: disabled`, which does not load wandb.
 
-    known: a run to take up again (a training's `wandb.json`), in place of a new one.
+    known: a run to take up again (a training's `wandb.json`), in place of a new one. facts: method, model, seed: what
+    tells this run from others of its kind. They stand in config and tags, never in the names of metrics, so that the
+    runs of all methods, recipes and seeds fall into one panel.
     """
     settings, mode = recipe.track.wandb, wandb_mode(recipe)
     if mode == "disabled":
@@ -37,6 +47,8 @@ def wandb_run(
     import wandb
 
     root = RunFolder.of(recipe).wandb
+    known_facts = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe.model_dump(mode="json")), **facts}
+    tags = dict.fromkeys(str(x)[:MAX_TAG] for x in (recipe.name, facts.get("method"), facts.get("model")) if x)
     root.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=known["project"] if known else settings.project,
@@ -48,8 +60,8 @@ def wandb_run(
         name=known["name"] if known else f"{recipe.name} {what}",
         job_type=job_type,
         group=recipe.name,
-        tags=list(settings.tags) or None,
-        config=config,
+        tags=[*settings.tags, *(tag for tag in tags if tag not in settings.tags)],
+        config={**known_facts, **config},
         settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
     )
     with artifacts_kept_in(root):
@@ -59,6 +71,13 @@ def wandb_run(
             run.finish(exit_code=1)
             raise
         run.finish()
+
+
+def sync_line(recipe: Recipe) -> str:
+    """How to send the offline runs of a recipe's folder, or "" where there are none."""
+    root = RunFolder.of(recipe).wandb
+    count = sum(1 for _ in root.glob("wandb/offline-run-*"))
+    return f"{count} offline runs; send them: wandb sync {shown(root)}/wandb/offline-run-*" if count else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:

@@ -30,8 +30,8 @@ const BeamTree = (() => {
       failed: "failed", ungraded: "not graded"}[kind];
   }
 
-  // A step as people read it: without the marker's signs.
-  const readable = text => text.replace(/^\s*#+ +/, "").trim();
+  // A step as people read it: without the marker's signs, and without the tag that ends the thought.
+  const readable = text => text.replace(/^\s*#+ +/, "").replace(/<\/think>\s*$/, "").trim();
 
   function chip(teacher, text) {
     const span = make("span", {class: "chip"});

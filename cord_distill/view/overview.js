@@ -12,12 +12,22 @@ const Overview = (() => {
     return average.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
   }
 
+  // The clearest thing there is to see: a problem that the first method got right and the next one wrong, side by side.
+  function telling(index) {
+    const found = index.problems.find(([, , , methods]) => methods[0]?.[KIND] === "right" && methods[1]?.[KIND] === "wrong");
+    if (!found) return make("p");
+    const [method, beside] = index.methods, line = make("p");
+    const href = "#" + new URLSearchParams({problem: found[0], method, beside});
+    line.append(make("a", {href}, `${found[0]}: ${method} got it right and ${beside} wrong, side by side`));
+    return line;
+  }
+
   function draw(index) {
     const part = make("div", {class: "overview"});
     part.append(make("h2", {}, "This run"));
     const table = make("table"), head = make("tr");
     // The same words and numbers as in the report: "right answers" counts the lucky ones too.
-    const columns = [["right answers", ["right", "lucky"]], ...index.checked ? [["every step right", ["right"]]] : [],
+    const columns = [["right answers", ["right", "lucky"]], ...index.checked ? [["right in every step", ["right"]]] : [],
       ["wrong answers", ["wrong"]], ["failed", ["failed"]], ["not graded", ["ungraded"]]].filter(([, kinds]) =>
       index.problems.some(([, , , methods]) => Object.values(methods).some(facts => kinds.includes(facts[KIND]))));
     const titles = ["method", "problems", ...columns.map(([title]) => title), "mean S", "mean steps", "tokens/problem"];
@@ -37,7 +47,7 @@ const Overview = (() => {
     wide.append(table);
     const teachers = make("p");
     index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}${index.notes[t] ? `: ${index.notes[t]}` : ""}`)));
-    part.append(wide, teachers, make("p", {class: "quiet"}, READ),
+    part.append(wide, telling(index), teachers, make("p", {class: "quiet"}, READ),
       make("p", {class: "quiet"}, "Choose a problem in the list; the bar under each says who wrote how much of its trace."));
     return part;
   }

@@ -119,10 +119,11 @@ def track_decoding(recipes: Sequence[Recipe]) -> None:
 
     for recipe in recipes:
         run = RunFolder.of(recipe)
-        with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe)) as tracked:
+        facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
+        with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
             if tracked is not None:
                 figures = summarise_method(read_rows(run.trajectories))
-                values = {f"{run.method}/{name}": v for name, v in figures.items() if isinstance(v, (int, float))}
+                values = {f"decode/{name}": v for name, v in figures.items() if isinstance(v, (int, float))}
                 tracked.log(values)
                 tracked.summary.update(values)
                 tracked.log(panels(recipe, figures))

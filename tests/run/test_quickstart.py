@@ -80,6 +80,7 @@ def test_it_prints_the_table_and_where_things_are_without_a_wall_of_warnings(run
     folder, made = run
     assert "cord" in made.stdout and "curation" in made.stdout and "untrained" in made.stdout
     assert "outputs/quickstart/summary.json" in made.stdout and "outputs/quickstart/report.html" in made.stdout
+    assert "The student trained on CoRD's traces answers" in made.stdout and "13 offline runs; send" in made.stdout
     assert "Warning" not in made.stderr and "Traceback" not in made.stderr
     assert len(made.stderr.splitlines()) < 120
     assert (folder / "outputs/quickstart/report.html").stat().st_size > 10_000
@@ -101,7 +102,7 @@ def test_no_secret_reaches_any_file(run):
 
 def test_weights_and_biases_has_the_runs_offline(run):
     runs = list((run[0] / "outputs/quickstart").glob("wandb/offline-run-*/run-*.wandb"))
-    assert len(runs) == 7  # two decodings, two data sets, two trainings, one evaluation
+    assert len(runs) == 13  # two decodings, two data sets, two trainings, six evaluations, the report
 
 
 def test_run_again_it_skips_what_is_done(run):

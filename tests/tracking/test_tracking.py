@@ -14,16 +14,17 @@ from wandb_offline import read_all
 
 from cord_distill.data.build import build_dataset
 from cord_distill.evaluation.targets import methods, training_of
-from cord_distill.evaluation.wandb_panels import EvaluationRun
+from cord_distill.evaluation.wandb_panels import track_evaluation
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.report.wandb_report import difference_figures, track_report
 from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_after_training, log_new_results
 from cord_distill.tracking.dataset import track_dataset
 from cord_distill.tracking.run_file import write_run_file
-from cord_distill.tracking.wandb_run import wandb_run
+from cord_distill.tracking.wandb_run import sync_line, wandb_run
 from cord_distill.view.wandb_panels import track_decoding
 
 TREE = b'type="text/plain" id="c'  # where a page holds the tree of one problem
@@ -71,7 +72,7 @@ def evaluated(recipe: Recipe, label: str, share: float, step: int | None = None,
 
 
 def rows_of(folder: Path, table: str) -> list[list[Any]]:
-    (path,) = folder.glob(f"wandb/offline-run-*/files/{table}")
+    path, *_ = folder.glob(f"wandb/offline-run-*/files/{table}")  # equal tables of two runs have one name
     return json.loads(path.read_text())["data"]
 
 
@@ -82,10 +83,11 @@ def test_from_trajectories_to_evaluation_each_stage_uses_what_the_one_before_mad
     track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
     trained(recipe)
     whole = load_recipe("quickstart", [f"output_dir={tmp_path}"])
-    with EvaluationRun(whole) as tracked:
-        tracked.log(evaluated(recipe, "untrained", 0.0))
-        tracked.log(evaluated(recipe, "cord", 0.5))
-    runs = {x.job_type: x for x in read_all(tmp_path)}
+    track_evaluation(whole, evaluated(recipe, "untrained", 0.0))
+    track_evaluation(whole, evaluated(recipe, "cord", 0.5))
+    found = read_all(tmp_path)
+    base = next(x for x in found if x.job_type == "eval")
+    runs = {x.job_type: x for x in found}
     assert list(runs) == ["generate", "data", "train", "eval"]
     made = {job: set(x.made) for job, x in runs.items()}
     assert made["generate"] >= {"quickstart-cord-trajectories"}
@@ -95,20 +97,24 @@ def test_from_trajectories_to_evaluation_each_stage_uses_what_the_one_before_mad
         ("train", "eval", "quickstart-cord-model"),
     ):
         assert runs[before].made[name] == runs[after].used[name]
-    assert made["eval"] >= {"quickstart-untrained-evaluation", "quickstart-cord-evaluation"}
+    assert "quickstart-untrained-evaluation" in base.made and "quickstart-untrained-evaluation" not in made["eval"]
+    assert "quickstart-cord-evaluation" in made["eval"]
     assert {"checkpoint-6", "final"} <= set(runs["train"].aliases["quickstart-cord-model"])
-    assert runs["generate"].config["decode.beam_size"] == 4 and runs["generate"].column("cord/answer_accuracy")
-    assert runs["data"].column("data/kept") == [8] and runs["eval"].column("cord/ledger/avg_at_k") == [0.5]
+    assert runs["generate"].config["decode.beam_size"] == 4 and runs["generate"].column("decode/answer_accuracy")
+    assert runs["data"].column("data/kept") == [8]
+    # One name for all methods and models; which one it is stands in the config.
+    assert base.column("eval/ledger/avg_at_k") == [0.0] and runs["eval"].column("eval/ledger/avg_at_k") == [0.5]
+    assert [x.config["model"] for x in (base, runs["eval"])] == ["untrained", "cord"]
+    assert runs["generate"].config["method"] == runs["data"].config["method"] == runs["eval"].config["method"] == "cord"
     tables = (("generate", "trajectories"), ("data", "rows"), ("eval", "samples"))
     shown = [rows_of(tmp_path, runs[job].column(f"{key}.path")[0]) for job, key in tables]
-    assert [len(rows) for rows in shown] == [8, 4, 2]
-    assert shown[2][1] == ["cord", "ledger", "p0", "7", "so 7</think>\\boxed{7}", "7", "True"]
+    assert [len(rows) for rows in shown] == [8, 4, 1]
+    assert shown[2][0] == ["ledger", "p0", "7", "so 7</think>\\boxed{7}", "7", "True"]
     # The model is known by reference.
     kept = [path.read_bytes() for path in tmp_path.glob("wandb/**/*") if path.is_file()]
     assert not any(b"w" * 1000 in written for written in kept)
-    # Charts come up as panels of their own.
-    (bars,) = runs["eval"].column("avg@k on ledger_table.path")
-    assert rows_of(tmp_path, bars) == [["untrained", 0.0], ["cord", 50.0]]
+    # Small files go with their artifact.
+    assert any(b'"trajectory' in written or b'"candidates"' in written for written in kept)
 
 
 def test_a_method_comes_up_as_a_table_with_its_beam_trees_and_two_charts(tmp_path: Path) -> None:
@@ -145,6 +151,36 @@ def test_other_rows_and_another_training_are_other_versions(tmp_path: Path) -> N
     assert lineage.model(recipe, run, folder, 4).digest != before[1]
     checkpoints.begin(folder, {"lr": 2}, 1, 0)
     assert lineage.model(recipe, run, folder, 6).digest != before[1]
+
+
+def test_a_large_file_is_known_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = decoded(tmp_path)
+    (name,) = lineage.trajectories(recipe).manifest.entries.values()
+    assert name.ref is None
+    monkeypatch.setattr(lineage, "SMALL", 10)
+    (name,) = lineage.trajectories(recipe).manifest.entries.values()
+    assert name.ref.startswith("file://")
+
+
+def test_the_report_is_a_run_of_its_own_and_is_sent_once(tmp_path: Path) -> None:
+    """Fails the version that makes one more run at every `cord report`."""
+    recipe = decoded(tmp_path)
+    run = RunFolder.of(recipe)
+    one = {"a": "cord", "b": "curation", "difference": 0.4, "ci": [0.3, 0.5], "p_value": 0.001, "num_problems": 4}
+    method = {"answer_accuracy": 0.9, "num_problems": 8, "failed": 0}
+    summary: dict[str, Any] = {"name": "quickstart", "protocol": {}, "methods": {"cord": method, "curation": method}}
+    summary["differences"] = [{**one, "share_a": 0.6, "share_b": 0.2}]
+    for path in (run.report, run.report.with_suffix(".md"), run.summary):
+        path.write_text("what was found")
+    for _ in range(2):
+        track_report(recipe, summary)
+    (tracked,) = read_all(tmp_path)
+    assert tracked.job_type == "report" and "quickstart-report" in tracked.made
+    assert rows_of(tmp_path, tracked.column("data.path")[0])[0][:2] == ["cord", "90.0"]
+    assert sync_line(recipe).startswith("1 offline runs; send them: wandb sync")
+    track_report(recipe, {**summary, "methods": {"cord": method}})
+    assert len(read_all(tmp_path)) == 2
+    assert difference_figures(summary)["difference/points"] == 0.4 and difference_figures({}) == {}
 
 
 def test_weights_are_copied_only_when_asked_for(tmp_path: Path) -> None:
@@ -191,6 +227,5 @@ def test_disabled_writes_nothing(tmp_path: Path, stage: str) -> None:
     elif stage == "data":
         track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
     else:
-        with EvaluationRun(recipe) as tracked:
-            tracked.log(evaluated(recipe, "cord", 0.5))
+        track_evaluation(recipe, evaluated(recipe, "cord", 0.5))
     assert not (tmp_path / "wandb").exists()
