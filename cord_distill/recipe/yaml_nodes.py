@@ -21,7 +21,20 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number. A date is a text."""
+    """YAML 1.1 reads `5e-6` as text; a learning rate written so is a number. A date is a text.
+
+    Deep nesting stops the reading where it becomes too deep: PyYAML would take seconds over a few thousand brackets.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST + 2:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in pairs if tag in _PLAIN]

@@ -110,6 +110,7 @@ def test_each_mistake_is_named_before_anything_is_loaded(recipe, overrides, said
     monkeypatch.setenv("NETRC", "/nowhere")
     monkeypatch.setenv("HOME", str(recipe.parent))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setattr("cord_distill.decode.generate.asyncio", None)
     monkeypatch.setattr("cord_distill.run.run.subprocess", None)
     again = [{"id": "x", "problem": "What is 1 mod 3?", "answer": 1}]
