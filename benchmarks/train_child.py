@@ -15,7 +15,7 @@ from typing import Any
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training import callbacks as sft_callbacks
-from cord_distill.training.plan import plan
+from cord_distill.training.plan import plan_training
 from cord_distill.training.run import train
 
 
@@ -60,7 +60,7 @@ def rows_seen(args: Any, state: Any) -> int:
 
 def train_plainly(recipe: Recipe, rows_per_device: int) -> None:
     """SFTTrainer with every default but the length and what keeps it from writing; the ids are the recipe's."""
-    made = plan(recipe)
+    made = plan_training(recipe)
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer

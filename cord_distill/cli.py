@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from cord_distill.common.foreign import foreign_words
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 
 # Disk full, quota, a disk that fails, a read-only one: nobody's mistake in the recipe, and no traceback's business.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -279,7 +279,7 @@ def _models(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe.file import load_recipe
 
     folder = build_models(load_recipe(arguments.recipe, arguments.overrides))
-    print(f"models   {shown(folder)}" if folder else "this recipe builds no models")
+    print(f"models   {short_path(folder)}" if folder else "this recipe builds no models")
 
 
 def _problems(arguments: argparse.Namespace) -> int:
@@ -294,7 +294,7 @@ def _problems(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     counts = filter_problems(recipe, overwrite=arguments.overwrite)
-    print(f"problems  {shown(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
+    print(f"problems  {short_path(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
     failures = Failures(counts["dropped"].get("failed", 0), counts["candidates"], counts["failed_with"])
     if failures.failed:
         warn(failures.line("problems"))
@@ -333,7 +333,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         record_stage(arguments.recipe, arguments.overrides, "generate", time.monotonic() - begun)
     for made in recipes:
         run = part.folder(made)
-        print(f"trajectories  {shown(run.trajectories)}", flush=True)
+        print(f"trajectories  {short_path(run.trajectories)}", flush=True)
         failures = failures_of(run.trajectories)
         if failures.failed:
             warn(failures.line(f"decode {run.method}"))
@@ -357,7 +357,7 @@ def _merge(arguments: argparse.Namespace) -> None:
         copied = merge(one, again, count=arguments.shards, overwrite=arguments.overwrite)
         if copied:
             track_decoding([one])
-        print(f"trajectories  {shown(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
+        print(f"trajectories  {short_path(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -370,14 +370,14 @@ def _data(arguments: argparse.Namespace) -> None:
     recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
     for made in method_variants(recipe, arguments.recipe, arguments.overrides):
         counts = make_data(made)
-        print(f"data set  {shown(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
+        print(f"data set  {short_path(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
     record_stage(arguments.recipe, arguments.overrides, "data", time.monotonic() - begun)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     import subprocess
 
-    from cord_distill.recipe.experiment import picks
+    from cord_distill.recipe.experiment import variant_overrides
     from cord_distill.recipe.file import find_recipe, load_recipe
     from cord_distill.run.make_data import data_before_training
     from cord_distill.run.run import children_stopped, record_stage
@@ -386,7 +386,7 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
     data_before_training(recipe)
     for one in recipe.seed_runs():
-        overrides = [*arguments.overrides, *picks(one)]
+        overrides = [*arguments.overrides, *variant_overrides(one)]
         argv, environment = training_command(find_recipe(arguments.recipe), one, overrides)
         children: list[subprocess.Popen[bytes]] = []
         with children_stopped(children):
@@ -439,7 +439,7 @@ def _export(arguments: argparse.Namespace) -> None:
         from cord_distill.training.plan import one_seed
 
         write_checkpoint_card(one_seed(recipe), folder, arguments.step)
-    print(f"model    {shown(folder)}")
+    print(f"model    {short_path(folder)}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -472,7 +472,7 @@ def _view(arguments: argparse.Namespace) -> None:
     if arguments.text is not None and arguments.text < 0:
         raise CordError(f"--text {arguments.text}: give a number of characters, 0 for all")
     path = write_view(arguments.recipe, arguments.overrides, arguments.output, arguments.text)
-    print(f"view     {shown(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
+    print(f"view     {short_path(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
     if arguments.open and not webbrowser.open(path.as_uri()):
         print(f"no browser could be started: open {path.as_uri()}")
 
@@ -489,7 +489,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     )
     root = load_ablation(list_of_variants(arguments.recipe), arguments.overrides).root
     print(terminal(made))
-    print(f"tables   {shown(root / 'ablations.md')}\nfigures  {shown(root / 'ablations.json')}")
+    print(f"tables   {short_path(root / 'ablations.md')}\nfigures  {short_path(root / 'ablations.json')}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,6 @@ def bundled(kind: str) -> Path:
     raise CordError(f"{kind} is missing beside the package: install cord-distill again, or run from a clone")
 
 
-def shown(path: Path) -> str:
+def short_path(path: Path) -> str:
     """The path as it is printed: relative to the working directory where it lies below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

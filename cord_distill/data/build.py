@@ -26,7 +26,7 @@ from cord_distill.data.exports import Exports
 from cord_distill.data.more_traces import Grade, marker_lines, more_traces, near_equal
 from cord_distill.data.near_duplicates import NearDuplicates
 from cord_distill.data.rows import REMEDIES, CandidateRow, from_trajectory, marker_pattern, sft_row, why_dropped
-from cord_distill.data.sources import copies, incoming
+from cord_distill.data.sources import copies_per_epoch, incoming
 from cord_distill.data.spool import Spool
 from cord_distill.data.tally import OWN, Tally
 from cord_distill.recipe.recipe import Recipe
@@ -124,7 +124,7 @@ def _own_rows(
 def _rows_of_others(recipe: Recipe, markers: re.Pattern[str] | None) -> Iterator[Incoming]:
     for source in recipe.data.sources:
         for one in incoming(source, recipe.data.filters, markers, recipe.data.cut_tail):
-            yield one, source.label, copies(source, one.id, recipe.decode_seed), None
+            yield one, source.label, copies_per_epoch(source, one.id, recipe.decode_seed), None
 
 
 def read_trajectories(path: Path, dropped: Counter[str], with_candidates: bool = False) -> Iterator[Trajectory]:

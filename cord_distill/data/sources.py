@@ -66,7 +66,7 @@ def incoming(
         yield from_text(id, label, question, completion, filters, system, correct)
 
 
-def copies(source: SourceConfig, id: str, seed: int) -> int:
+def copies_per_epoch(source: SourceConfig, id: str, seed: int) -> int:
     """How often the row `id` is written: floor(weight), and once more for a share of the rows drawn by their ids."""
     whole, rest = divmod(source.weight, 1)
     draw = int.from_bytes(hashlib.sha256(f"{seed}\0{id}".encode()).digest()[:8], "big") / 2**64

@@ -12,7 +12,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.common.quiet import has_gpu
 from cord_distill.evaluation.evaluate import TABLE, evaluate_recipe
 from cord_distill.recipe.file import load_recipe
@@ -44,7 +44,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         from cord_distill.evaluation.watch import evaluate_checkpoints
 
         failed = evaluate_checkpoints(recipe)
-    print(f"table    {shown(folder / TABLE)}")
+    print(f"table    {short_path(folder / TABLE)}")
     return failed or (_calibrate(recipe, folder) if arguments.calibrate else 0)
 
 

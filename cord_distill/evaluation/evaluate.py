@@ -23,8 +23,8 @@ from cord_distill.evaluation.answering import Answer, Answers, Question
 from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.jobs import MODEL_KEYS, Job, is_done, make_job
 from cord_distill.evaluation.overlap import check_disjoint, training_questions
-from cord_distill.evaluation.protocol import comparability, lines
-from cord_distill.evaluation.records import figures
+from cord_distill.evaluation.protocol import comparability, protocol_lines
+from cord_distill.evaluation.records import sample_figures
 from cord_distill.evaluation.samples import Sample, SampleStore
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
@@ -53,7 +53,7 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
     if todo:
         from cord_distill.evaluation.wandb_panels import track_evaluation
 
-        print("\n".join(["protocol", *lines(todo[0].protocol)]), flush=True)
+        print("\n".join(["protocol", *protocol_lines(todo[0].protocol)]), flush=True)
         for job in todo:
             track_evaluation(recipe, evaluate_job(job, asked))
     if todo or not (asked.folder / TABLE).is_file():
@@ -153,7 +153,7 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
             "suites": {
                 **{
                     x.suite.name: {
-                        **figures(records[x.suite.name]),
+                        **sample_figures(records[x.suite.name]),
                         "comparability": comparability(job.protocol, x.suite.name),
                         "unmatched": list(x.unmatched),
                     }

@@ -26,7 +26,7 @@ def comparability(protocol: dict[str, Any], suite: str) -> str:
     return f"v{facts['version']}-g{facts['grader_version']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def lines(protocol: dict[str, Any]) -> list[str]:
+def protocol_lines(protocol: dict[str, Any]) -> list[str]:
     """A few lines for people. What stands at its default is left out; results.json has everything."""
     kept = {key: value for key, value in protocol.items() if key not in SHOWN_DEFAULTS or value != SHOWN_DEFAULTS[key]}
     sampling = f"T={kept['temperature']:g}, top_p={kept['top_p']:g}, up to {kept['max_new_tokens']:,} new tokens"

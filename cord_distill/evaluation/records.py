@@ -87,7 +87,7 @@ def _measures(problem: Problem, samples: Sequence[Sample], measure: Measure) -> 
     return {name: tuple(values[name] * ended for values, ended in found) for name in (found[0][0] if found else ())}
 
 
-def figures(records: Sequence[Record]) -> dict[str, Any]:
+def sample_figures(records: Sequence[Record]) -> dict[str, Any]:
     """The figures of one suite. Shares in 0..1; intervals are 95 % and taken over problems.
 
     Intervals are Wilson's at the effective number of problems, but for measures outside 0..1: cluster bootstrap.

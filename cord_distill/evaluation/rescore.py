@@ -15,7 +15,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import own_rows, read_object
 from cord_distill.evaluation.judging import with_judge
-from cord_distill.evaluation.records import Record, figures, judge
+from cord_distill.evaluation.records import Record, judge, sample_figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import find_suites
@@ -98,7 +98,7 @@ def _rescored(folder: Path, tasks: Sequence[str]) -> Iterator[Rescored]:
             continue
         changes = [change for row, record in zip(problems, now, strict=True) for change in _changes(row, record)]
         total = sum(len(record.correct) for record in now)
-        after = figures(now)["avg_at_k"]
+        after = sample_figures(now)["avg_at_k"]
         yield Rescored(folder.name, name, version, then["avg_at_k"], after, total, tuple(changes))
 
 

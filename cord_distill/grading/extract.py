@@ -84,13 +84,13 @@ def answer_of(text: str, *, in_thought: bool = False) -> str | None:
     in_thought: when nothing follows the thought, or no answer stands there, take the last one of the thought.
     """
     spoken = after_thought(text).strip()
-    found = announced(spoken)
+    found = stated_answer(spoken)
     if found is None and 0 < len(spoken) <= LONGEST_BARE and "\n" not in spoken and "boxed" not in spoken:
         found = spoken if is_bare(spoken) else None
-    return announced(text) if found is None and in_thought else found
+    return stated_answer(text) if found is None and in_thought else found
 
 
-def announced(text: str) -> str | None:
+def stated_answer(text: str) -> str | None:
     """The last \\boxed{} (several joined by "and" or commas are one answer), else what follows "the answer is".
 
     A "final answer is" behind the last box wins when a formula follows it: it is the later word. Prose there ("the
@@ -244,7 +244,7 @@ def loose_answer(text: str) -> str | None:
     """
     text = text.strip()
     if boxes(text):
-        return announced(text)
+        return stated_answer(text)
     inside = _one_formula(text)
     if inside is not None and len(inside) <= LONGEST_FORMULA and (is_bare(inside) or inside != text):
         return inside or None

@@ -16,7 +16,7 @@ def method_variants(recipe: Recipe, source: str, overrides: Sequence[str]) -> li
     return [load_recipe(source, overrides, variant=name) for name in recipe.variants]
 
 
-def picks(recipe: Recipe) -> list[str]:
+def variant_overrides(recipe: Recipe) -> list[str]:
     """The overrides that pick this one training of its file: its variant, its seed of a list, its stage."""
     variant = [f"variant={recipe.variant}"] if recipe.variant else []
     seed = [f"seed={recipe.train_seed}"] if recipe.train_seed is not None else []

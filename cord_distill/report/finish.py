@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.recipe.experiment import method_recipes
 from cord_distill.recipe.file import load_recipe
 from cord_distill.report.model_card import write_model_cards
@@ -40,6 +40,6 @@ def closing_lines(source: str, overrides: Sequence[str], summary: dict[str, Any]
     width = min(shutil.get_terminal_size((120, 24)).columns, 100)
     parts = ["", *(textwrap.fill(text, width) for text in story(summary).sentences), terminal_table(summary)]
     places = {"figures": folder.summary, "report": folder.report, "view": folder.root / VIEW_FILE}
-    parts += [f"{name:8s} {shown(path)}" for name, path in places.items() if path.is_file()]
+    parts += [f"{name:8s} {short_path(path)}" for name, path in places.items() if path.is_file()]
     sync = sync_line(recipe)
     return "\n".join([*parts, *([f"wandb    {sync}"] if sync else [])])

@@ -8,7 +8,7 @@ from typing import Any
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.answer_figures import AT_ONCE, GROUPS
 from cord_distill.evaluation.paper import paper, paper_row
-from cord_distill.evaluation.protocol import lines
+from cord_distill.evaluation.protocol import protocol_lines
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
 from cord_distill.report.table import NONE, known_columns, percent, percent_with_interval
@@ -170,7 +170,7 @@ def protocol(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     labels = [RunFolder.of(run).label for recipe in recipes for run in training_runs(recipe)]
     found = [read_json(root / label / "results.json").get("protocol") for label in [*labels, "untrained"]]
     known = next((one for one in found if one), None)
-    rows = [line.split(maxsplit=1) for line in lines(known)] if known else []
+    rows = [line.split(maxsplit=1) for line in protocol_lines(known)] if known else []
     return Section("Protocol of the evaluation", ["", ""], [[key, said] for key, said in rows], words=True)
 
 

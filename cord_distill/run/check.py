@@ -24,7 +24,7 @@ from cord_distill.run.cost import bound
 from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
 from cord_distill.run.model_lines import model_lines
-from cord_distill.run.stages import plan
+from cord_distill.run.stages import plan_stages
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.training.memory.advice import memory_page
 
@@ -81,7 +81,7 @@ def look(source: str, overrides: Sequence[str] = (), machine: Machine | None = N
     lines = [*reachable, *about_the_cluster, f"writes to {RunFolder.of(recipe).root}"]
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
-    lines += plan_lines(variants, plan(source, overrides), count)
+    lines += plan_lines(variants, plan_stages(source, overrides), count)
     sent = model_lines(variants)
     lines += ["what the models are sent (cord show: the prompts themselves)", *sent] if sent else []
     lines += _costs(variants, count, machine)

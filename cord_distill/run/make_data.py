@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.data.build import build_dataset
 from cord_distill.grading import load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
@@ -38,12 +38,12 @@ def data_before_training(recipe: Recipe, *, first: bool = True) -> None:
     if file.is_file() or (recipe.variants and not recipe.variant) or not _can_be_made(recipe):
         return
     if first:
-        print(f"data set  {shown(run.dataset)}: {kept_and_dropped(make_data(recipe))}", flush=True)
+        print(f"data set  {short_path(run.dataset)}: {kept_and_dropped(make_data(recipe))}", flush=True)
         return
     until = time.monotonic() + PATIENCE
     while not file.is_file():
         if time.monotonic() > until:
-            raise CordError(f"data set {shown(run.dataset)} is not there: make it with cord data RECIPE")
+            raise CordError(f"data set {short_path(run.dataset)} is not there: make it with cord data RECIPE")
         time.sleep(0.2)
 
 

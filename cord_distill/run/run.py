@@ -20,13 +20,13 @@ from cord_distill.common.errors import CordError, TooManyFailed
 from cord_distill.common.exit_codes import FINE, SOME_FAILED, TOO_MANY_FAILED
 from cord_distill.common.files import lock_folder, write_atomic
 from cord_distill.common.jsonl import read_object
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.run.first_pass import refuse
-from cord_distill.run.stages import NEW, Command, Stage, plan, watch_command
+from cord_distill.run.stages import NEW, Command, Stage, plan_stages, watch_command
 from cord_distill.run_folder import archive
 from cord_distill.run_folder.archive import set_aside
 from cord_distill.run_folder.paths import RunFolder
@@ -63,7 +63,7 @@ class RunLog:
             "ended": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         if self.damaged:
-            say(f"the damaged {self.path.name} is kept in {shown(set_aside([self.path], 'damaged'))}")
+            say(f"the damaged {self.path.name} is kept in {short_path(set_aside([self.path], 'damaged'))}")
             self.damaged = False
         write_atomic(self.path, json.dumps(self.entries, indent=1) + "\n")
 
@@ -86,14 +86,14 @@ def run(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> 
     """
     recipe = load_recipe(source, overrides)
     root = RunFolder.of(recipe).root
-    stages = plan(source, overrides)
+    stages = plan_stages(source, overrides)
     refuse(method_variants(recipe, source, overrides), still_to_run(stages, RunLog(root)))
     root.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(root, ".run.lock")
     try:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
         log = RunLog(root)
-        for group in _grouped(plan(source, overrides, overwrite)):
+        for group in _grouped(plan_stages(source, overrides, overwrite)):
             watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
             beside = watch_command(source, overrides) if watched else None
             _run_group(group, log, recipe.launch.parallel_jobs, beside)
@@ -114,7 +114,7 @@ def record_stage(source: str, overrides: Sequence[str], group: str, seconds: flo
     if recipe.variant is None and recipe.train_seed is None:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
     log = RunLog(root)
-    for stage in plan(source, overrides):
+    for stage in plan_stages(source, overrides):
         if stage.group == group and all(path.exists() for path in stage.outputs):
             log.done(stage, stage.fingerprint(), seconds)
 
@@ -225,7 +225,7 @@ def set_stage_aside(stage: Stage, fingerprint: str) -> None:
     """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
     made = _made_by(stage)
     if made is not None and made.exists():
-        say(f"{stage.key}: the old results are in {shown(set_aside([made], fingerprint[:12]))}")
+        say(f"{stage.key}: the old results are in {short_path(set_aside([made], fingerprint[:12]))}")
 
 
 def bring_stage_back(stage: Stage, fingerprint: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.decode.check_templates import REWARD, STUDENT, local_folder_of, rendering_sections, system_prompt_of
 from cord_distill.decode.engine_pool import step_instructions
 from cord_distill.decode.ensemble import segmentation_of
@@ -113,9 +113,9 @@ def _scored(recipe: Recipe, renderer: Renderer, problem: Problem, question: str,
 def _training_row(recipe: Recipe, renderer: Renderer) -> tuple[tuple[str, str], ...]:
     file = RunFolder.of(recipe).dataset / TRAIN_FILE
     if not file.is_file():
-        said = f"{shown(file)} is made by cord data; this is the prompt of an example"
+        said = f"{short_path(file)} is made by cord data; this is the prompt of an example"
         return ("no training row yet", said), ("given, no loss", renderer.prompt_text(EXAMPLE.question))
     longest = int(recipe.train.get("max_length") or 1 << 30)
     rows = render(file, renderer, max_length=longest, max_tokens=recipe.data.filters.max_tokens, context=None, limit=1)
     sample = sample_row(renderer, rows.input_ids[0], rows.labels[0])
-    return ((f"the first row of {shown(file)}", sample.rstrip("\n")),)
+    return ((f"the first row of {short_path(file)}", sample.rstrip("\n")),)

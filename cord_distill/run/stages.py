@@ -21,7 +21,7 @@ from cord_distill.decode.hard_problems import filter_fingerprint
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.model_files.locate import DONE, model_path, models_folder
 from cord_distill.model_files.weights import SUFFIXES
-from cord_distill.recipe.experiment import method_variants, picks
+from cord_distill.recipe.experiment import method_variants, variant_overrides
 from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import TRAININGS
@@ -54,7 +54,7 @@ class Stage:
     again: Callable[[], str | None] | None = None
 
 
-def plan(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> list[Stage]:
+def plan_stages(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> list[Stage]:
     """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files.
 
     overwrite: decoding sets a changed recipe's results aside instead of refusing.
@@ -88,7 +88,7 @@ def _problems_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stag
     assert problems is not None
 
     def fingerprint() -> str:
-        source = content(Path(problems.path)) if problems.path else ""
+        source = content_hash(Path(problems.path)) if problems.path else ""
         return recipe_hash({"filter": filter_fingerprint(recipe), "limit": problems.limit, "source": source})
 
     def again() -> str | None:
@@ -102,8 +102,8 @@ def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) 
     def fingerprint() -> str:
         which = [recipe.problems and [recipe.problems.limit, recipe.problems.revision] for recipe in recipes]
         inputs = [{**decode_inputs(recipe), "which": some} for recipe, some in zip(recipes, which, strict=True)]
-        sources = [content(Path(r.problems.path)) for r in recipes if r.problems and r.problems.path]
-        sources += [content(RunFolder.of(r).hard_problems) for r in recipes if r.problems and r.problems.hard_for]
+        sources = [content_hash(Path(r.problems.path)) for r in recipes if r.problems and r.problems.path]
+        sources += [content_hash(RunFolder.of(r).hard_problems) for r in recipes if r.problems and r.problems.hard_for]
         return recipe_hash({"inputs": inputs, "sources": sources})
 
     outputs = tuple(RunFolder.of(recipe).trajectories for recipe in recipes)
@@ -124,8 +124,8 @@ def _data_stage(recipe: Recipe) -> Stage:
     run = RunFolder.of(recipe)
 
     def fingerprint() -> str:
-        sources = [content(Path(source.path)) for source in recipe.data.sources if source.path]
-        read = {"data": recipe.data.model_dump(mode="json"), "trajectories": content(run.trajectories)}
+        sources = [content_hash(Path(source.path)) for source in recipe.data.sources if source.path]
+        read = {"data": recipe.data.model_dump(mode="json"), "trajectories": content_hash(run.trajectories)}
         return recipe_hash({**read, "sources": sources, "seed": recipe.decode_seed})
 
     def call() -> str:
@@ -151,7 +151,7 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
             "seed": recipe.training_seed,
             "max_tokens": recipe.data.filters.max_tokens,
             "models": models,
-            "data": content(run.dataset / (PREFERENCES_FILE if name == "dpo" else TRAIN_FILE)),
+            "data": content_hash(run.dataset / (PREFERENCES_FILE if name == "dpo" else TRAIN_FILE)),
         }
         before = stage_before(recipe)
         if before is not None:
@@ -163,7 +163,7 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
         return recipe_hash(read)
 
     def command() -> tuple[list[str], dict[str, str]]:
-        return training_command(path, recipe, [*overrides, *picks(recipe)])
+        return training_command(path, recipe, [*overrides, *variant_overrides(recipe)])
 
     plain = run.label if name == "train" else RunFolder.of(recipe.model_copy(update={"stage": "train"})).label
     return Stage(f"{name}/{plain}", fingerprint, (run.final_model / "config.json",), command, group=name)
@@ -181,7 +181,7 @@ def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variant
             "evaluate": recipe.evaluate.model_dump(mode="json"),
             "teachers": [t.model_dump(mode="json") for t in recipe.teachers] if recipe.evaluate.teachers else [],
             "weights": weights,
-            "data": [content(Path(file.path)) for file in recipe.evaluate.files.values()],
+            "data": [content_hash(Path(file.path)) for file in recipe.evaluate.files.values()],
         }
         return recipe_hash(read)
 
@@ -213,7 +213,7 @@ def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tup
     return lambda: (argv, quiet_environment())
 
 
-def content(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """sha256 of a file, or "" where there is none yet."""
     return file_hash(path) if path.is_file() else ""
 

@@ -15,7 +15,7 @@ from cord_distill.recipe.experiment import method_variants
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run.first_pass import local_problems
 from cord_distill.run.run import RunLog
-from cord_distill.run.stages import plan
+from cord_distill.run.stages import plan_stages
 from cord_distill.run_folder.paths import RunFolder
 
 
@@ -68,7 +68,7 @@ def status(source: str, overrides: Sequence[str] = ()) -> Status:
     if not root.is_dir():
         raise CordError(f"{root}: nothing was run there yet; begin with: cord run {source}")
     log = RunLog(root)
-    stages = {one.key: log.reason(one, one.fingerprint()) or "done" for one in plan(source, given)}
+    stages = {one.key: log.reason(one, one.fingerprint()) or "done" for one in plan_stages(source, given)}
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
     methods = [RunFolder.of(one) for one in method_variants(recipe, source, given)]

@@ -83,7 +83,7 @@ def student_hash(folder: Path) -> str:
     return recipe_hash({"files": parts})
 
 
-def look(output_dir: Path, final: Path, inputs: Inputs) -> Training:
+def training_state(output_dir: Path, final: Path, inputs: Inputs) -> Training:
     """The state of a training folder, from its two JSON files alone."""
     written = read_object(output_dir / STATE_FILE)
     if written is None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.common.quiet import keep_private
 from cord_distill.common.terminal import plain
 from cord_distill.recipe.file import recipe_hash
@@ -77,7 +77,7 @@ def sync_line(recipe: Recipe) -> str:
     """How to send the offline runs of a recipe's folder, or "" where there are none."""
     root = RunFolder.of(recipe).wandb
     count = sum(1 for _ in root.glob("wandb/offline-run-*"))
-    return f"{count} offline runs; send them: wandb sync {shown(root)}/wandb/offline-run-*" if count else ""
+    return f"{count} offline runs; send them: wandb sync {short_path(root)}/wandb/offline-run-*" if count else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:

@@ -38,7 +38,7 @@ def init_distributed() -> None:
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 
-def check(args: Any) -> None:
+def check_deepspeed(args: Any) -> None:
     """Refuses ZeRO-3 that would not write one whole model at the end. args: the SFTConfig."""
     plugin = args.deepspeed_plugin
     if plugin is not None and plugin.zero_stage == 3:

@@ -1,6 +1,6 @@
 """What a training would do, checked as far as that goes without torch: inputs, student, teacher, what is there already.
 
-`plan` finds every mistake that can be found so, in well under a second; run.py trains.
+`plan_training` finds every mistake that can be found so, in well under a second; run.py trains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stage_before, stages_of
@@ -55,7 +55,7 @@ class Plan:
         return self.found.state == "done" and self.section.get("resume_from_checkpoint") is None
 
 
-def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
+def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
     """said: the recipe as the user typed it, for errors that name a command. Raises CordError; loads nothing heavy."""
     if recipe.variants and not recipe.variant:
         names = ", ".join(recipe.variants)
@@ -77,13 +77,13 @@ def plan(recipe: Recipe, said: str = "RECIPE") -> Plan:
     further = {**before, **({"teacher": teacher.identity} if teacher else {})}
     inputs = checkpoints.training_inputs(section, data, recipe.data.filters.max_tokens, **further)
     zero_stage = sft_deepspeed.declared_stage(section)
-    found = checkpoints.look(Path(section["output_dir"]), folder.final_model, inputs)
+    found = checkpoints.training_state(Path(section["output_dir"]), folder.final_model, inputs)
     made = Plan(recipe, folder, section, data, inputs, found, zero_stage, teacher)
     if not made.anew and not made.done:
         if found.state == "stale":
             raise CordError(
-                f"{shown(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): add "
-                f"{stage}.resume_from_checkpoint=false to set it aside and begin anew, or give another "
+                f"{short_path(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): "
+                f"add {stage}.resume_from_checkpoint=false to set it aside and begin anew, or give another "
                 f"{stage}.output_dir"
             )
         if checkpoints.complete_checkpoints(made.output_dir):
@@ -97,12 +97,12 @@ def _data(recipe: Recipe, folder: RunFolder, command: str) -> Path:
         pairs = folder.dataset / PREFERENCES_FILE
         if not pairs.is_file():
             how = "make them" if recipe.data.preferences else "add data.preferences={} to the recipe and make them"
-            raise CordError(f"preference pairs {shown(pairs)} are not there: {how} with cord data {command}")
+            raise CordError(f"preference pairs {short_path(pairs)} are not there: {how} with cord data {command}")
         return pairs
     data = folder.dataset / TRAIN_FILE
     if not data.is_file():
         verb = "generate" if recipe.teachers or not recipe.data.sources else "data"
-        raise CordError(f"data set {shown(data)} is not there: make it with cord {verb} {command}")
+        raise CordError(f"data set {short_path(data)} is not there: make it with cord {verb} {command}")
     return data
 
 
@@ -118,8 +118,8 @@ def _student(recipe: Recipe, section: dict[str, Any], command: str) -> tuple[str
     if not (final / "config.json").is_file():
         pick = "" if before.stage == "train" else f" stage={before.stage}"
         raise CordError(
-            f"{recipe.stage} goes on from the student of `{before.stage}:`, and {shown(final)} is not there: train it "
-            f"first with cord train {command}{pick}, or give {recipe.stage}.model_name_or_path"
+            f"{recipe.stage} goes on from the student of `{before.stage}:`, and {short_path(final)} is not there: "
+            f"train it first with cord train {command}{pick}, or give {recipe.stage}.model_name_or_path"
         )
     return str(final), {"before": checkpoints.fingerprint_of(training_folder(before))}
 

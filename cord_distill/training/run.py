@@ -14,7 +14,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError, Taken
 from cord_distill.common.files import lock_folder, write_atomic
-from cord_distill.common.paths import shown
+from cord_distill.common.paths import short_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before
@@ -25,7 +25,7 @@ from cord_distill.training import deepspeed as sft_deepspeed
 from cord_distill.training.arguments import training_arguments
 from cord_distill.training.check import training_faults
 from cord_distill.training.launch import environment
-from cord_distill.training.plan import Plan, plan
+from cord_distill.training.plan import Plan, plan_training
 from cord_distill.training.stage_rows import StageRows
 
 
@@ -35,11 +35,11 @@ def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
     Returns the recipe of the one training that ran, so that its model card can be written; None where it was finished
     before.
     """
-    made = plan(recipe, said)
+    made = plan_training(recipe, said)
     recipe = made.recipe
     if made.done:
         again = f"{made.stage}.resume_from_checkpoint=false trains it anew"
-        _say(f"already trained: {shown(made.folder.final_model)} ({again})")
+        _say(f"already trained: {short_path(made.folder.final_model)} ({again})")
         return None
     faults = training_faults(recipe, env=os.environ)
     if faults:
@@ -76,7 +76,7 @@ def _run(made: Plan) -> None:
     quiet()
     args, model_config = training_arguments(made.section, made.stage)
     if made.zero_stage:
-        sft_deepspeed.check(args)
+        sft_deepspeed.check_deepspeed(args)
         sft_deepspeed.init_distributed()
     rows, renderer = _rows(made, model_config, args)
     if args.process_index == 0:
@@ -105,7 +105,7 @@ def _run(made: Plan) -> None:
             zero_stage=made.zero_stage,
             world_size=args.world_size,
         )
-        _say(f"trained: {shown(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
+        _say(f"trained: {short_path(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
     trainer.end()
 
 
@@ -117,7 +117,7 @@ def _lock(made: Plan) -> None:
             lock_folder(folder.parent, f".{folder.name}.lock")
         except Taken:
             raise Taken(
-                f"{shown(folder)}: another process trains into it; wait for it, or choose another train.output_dir"
+                f"{short_path(folder)}: another process trains into it; wait for it, or choose another train.output_dir"
             ) from None
 
 
@@ -159,7 +159,7 @@ def _prepare_folder(made: Plan, world_size: int) -> None:
         aside = checkpoints.set_aside(made.output_dir)
         write_atomic(made.output_dir / "sample_row.txt", sample)
         if aside:
-            _say(f"the training before this one is kept in {shown(aside)}")
+            _say(f"the training before this one is kept in {short_path(aside)}")
     checkpoints.remove_half_written(made.output_dir)
     checkpoints.begin(made.output_dir, made.inputs, world_size, made.zero_stage)
 

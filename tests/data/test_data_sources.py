@@ -12,11 +12,11 @@ from test_dataset import trajectory
 from cord_distill.common.errors import CordError
 from cord_distill.data.build import build_dataset
 from cord_distill.data.near_duplicates import NearDuplicates
-from cord_distill.data.sources import copies
+from cord_distill.data.sources import copies_per_epoch
 from cord_distill.recipe.data import SourceConfig
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run.stages import plan
+from cord_distill.run.stages import plan_stages
 
 LIMO = {"question": "What is 2+2?", "solution": "I add.\n\n**Final Answer**\n\n\\boxed{4}", "answer": "4"}
 S1K11 = {
@@ -152,8 +152,8 @@ def test_copies_of_a_row() -> None:
     def source(weight: float) -> SourceConfig:
         return SourceConfig(path="x", format="rows", weight=weight)
 
-    assert [copies(source(w), "a", 0) for w in (1, 2, 3)] == [1, 2, 3]
-    shares = [sum(copies(source(w), str(i), 7) for i in range(2000)) / 2000 for w in (0.25, 1.5)]
+    assert [copies_per_epoch(source(w), "a", 0) for w in (1, 2, 3)] == [1, 2, 3]
+    shares = [sum(copies_per_epoch(source(w), str(i), 7) for i in range(2000)) / 2000 for w in (0.25, 1.5)]
     assert shares == pytest.approx([0.25, 1.5], abs=0.03)
 
 
@@ -207,7 +207,7 @@ def test_near_duplicates_are_dropped_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sft_limo", "sft_s1k", "sft_messages"])
 def test_recipes_without_teachers_have_data_and_training(name: str) -> None:
     """Fails for a plan that makes no data set because nothing was generated."""
-    assert [stage.key for stage in plan(name)] == ["data/sft", "train/sft", "evaluate"]
+    assert [stage.key for stage in plan_stages(name)] == ["data/sft", "train/sft", "evaluate"]
     assert load_recipe(name).train["global_batch_size"] == 8
 
 

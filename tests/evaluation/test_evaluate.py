@@ -19,7 +19,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.evaluation.answering import Answers, Question
 from cord_distill.evaluation.evaluate import check_disjoint, compare, evaluate_recipe
 from cord_distill.evaluation.overlap import training_questions
-from cord_distill.evaluation.records import Record, figures, judge, majority
+from cord_distill.evaluation.records import Record, judge, majority, sample_figures
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite, samples_per_problem
@@ -401,7 +401,7 @@ def test_cut_off_outputs_score_nothing_whatever_they_hold() -> None:
     record = judge("s", Problem("p", "?", "7"), samples, load_grader("integer"))
     assert record.correct == (True, False, False, False, False)
     assert record.predictions == ("7", None, None, "8", None)
-    found = figures([record])
+    found = sample_figures([record])
     assert (found["avg_at_k"], found["truncated"], found["answerless"]) == (0.2, 0.4, 0.2)
 
 
@@ -412,7 +412,7 @@ def test_figures_by_hand() -> None:
         samples = [sample(f"</think>\\boxed{{{a}}}", i=i, tokens=10 * (i + 1)) for i, a in enumerate(answers)]
         return judge("s", Problem(id, "?", "7"), samples, grade)
 
-    found = figures([record("a", ["7", "07", "1", "2"]), record("b", ["1", "2", "1", "3"])])
+    found = sample_figures([record("a", ["7", "07", "1", "2"]), record("b", ["1", "2", "1", "3"])])
     assert (found["avg_at_k"], found["k"], found["num_problems"]) == (0.25, 4, 2)
     assert found["pass_at"] == {**{"1": 0.25, "2": pytest.approx(5 / 12, abs=1e-6), "3": 0.5, "4": 0.5}}
     # 7 and 07 are one vote.
@@ -445,7 +445,7 @@ def test_steps_are_counted_where_they_can_be_checked() -> None:
     record = judge("ledger", problem, [sample(right), sample(half, i=1)], suite.load_grader(), suite.load_check())
     assert record.correct == (True, False)
     assert record.step_shares == (1.0, 0.5)
-    found = figures([record])
+    found = sample_figures([record])
     assert (found["step_accuracy"], found["all_steps_right"]) == (0.75, 0.5)
 
 

@@ -19,8 +19,8 @@ from cord_distill.evaluation.calibrate import calibrate, calibration_lines
 from cord_distill.evaluation.command import label_of
 from cord_distill.evaluation.comparison import compare, comparison_lines
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
-from cord_distill.evaluation.protocol import differences, lines
-from cord_distill.evaluation.records import figures, judge
+from cord_distill.evaluation.protocol import differences, protocol_lines
+from cord_distill.evaluation.records import judge, sample_figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.table import results_table
 from cord_distill.grading import load_grader
@@ -50,7 +50,7 @@ def evaluated(folder: Path, label: str, answers: list[str], suite: str = "aime24
         records.append(judge(suite, Problem(f"p{n}", "?", "7"), samples, grade))
     protocol = {**PROTOCOL, "suites": {suite: {**SUITE, "suite": suite, "samples": len(answers[0])}}}
     protocol |= facts.pop("protocol", {})
-    results = {"label": label, "protocol": protocol, "suites": {suite: figures(records)}, **facts}
+    results = {"label": label, "protocol": protocol, "suites": {suite: sample_figures(records)}, **facts}
     (folder / label).mkdir(parents=True)
     (folder / label / "results.json").write_text(json.dumps(results))
     rows = "".join(json.dumps(record.to_row()) + "\n" for record in records)
@@ -113,7 +113,7 @@ def test_commands_stay_light() -> None:
 
 
 def test_the_protocol_is_a_few_readable_lines() -> None:
-    said = "\n".join(lines({**PROTOCOL, "suites": {"aime24": SUITE}}))
+    said = "\n".join(protocol_lines({**PROTOCOL, "suites": {"aime24": SUITE}}))
     assert said == (
         "  sampling  T=0.6, top_p=0.95, up to 32,768 new tokens; own seed per sample, from 0\n"
         "  prompt    no system prompt; chat template: the model's own\n"

@@ -17,7 +17,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.engines.server import http
 from cord_distill.evaluation.evaluate import evaluate_recipe
 from cord_distill.evaluation.judging import judge_prompts, with_judge
-from cord_distill.evaluation.records import Record, figures
+from cord_distill.evaluation.records import Record, sample_figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import find_suites, load_suite
 from cord_distill.grading import judge_engines
@@ -200,11 +200,11 @@ def test_answers_without_a_verdict_are_left_out_of_the_figures() -> None:
         unjudged = tuple(float(x is None) for x in correct)
         return Record("s", id, "yes", said, correct, ("eos",) * 2, (5,) * 2, measures={"unjudged": unjudged})
 
-    found = figures([record("1", (True, None)), record("2", (True, False)), record("3", (None, None))])
+    found = sample_figures([record("1", (True, None)), record("2", (True, False)), record("3", (None, None))])
     assert (found["avg_at_k"], found["num_problems"], found["k"], found["unjudged"]) == (0.75, 2, 1, 0.5)
     assert record("3", (None, None)).to_row()["avg"] is None
     with pytest.raises(CordError, match="no answer has a verdict"):
-        figures([record("3", (None, None))])
+        sample_figures([record("3", (None, None))])
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_said(server: Server, tmp_path: Path) -> None:

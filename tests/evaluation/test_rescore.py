@@ -12,7 +12,7 @@ from cord_distill.cli import main
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.judging import with_judge
 from cord_distill.evaluation.protocol import comparability
-from cord_distill.evaluation.records import figures, judge
+from cord_distill.evaluation.records import judge, sample_figures
 from cord_distill.evaluation.rescore import rescore
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suites import find_suites
@@ -42,7 +42,7 @@ def evaluated(folder: Path, suite: str, answers: dict[str, list[str]], grade: An
         samples += [other[0], *made, other[1]]
     folder.mkdir(parents=True)
     asked = {"answer_in_thought": False, "suites": {suite: {"grader_version": 1}}, **protocol}
-    results = {"protocol": asked, "suites": {suite: figures(records)}}
+    results = {"protocol": asked, "suites": {suite: sample_figures(records)}}
     (folder / "results.json").write_text(json.dumps(results))
     rows = "".join(json.dumps(record.to_row()) + "\n" for record in records)
     (folder / "problems.jsonl").write_text(rows)
@@ -105,7 +105,7 @@ def test_a_judged_suite_is_graded_by_the_replies_that_are_there(tmp_path: Path) 
     assert record.correct == (True, None)
     protocol = {"answer_in_thought": False, "judge": identity, "suites": {"pubmedqa_open": {"grader_version": 1}}}
     (folder / "results.json").write_text(
-        json.dumps({"protocol": protocol, "suites": {"pubmedqa_open": figures([record])}})
+        json.dumps({"protocol": protocol, "suites": {"pubmedqa_open": sample_figures([record])}})
     )
     (folder / "problems.jsonl").write_text(json.dumps(record.to_row()) + "\n")
     lines = ({**vars_of(sample), "stop": "eos"} for sample in samples)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cord_distill.common.errors import CordError
-from cord_distill.evaluation.records import figures, judge
+from cord_distill.evaluation.records import judge, sample_figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Hub
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, hub_revision, load_suite
@@ -217,7 +217,7 @@ def test_tatqa_rows_of_a_file_and_documents_of_the_hub(tmp_path: Path) -> None:
     record = judge("tatqa", problem, samples, suite.suite.load_grader(), measure=suite.suite.measure)
     assert record.correct == (True, False, False)
     assert record.measures == {"f1": (1.0, 0.0, 0.0), "scale_right": (1.0, 0.0, 0.0)}
-    found = figures([record])
+    found = sample_figures([record])
     assert (found["f1"], found["scale_right"], found["k"]) == (0.333333, 0.333333, 3)
 
 

@@ -21,7 +21,7 @@ from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.report.page import write_report
 from cord_distill.report.summary import build_summary
 from cord_distill.report.table import terminal_table
-from cord_distill.run.stages import plan
+from cord_distill.run.stages import plan_stages
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.training import plan as planned
 from cord_distill.training.arguments import resolved_section
@@ -98,7 +98,7 @@ def test_each_seed_has_its_own_checkpoints_and_shares_the_rest(recipe: Path, tmp
 
 
 def test_one_data_set_and_one_training_per_seed(recipe: Path) -> None:
-    stages = plan(str(recipe))
+    stages = plan_stages(str(recipe))
     assert [s.key for s in stages] == [
         "generate", "data/cord", "train/cord-seed-3", "train/cord-seed-1", "train/cord-seed-2", "evaluate",
     ]  # fmt: skip
@@ -109,8 +109,8 @@ def test_one_data_set_and_one_training_per_seed(recipe: Path) -> None:
 
 def test_adding_a_seed_trains_that_one_alone(recipe: Path) -> None:
     """Fails for the lazy version that hashes the list: all students would be trained again."""
-    before = {s.key: s.fingerprint() for s in plan(str(recipe))}
-    after = {s.key: s.fingerprint() for s in plan(str(recipe), ["seed=[3, 1, 2, 9]"])}
+    before = {s.key: s.fingerprint() for s in plan_stages(str(recipe))}
+    after = {s.key: s.fingerprint() for s in plan_stages(str(recipe), ["seed=[3, 1, 2, 9]"])}
     assert {key for key in after if before.get(key) != after[key]} == {"train/cord-seed-9"}
 
 
@@ -118,7 +118,7 @@ def test_variants_have_the_list_too_or_their_own(recipe: Path) -> None:
     text = "variants:\n  a: {}\n  b: {seed: 5}\n  c: {seed: [6, 7]}\n"
     recipe.write_text(recipe.read_text() + text)
     labels = ["a-seed-3", "a-seed-1", "a-seed-2", "b", "c-seed-6", "c-seed-7"]
-    stages = plan(str(recipe))
+    stages = plan_stages(str(recipe))
     assert [s.key for s in stages if s.group == "train"] == [f"train/{x}" for x in labels]
     assert [folder.label for folder in methods(load_recipe(recipe))] == labels
     last = next(s for s in stages if s.key == "train/c-seed-7").command
@@ -129,13 +129,13 @@ def test_variants_have_the_list_too_or_their_own(recipe: Path) -> None:
 def test_a_plain_training_of_a_list_asks_for_one(recipe: Path, tmp_path: Path) -> None:
     """`accelerate launch train.py r.yaml`. Fails for the lazy version that trains the first seed and says nothing."""
     with pytest.raises(CordError, match=r"r.yaml has 3 seeds .* pick one, e.g. seed=3 \(cord train r.yaml"):
-        planned.plan(load_recipe(recipe), "r.yaml")
+        planned.plan_training(load_recipe(recipe), "r.yaml")
     (tmp_path / "out/dataset").mkdir(parents=True)
     (tmp_path / "out/dataset/train.jsonl").write_text("{}\n")
-    made = planned.plan(load_recipe(recipe, ["seed=2"]), "r.yaml")
+    made = planned.plan_training(load_recipe(recipe, ["seed=2"]), "r.yaml")
     assert (made.section["seed"], made.output_dir) == (2, tmp_path / "out/checkpoints/seed-2")
-    assert made.inputs != planned.plan(load_recipe(recipe, ["seed=1"]), "r.yaml").inputs
-    assert planned.plan(load_recipe(recipe, ["seed=[4]"]), "r.yaml").section["seed"] == 4
+    assert made.inputs != planned.plan_training(load_recipe(recipe, ["seed=1"]), "r.yaml").inputs
+    assert planned.plan_training(load_recipe(recipe, ["seed=[4]"]), "r.yaml").section["seed"] == 4
 
 
 def test_evaluation_knows_each_student_by_method_and_seed(recipe: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from cord_distill.training.memory.later_stages import stage_memory
 from cord_distill.training.memory.predict import predict
 from cord_distill.training.memory.setup import setup_of
 from cord_distill.training.memory.shapes import shape_of
-from cord_distill.training.plan import plan
+from cord_distill.training.plan import plan_training
 from cord_distill.training.vocabulary import Vocabulary, difference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,19 +135,19 @@ def test_the_student_is_that_of_the_stage_before(tmp_path: Path) -> None:
     """Fails for one that starts from the base model, and for a finished stage that does not notice another SFT."""
     path = write_recipe(tmp_path, dpo={}, distil={"teacher": "same"})
     with pytest.raises(CordError, match=r"dpo goes on from the student of `train:`.*cord train r\.yaml, or give dpo\."):
-        plan(load_recipe(path, ["stage=dpo"]), "r.yaml")
+        plan_training(load_recipe(path, ["stage=dpo"]), "r.yaml")
     trained(tmp_path)
-    made = plan(load_recipe(path, ["stage=dpo"]))
+    made = plan_training(load_recipe(path, ["stage=dpo"]))
     assert made.section["model_name_or_path"] == str(tmp_path / "out/checkpoints/final")
     assert made.data.name == "preferences.jsonl"
     with pytest.raises(CordError, match=r"of `dpo:`.*cord train r\.yaml stage=dpo"):
-        plan(load_recipe(path, ["stage=distil"]), "r.yaml")
-    own = plan(load_recipe(path, ["stage=distil", f"distil.model_name_or_path={tmp_path / 'student'}"]))
+        plan_training(load_recipe(path, ["stage=distil"]), "r.yaml")
+    own = plan_training(load_recipe(path, ["stage=distil", f"distil.model_name_or_path={tmp_path / 'student'}"]))
     assert own.section["model_name_or_path"] == str(tmp_path / "student") and own.teacher is not None
     checkpoints.begin(tmp_path / "out/checkpoints", {"of": "another sft"}, 1, 0)
-    assert plan(load_recipe(path, ["stage=dpo"])).inputs != made.inputs
+    assert plan_training(load_recipe(path, ["stage=dpo"])).inputs != made.inputs
     with pytest.raises(CordError, match="has no section `dpo:`"):
-        plan(load_recipe(path, ["stage=dpo", "dpo=null"]))
+        plan_training(load_recipe(path, ["stage=dpo", "dpo=null"]))
 
 
 def test_pairs_that_are_not_there_name_their_command(tmp_path: Path) -> None:
@@ -155,15 +155,15 @@ def test_pairs_that_are_not_there_name_their_command(tmp_path: Path) -> None:
     trained(tmp_path)
     (tmp_path / "out/dataset/preferences.jsonl").unlink()
     with pytest.raises(CordError, match=r"add data\.preferences=\{\} to the recipe and make them with cord data r"):
-        plan(load_recipe(path, ["stage=dpo"]), "r")
+        plan_training(load_recipe(path, ["stage=dpo"]), "r")
 
 
 def test_a_teacher_of_another_vocabulary_is_refused_before_anything_loads(tmp_path: Path) -> None:
     """Fails for TRL's own check, the number of words: both have 60. No weights lie in these folders at all."""
     trained(tmp_path)
     with pytest.raises(CordError, match=r"id \d+ is '[=?]' to the teacher and '[=?]' to .*these do: same"):
-        plan(load_recipe(write_recipe(tmp_path, distil={"teacher": "other"}), ["stage=distil"]))
-    made = plan(load_recipe(write_recipe(tmp_path, distil={}), ["stage=distil"]))
+        plan_training(load_recipe(write_recipe(tmp_path, distil={"teacher": "other"}), ["stage=distil"]))
+    made = plan_training(load_recipe(write_recipe(tmp_path, distil={}), ["stage=distil"]))
     assert made.teacher is not None and made.teacher.label == "same"
     assert "teacher" not in made.section
     model(tmp_path / "same", {"vocab_size": 64})
@@ -171,7 +171,7 @@ def test_a_teacher_of_another_vocabulary_is_refused_before_anything_loads(tmp_pa
 
     vocabulary.cache_clear()
     with pytest.raises(CordError, match="none of the recipe's teachers shares"):
-        plan(load_recipe(tmp_path / "r.yaml", ["stage=distil"]))
+        plan_training(load_recipe(tmp_path / "r.yaml", ["stage=distil"]))
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ def test_a_run_has_its_stages_in_order_and_evaluates_each_student(tmp_path: Path
     """Fails for one that evaluates the last student only, or trains a stage beside the one that it goes on from."""
     more = {"data": {"preferences": {}}, "dpo": {}, "distil": {"teacher": "same"}, "evaluate": {"suites": ["aime24"]}}
     path = write_recipe(tmp_path, seed=[3, 4], meta_prover={"model": str(tmp_path / "same")}, **more)
-    keys = [stage.key for stage in stages.plan(str(path))]
+    keys = [stage.key for stage in stages.plan_stages(str(path))]
     both = ["cord-seed-3", "cord-seed-4"]
     assert keys[2:] == [f"{stage}/{run}" for stage in ("train", "dpo", "distil") for run in both] + ["evaluate"]
     assert [run.label for run in methods(load_recipe(path))] == [
         "cord-seed-3", "cord-seed-4", "cord-dpo-seed-3", "cord-dpo-seed-4", "cord-distil-seed-3", "cord-distil-seed-4",
     ]  # fmt: skip
-    argv, environment = next(s for s in stages.plan(str(path)) if s.key == "distil/cord-seed-4").command()  # type: ignore[misc]
+    argv, environment = next(s for s in stages.plan_stages(str(path)) if s.key == "distil/cord-seed-4").command()  # type: ignore[misc]
     assert argv[-2:] == ["seed=4", "stage=distil"] and environment["WANDB_JOB_TYPE"] == "distil"
     folder = RunFolder.of(training_runs(load_recipe(path))[-1])
     assert folder.final_model == tmp_path / "out/distil/seed-4/final"

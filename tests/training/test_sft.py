@@ -76,12 +76,12 @@ def test_missing_data_names_the_command(tmp_path: Path, student: Path) -> None:
     path = write_recipe(tmp_path, student)
     (tmp_path / "out/dataset/train.jsonl").unlink()
     with pytest.raises(CordError, match=r"is not there: make it with cord generate recipes/x\.yaml"):
-        planned.plan(load_recipe(path), "recipes/x.yaml")
+        planned.plan_training(load_recipe(path), "recipes/x.yaml")
 
 
 def test_missing_model_is_named(tmp_path: Path, student: Path) -> None:
     with pytest.raises(CordError, match="nowhere"):
-        planned.plan(load_recipe(write_recipe(tmp_path, tmp_path / "nowhere")))
+        planned.plan_training(load_recipe(write_recipe(tmp_path, tmp_path / "nowhere")))
 
 
 def test_a_recipe_with_variants_needs_one(tmp_path: Path, student: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_recipe_with_variants_needs_one(tmp_path: Path, student: Path) -> None
     values = yaml.safe_load(path.read_text()) | {"variants": {"cord": {}, "curation": {"decode.pipeline": "curation"}}}
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(CordError, match=r"variants \(cord, curation\)"):
-        planned.plan(load_recipe(path), "x.yaml")
+        planned.plan_training(load_recipe(path), "x.yaml")
 
 
 def test_train_py_fails_before_anything_heavy_is_loaded() -> None:
@@ -124,26 +124,26 @@ def finished(made: planned.Plan) -> None:
 def test_a_finished_training_is_recognised(tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fails for a version that trains again, or that takes a changed learning rate for the same training."""
     path = write_recipe(tmp_path, student)
-    finished(planned.plan(load_recipe(path)))
+    finished(planned.plan_training(load_recipe(path)))
     train(load_recipe(path))
     assert "already trained" in capsys.readouterr().out
-    assert planned.plan(load_recipe(path, ["train.logging_steps=5"])).done
-    assert planned.plan(load_recipe(path, ["train.resume_from_checkpoint=false"])).anew
+    assert planned.plan_training(load_recipe(path, ["train.logging_steps=5"])).done
+    assert planned.plan_training(load_recipe(path, ["train.resume_from_checkpoint=false"])).anew
     with pytest.raises(CordError, match=r"train\.learning_rate: 0\.001 -> 0\.1.*resume_from_checkpoint=false"):
-        planned.plan(load_recipe(path, ["train.learning_rate=0.1"]))
+        planned.plan_training(load_recipe(path, ["train.learning_rate=0.1"]))
 
 
 def test_other_data_or_another_student_are_other_trainings(tmp_path: Path, student: Path) -> None:
     """Fails for a fingerprint of paths: the student is rebuilt under the same one."""
     path = write_recipe(tmp_path, student)
-    finished(planned.plan(load_recipe(path)))
+    finished(planned.plan_training(load_recipe(path)))
     (student / "config.json").write_text('{"a": 1}')
     with pytest.raises(CordError, match="student"):
-        planned.plan(load_recipe(path))
+        planned.plan_training(load_recipe(path))
     (student / "config.json").write_text("{}")
     write_rows(tmp_path / "out/dataset/train.jsonl", [row("other")])
     with pytest.raises(CordError, match="dataset"):
-        planned.plan(load_recipe(path))
+        planned.plan_training(load_recipe(path))
 
 
 def checkpoint(folder: Path, step: int, *, state: str = "{}", deepspeed: bool = False) -> Path:
@@ -175,15 +175,15 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
 def test_another_number_of_ranks_is_refused_early(tmp_path: Path, student: Path, monkeypatch: Any) -> None:
     """Fails for a version that lets DeepSpeed find out after the model is loaded."""
     zero3 = bundled("accelerate_configs") / "deepspeed" / "zero3.json"
-    made = planned.plan(load_recipe(write_recipe(tmp_path, student, deepspeed=str(zero3))))
+    made = planned.plan_training(load_recipe(write_recipe(tmp_path, student, deepspeed=str(zero3))))
     assert made.zero_stage == 3
     checkpoints.begin(made.output_dir, made.inputs, 2, 3)
-    planned.plan(made.recipe)  # nothing is saved yet: nothing to resume
+    planned.plan_training(made.recipe)  # nothing is saved yet: nothing to resume
     checkpoint(made.output_dir, 2, deepspeed=True)
     with pytest.raises(CordError, match="written by 2 processes and this run has 1"):
-        planned.plan(made.recipe)
+        planned.plan_training(made.recipe)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert planned.plan(made.recipe).found.state == "partial"
+    assert planned.plan_training(made.recipe).found.state == "partial"
 
 
 def test_launch_command(tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:

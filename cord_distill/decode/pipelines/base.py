@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.model import Model
-from cord_distill.grading.extract import announced, answer_of, boxes
+from cord_distill.grading.extract import answer_of, boxes, stated_answer
 from cord_distill.types import THINK_CLOSE, Beam, Candidate, Problem, Rival, Step, Stop
 
 
@@ -36,7 +36,7 @@ ANOTHER_SEED, OPENING, STATED = "another_seed", "answer_opening", "stated_in_tho
 Pipeline = Callable[[Problem, Ensemble], Awaitable[Outcome]]
 
 
-def closed(beam: Beam, model: Model) -> tuple[Step, ...]:
+def with_closed_thought(beam: Beam, model: Model) -> tuple[Step, ...]:
     """The beam's steps with the thought closed: where the teacher did not write `</think>`, it is appended."""
     last = beam.steps[-1]
     if last.text.endswith(THINK_CLOSE):
@@ -45,7 +45,7 @@ def closed(beam: Beam, model: Model) -> tuple[Step, ...]:
     return (*beam.steps[:-1], replace(last, text=last.text + THINK_CLOSE, ids=ids))
 
 
-async def answered(
+async def with_final_answer(
     problem: Problem,
     ensemble: Ensemble,
     best: Beam,
@@ -58,7 +58,7 @@ async def answered(
     if best.stop is Stop.ABORT or not best.steps:
         return Outcome(best.steps, "", Stop.ABORT, score, 0, generated, scored, candidates)
     model = ensemble.teacher(best.steps[-1].teacher)
-    steps = closed(best, model)
+    steps = with_closed_thought(best, model)
     answer = await write_answer(problem, ensemble, model, steps, "answer")
     return Outcome(
         steps=steps,
@@ -98,7 +98,7 @@ async def write_answer(
     """
     decode = ensemble.decode
     copied = {said.strip() for _, _, said in boxes(decode.step_instructions)}
-    stated = announced("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
+    stated = stated_answer("".join(step.text for step in steps).removesuffix(THINK_CLOSE))
     stated = None if stated in copied else stated
     tries: list[tuple[str | None, str]] = [(None, ""), (ANOTHER_SEED, "")]
     if decode.answer_opening:

@@ -9,7 +9,7 @@ from functools import partial
 
 from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.decode.ensemble import Ensemble
-from cord_distill.decode.pipelines.base import Outcome, answered
+from cord_distill.decode.pipelines.base import Outcome, with_final_answer
 from cord_distill.decode.pipelines.hooks import state_key
 from cord_distill.decode.pipelines.propose import propose
 from cord_distill.search.adaptive import AdaptiveBeam
@@ -49,7 +49,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
     best = search.best
     final, fed = await ensemble.final_score(problem, best.steps)
     scored += fed
-    return await answered(problem, ensemble, best, final, generated, scored, search.candidates())
+    return await with_final_answer(problem, ensemble, best, final, generated, scored, search.candidates())
 
 
 def first_step_proposals(ensemble: Ensemble) -> int:

@@ -7,7 +7,7 @@ import math
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.model import Model
-from cord_distill.decode.pipelines.base import Outcome, closed, write_answer
+from cord_distill.decode.pipelines.base import Outcome, with_closed_thought, write_answer
 from cord_distill.search.select import order_key
 from cord_distill.types import Beam, Candidate, Problem, Step, Stop
 
@@ -63,7 +63,7 @@ async def complete_trace(problem: Problem, ensemble: Ensemble, teacher_index: in
         problem.question, (), ensemble.segmentation.opening(()), max_tokens=budgets.reasoning_tokens, seed=seed
     )
     whole = Step(1, teacher.name, thought.text, thought.ids, len(thought.ids), None, thought.stop)
-    steps = closed(Beam((whole,)), teacher)
+    steps = with_closed_thought(Beam((whole,)), teacher)
     answer = await write_answer(problem, ensemble, teacher, steps, "trace answer", teacher_index, sample)
     rating = await ensemble.rate(problem, steps, "trace", teacher_index, sample)
     return Outcome(

@@ -30,7 +30,7 @@ def state_key(decode: DecodeConfig, problem: Problem) -> StateKey | None:
     return key
 
 
-def allowed(decode: DecodeConfig, problem: Problem, steps: tuple[Step, ...]) -> bool:
+def passes_step_filter(decode: DecodeConfig, problem: Problem, steps: tuple[Step, ...]) -> bool:
     """Whether the last of `steps` may be selected, by `decode.step_filter`.
 
     Raises CordError when the filter fails or gives no bool: a dict of findings would let every step pass.

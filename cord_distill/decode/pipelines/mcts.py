@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cord_distill.decode.ensemble import Ensemble
-from cord_distill.decode.pipelines.base import Outcome, answered
+from cord_distill.decode.pipelines.base import Outcome, with_final_answer
 from cord_distill.decode.pipelines.propose import propose
 from cord_distill.search.mcts import TreeSearch
 from cord_distill.types import Problem, Stop
@@ -36,7 +36,7 @@ async def mcts(problem: Problem, ensemble: Ensemble) -> Outcome:
             proposal = replace(proposal, step=replace(proposal.step, score=reward), ends=proposal.ends or Stop.LENGTH)
         search.absorb(ask, proposal)
     best = search.best
-    return await answered(problem, ensemble, best, best.score, generated, scored, search.candidates())
+    return await with_final_answer(problem, ensemble, best, best.score, generated, scored, search.candidates())
 
 
 def rollouts(ensemble: Ensemble) -> int:

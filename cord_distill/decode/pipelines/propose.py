@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cord_distill.decode.ensemble import Ensemble
-from cord_distill.decode.pipelines.hooks import REFUSED, allowed
+from cord_distill.decode.pipelines.hooks import REFUSED, passes_step_filter
 from cord_distill.search.beam import Ask, Proposal
 from cord_distill.types import Problem, Step, Stop
 
@@ -24,7 +24,7 @@ async def propose(problem: Problem, ensemble: Ensemble, ask: Ask) -> tuple[Propo
     step = Step(ask.step, teacher.name, written.text, written.ids, len(written.ids), None, written.stop)
     if not ensemble.segmentation.said(written.text) and written.stop is not Stop.THINK_END:
         return Proposal(step, usable=False, error="empty step"), written.generated
-    if not allowed(ensemble.decode, problem, (*ask.beam.steps, step)):
+    if not passes_step_filter(ensemble.decode, problem, (*ask.beam.steps, step)):
         return Proposal(step, usable=False, error=REFUSED), written.generated
     step = replace(step, num_tokens=ensemble.num_tokens(step))
     spent = ask.beam.num_tokens + step.num_tokens >= budgets.reasoning_tokens

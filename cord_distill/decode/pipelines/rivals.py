@@ -12,7 +12,7 @@ from dataclasses import replace
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.pipelines.base import Outcome
-from cord_distill.grading.extract import announced, answer_of
+from cord_distill.grading.extract import answer_of, stated_answer
 from cord_distill.types import THINK_CLOSE, Problem, Rival
 
 
@@ -49,4 +49,4 @@ def rival_answers(problem: Problem, ensemble: Ensemble, outcome: Outcome) -> lis
 
 def _answer_in(text: str) -> str | None:
     """The final answer of a whole trace, or what a single step announces."""
-    return answer_of(text, in_thought=True) if THINK_CLOSE in text else announced(text)
+    return answer_of(text, in_thought=True) if THINK_CLOSE in text else stated_answer(text)

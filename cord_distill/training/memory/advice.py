@@ -49,7 +49,7 @@ def memory_page(
     batch = recipe.train.get("global_batch_size")
     limits = MemoryLimits(gpu_memory, host_memory, int(batch) if batch else None)
     memory = predict(shape, setup)
-    page, wrong = table(shape, setup, memory), what_is_wrong(shape, setup, limits)
+    page, wrong = memory_table(shape, setup, memory), what_is_wrong(shape, setup, limits)
     if wrong is None or not wrong.startswith(NEEDS):
         return page, [wrong] if wrong else []
     change = smallest_change(shape, setup, limits)
@@ -134,7 +134,7 @@ def _with_offload(setup: Setup) -> Setup:
     return replace(setup, zero=replace(setup.zero, stage=3, offload_optimizer=True))
 
 
-def table(shape: Shape, setup: Setup, memory: Memory) -> str:
+def memory_table(shape: Shape, setup: Setup, memory: Memory) -> str:
     """What is printed: GiB per GPU by part, the moment of the peak, the host."""
     lines = [
         f"memory, predicted: {shape.parameters / 1e9:.2f} billion parameters, {described(setup)}",
