@@ -56,7 +56,6 @@ RUN_BY = {
     "cord view": ("tests/view/test_view.py", 'main(["view", str('),
     "cord view --output --text": ("tests/view/test_view.py", '"--output", str('),
     "cord view --open": ("tests/test_cli.py", '"--open"'),
-    "cord view --port --serve": ("tests/view/test_view.py", '"--serve", "--port"'),
     "accelerate": ("tests/training/test_sft_launch.py", "accelerate"),
 }
 
