@@ -20,7 +20,7 @@ class Node:
 
     @property
     def carried(self) -> bool:
-        """A finished beam that keeps its slot: it proposes nothing new."""
+        """Whether it is a finished beam that keeps its slot and proposes nothing new."""
         return self.candidate.sample < 0
 
     @property
@@ -56,5 +56,5 @@ def columns(trajectory: Trajectory) -> list[list[Node]]:
 
 
 def finished(node: Node) -> bool:
-    """Its teacher closed the thought with this step."""
+    """Whether its teacher closed the thought with this step."""
     return not node.carried and node.candidate.stop is Stop.THINK_END

@@ -48,7 +48,7 @@ class _Known:
     short: bool
 
     def told_apart(self, numbers: Counter[str]) -> bool:
-        """Other numbers in place of its own; added ones alone (`Problem 3.`) tell only a short question apart."""
+        """Whether `numbers` make it another question; added ones alone (`Problem 3.`) do so for a short one only."""
         gone, new = self.numbers - numbers, numbers - self.numbers
         return bool(gone or new) if self.short else bool(gone and new)
 

@@ -33,7 +33,7 @@ class CandidateRow:
 
 
 def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[str] | None) -> CandidateRow:
-    """markers: what to cut off the start of each step, None = keep the steps as they are."""
+    """Makes a row of a trajectory. markers: what to cut off the start of each step, None = keep the steps."""
     reason = why_dropped(t, filters)
     tokens: dict[str, int] = {key: t.num_tokens[key] for key in ("reasoning", "answer") if key in t.num_tokens}
     return CandidateRow(

@@ -75,7 +75,7 @@ class Admission:
 
     @asynccontextmanager
     async def inside(self, problem: str) -> AsyncIterator[None]:
-        """Comes in as soon as there is room for all, or nobody is inside; leaves at the end, whatever ends it."""
+        """Waits until there is room for all, or nobody is inside; gives the room back at the end, whatever ends it."""
         while not self._room_at_the_door():
             await self._someone_left()
         for caches in self.caches:
@@ -101,7 +101,7 @@ class Admission:
         self.most = max(self.most, self._total)
 
     def _room_at_the_door(self) -> bool:
-        """Where the newcomer would be at home there is room for all, or nobody."""
+        """Whether a new problem may come in: its caches have room for all, or hold nobody."""
         for caches in self.caches:
             if self._total + self.growth > caches.capacity:
                 held = sum(tokens for _, tokens in self._in(caches, caches.next_one()))
@@ -161,7 +161,7 @@ def growth(decode: DecodeConfig) -> int:
 
 
 def problems_in_flight(recipe: Recipe, ensemble: Ensemble | None = None) -> int:
-    """At most so many problems at once: enough to fill every teacher's engines twice, by the slots that these say."""
+    """How many problems decode at once at most: as many as fill every teacher's engines twice."""
     if recipe.decode.problems_in_flight:
         return recipe.decode.problems_in_flight
     engines = [model.engine for model in ensemble.teachers] if ensemble else [None] * len(recipe.teachers)

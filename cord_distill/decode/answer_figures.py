@@ -63,7 +63,7 @@ class AnswerFigures:
 
 
 def answer_facts(row: dict[str, Any]) -> AnswerFacts | None:
-    """Of one row; None where there is no finished trace in it."""
+    """The `AnswerFacts` of one row; None where there is no finished trace in it."""
     steps = row.get("steps") or []
     if row.get("error") is not None or not steps:
         return None
@@ -118,7 +118,10 @@ def holds(text: str, answer: str) -> tuple[bool, bool]:
 
 
 def _leap(steps: list[dict[str, Any]], answer: str) -> tuple[bool | None, bool | None]:
-    """S before the first step counts as 0. (None, None) where not every step has an S, or where there is but one."""
+    """Whether S rose most at the first step that holds the answer, and whether only within something longer.
+
+    S before the first step counts as 0. (None, None) where not every step has an S, or where there is but one.
+    """
     given = [step.get("score") for step in steps]
     scores = [score for score in given if isinstance(score, float) and 0 <= score <= 1]
     if len(steps) < 2 or not answer.strip() or len(scores) < len(steps):

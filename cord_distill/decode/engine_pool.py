@@ -146,13 +146,13 @@ class EnginePool:
         return self.engines[identity]
 
     def leave(self, problem: str) -> None:
-        """No more requests of this problem will come: engines of several replicas forget its home."""
+        """Says that no more requests of this problem will come: engines of several replicas forget its home."""
         for engine in [*self.engines.values(), *(self.cluster.engines if self.cluster else [])]:
             if hasattr(engine, "leave"):
                 engine.leave(problem)
 
     async def close(self) -> None:
-        """Whatever an engine does when it is closed, the work is done and the others are closed too."""
+        """Closes every engine; one that fails while it closes keeps no other from being closed."""
         for engine in [*([self.cluster] if self.cluster else []), *self.engines.values()]:
             try:
                 await engine.close()

@@ -38,19 +38,19 @@ class Failures:
         )
 
     def exit_code(self, max_share: float) -> int:
-        """max_share: `decode.max_failed_share`."""
+        """The exit code for these failures. max_share: `decode.max_failed_share`."""
         if not self.failed:
             return FINE
         return TOO_MANY_FAILED if self.share > max_share else SOME_FAILED
 
 
 def failures_of(path: Path) -> Failures:
-    """Of the rows in a run's trajectories.jsonl; none where there is no such file."""
+    """Counts the failures in a run's trajectories.jsonl; none where there is no such file."""
     return count_failures(row.get("error") for row in read_rows(path)) if path.is_file() else Failures(0, 0)
 
 
 def count_failures(errors: Iterable[Any]) -> Failures:
-    """errors: of each problem, None where it did not fail."""
+    """Counts the failures. errors: one per problem, None where it did not fail."""
     total = 0
     reasons: Counter[str] = Counter()
     for error in errors:

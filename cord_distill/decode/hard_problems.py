@@ -1,4 +1,4 @@
-"""Which problems are hard: the rule, and what `cord problems` found by it (`filter_problems.py` makes the tries).
+"""Which problems are hard: the rule, and what `cord problems` found by it (`try_problems.py` makes the tries).
 
 The rule is that of the paper's PubMedQA-456: several tries of a small model, all of them wrong, with long reasoning.
 """
@@ -73,7 +73,7 @@ def try_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
 
 
 def filter_fingerprint(recipe: Recipe, *, by_place: bool = False) -> str:
-    """Of all that decides which problems are kept, `problems.limit` and the problems' own content left out."""
+    """The hash of all that decides which problems are kept, `problems.limit` and the problems' own content left out."""
     assert recipe.problems is not None
     judge = recipe.evaluate.judge if recipe.problems.grader == "judge" else None
     rule = {

@@ -42,7 +42,7 @@ class Meter:
 
 
 class AdmissionGate(Protocol):
-    """Who says when a problem may go on (admission.py)."""
+    """The part of `Admission` (admission.py) that a replay asks when its problem may go on."""
 
     async def room_for(self, problem: str, context: int) -> None: ...
 
@@ -161,7 +161,7 @@ class ReplayEngine:
             del self._under_way[key]
 
     async def close(self) -> None:
-        """The engine behind belongs to the run, not to the problem."""
+        """Closes nothing: the engine behind belongs to the run, not to the problem."""
 
     async def _timed(self, call: Awaitable[Any]) -> Any:
         self.meter.requests += 1

@@ -30,7 +30,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """`3/8`. Raises CordError on anything else, and on a number outside 1..count."""
+        """Reads `3/8`. Raises CordError on anything else, and on a number outside 1..count."""
         match = FORM.fullmatch(text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise CordError(f"--shard {text!r}: give NUMBER/COUNT with NUMBER from 1 to COUNT, e.g. --shard 3/8")
@@ -64,7 +64,7 @@ class Subset:
         return [p for p in problems if self.shard.holds(p.id)] if self.shard else problems
 
     def chosen(self, problems: list[Problem]) -> list[Problem]:
-        """Those of `problems` that `only` and `limit` leave. Raises CordError on an id that is not among them."""
+        """The problems that `only` and `limit` leave. Raises CordError on an id that is not among them."""
         known = {problem.id for problem in problems}
         for name in self.only:
             if name not in known:

@@ -40,7 +40,7 @@ def sample_key(identity: dict[str, Any], prompt_ids: Sequence[int], max_tokens: 
 
 
 class SampleStore:
-    """Append-only; one process at a time. Raises CordError when another one holds it."""
+    """The file of samples: append-only, one process at a time. Raises CordError when another one holds it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +75,7 @@ class SampleStore:
         return self.samples.get(key)
 
     def add(self, sample: Sample) -> None:
-        """On disk (in the system's hands) before it returns."""
+        """Writes one sample; it is handed to the operating system before this returns."""
         self._file.write((json.dumps(asdict(sample), ensure_ascii=False) + "\n").encode())
         self._file.flush()
         self.samples[sample.key] = sample

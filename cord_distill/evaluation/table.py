@@ -57,7 +57,7 @@ def _all_results(eval_folder: Path, order: Iterable[str]) -> list[dict[str, Any]
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
-    """checkpoint-8 before checkpoint-16."""
+    """A sort key: checkpoint-8 comes before checkpoint-16."""
     return [(int(x), "") if x.isdigit() else (0, x) for x in re.split(r"(\d+)", path.parent.name)]
 
 
@@ -75,7 +75,7 @@ def with_means(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _mean_suites(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the suites that every run was measured on in the same way."""
+    """The means over runs, of the suites that every run was measured on in the same way."""
     out = {}
     for suite, first in runs[0]["suites"].items():
         found = [run["suites"].get(suite, {}) for run in runs]

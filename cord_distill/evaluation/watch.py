@@ -84,7 +84,7 @@ def _key(checkpoint: Path) -> tuple[Path, int]:
 
 
 def _remove_leftovers(recipe: Recipe) -> None:
-    """What a killed watcher had merged."""
+    """Removes the folders that a killed watcher left behind."""
     for _, folder in _trainings(recipe):
         for left in (folder / LOADABLE).glob("checkpoint-*"):
             with lease(folder / left.name) as held:
@@ -93,7 +93,7 @@ def _remove_leftovers(recipe: Recipe) -> None:
 
 
 def evaluate_checkpoints(recipe: Recipe) -> int:
-    """Those that are there, once. Returns 1 when one failed."""
+    """Evaluates the checkpoints that are there, once. Returns 1 when one failed."""
     watcher = Watcher(EvaluationPlan.of(recipe))
     _remove_leftovers(recipe)
     watcher.evaluate_new()

@@ -186,7 +186,7 @@ def training_arguments(section: dict[str, Any], stage: str = "train") -> tuple[A
 
 
 def refuse_half_weights(dtype: str, safe: bool, stage: str = "train") -> None:
-    """safe: float32 masters are kept elsewhere, or the weights are frozen. Raises CordError."""
+    """Raises CordError for half-precision weights, unless `safe`: float32 masters exist, or the weights are frozen."""
     if dtype != "float32" and not safe:
         raise CordError(
             f"{stage}.dtype {dtype}: full fine-tuning would update half-precision weights without float32 "

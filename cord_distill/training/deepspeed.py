@@ -13,7 +13,7 @@ from cord_distill.common.errors import CordError
 
 
 def prepare(cuda: bool) -> None:
-    """To be called before TRL is imported, when the recipe or the launcher brings DeepSpeed.
+    """Sets DeepSpeed up. Call it before TRL is imported, when the recipe or the launcher brings DeepSpeed.
 
     Without a GPU its shared-memory op is not compiled (90 CPU seconds and a compiler, for inference only). Without
     torchrun: a group of one process, since DeepSpeed would look for MPI.
@@ -32,7 +32,7 @@ def prepare(cuda: bool) -> None:
 
 
 def init_distributed() -> None:
-    """To be called after TrainingArguments are made and before the model is built: ZeRO-3 asks for the world size."""
+    """Starts the process group. Call it before the model is built, for which ZeRO-3 asks for the world size."""
     import deepspeed
 
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)

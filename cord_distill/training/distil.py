@@ -16,7 +16,7 @@ from cord_distill.training.stage_rows import StageRows
 
 
 def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
-    """The prompts; sets `args.max_completion_length` where the recipe says nothing of it. Raises CordError.
+    """Reads the prompts; sets `args.max_completion_length` where the recipe says nothing of it. Raises CordError.
 
     context: positions that the student knows, None = unknown. TRL's 512 would end every long trace in the middle: here
     a sample may be as long as `distil.max_length` (20,480, or that of `train:`) leaves room for.
@@ -72,7 +72,7 @@ def _room(made: Plan, longest: int, context: int | None) -> int:
 
 
 def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
-    """common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
+    """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.distil_trainer import DistilTrainer
 
     assert made.teacher is not None

@@ -21,7 +21,7 @@ COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
-    """context: positions that the student knows, None = unknown. Raises CordError with the line and the fix."""
+    """Reads and checks the pairs. context: positions of the student, None = unknown. Raises CordError with the fix."""
     return pair_rows(
         made.data, renderer, max_length=args.max_length, max_tokens=made.recipe.data.filters.max_tokens, context=context
     )
@@ -108,7 +108,7 @@ def _sample(renderer: Renderer, prompt: list[int], better: list[int], worse: lis
 
 
 def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
-    """common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
+    """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.pair_trainer import PairTrainer
 
     return PairTrainer(train_dataset=dataset.shuffle(seed=args.seed), args=args, **common)

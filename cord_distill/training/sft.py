@@ -11,7 +11,7 @@ from cord_distill.training.stage_rows import StageRows
 
 
 def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
-    """context: positions that the student knows, None = unknown. Raises CordError with the line and the fix."""
+    """Reads and checks the rows. context: positions of the student, None = unknown. Raises CordError with the fix."""
     found = render(
         made.data,
         renderer,
@@ -25,7 +25,7 @@ def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> Stag
 
 
 def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
-    """common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
+    """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.trainer import StudentTrainer
 
     if not args.packing:

@@ -23,7 +23,7 @@ class Teacher:
 
     @property
     def identity(self) -> str:
-        """Another one when its files change."""
+        """Identifies the teacher by content: another value when its files change."""
         return student_hash(Path(self.path)) if Path(self.path).is_dir() else f"{self.path}@{self.revision}"
 
 

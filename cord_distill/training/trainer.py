@@ -34,7 +34,7 @@ class Measured:
         """Ours is beside the finished model (model_card.py); TRL's would name neither the base model nor the data."""
 
     def _counted_tokens(self) -> int:
-        """As the trainer counts them."""
+        """How many tokens the trainer has counted so far."""
         return int(self._total_train_tokens)  # type: ignore[attr-defined]
 
     def _pace(self, start_time: float | None) -> dict[str, float]:
@@ -52,11 +52,11 @@ class Measured:
 
 
 class StudentTrainer(Measured, SFTTrainer):
-    """Of `stage=train`."""
+    """The trainer of `stage=train`: TRL's SFTTrainer, measured."""
 
 
 def peak_memory() -> dict[str, float]:
-    """In GiB, of this process since it began."""
+    """The peak memory of this process since it began, in GiB."""
     if torch.cuda.is_available():
         return {"peak_gpu_gib": torch.cuda.max_memory_allocated() / GIB}
     # Linux counts in KiB.

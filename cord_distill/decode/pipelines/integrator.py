@@ -147,7 +147,7 @@ def _has_lost_a_backslash(data: Any, text: str) -> bool:
 
 
 def _in_our_form(data: dict[str, Any]) -> dict[str, Any]:
-    """The paper's form of a reply as ours; any other stays."""
+    """Turns the paper's form of a reply into ours; any other stays as it is."""
     numbered = {int(found[1]): data[key] for key in data if (found := _NUMBERED.fullmatch(key))}
     if not numbered:
         return data
