@@ -12,8 +12,12 @@ TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 def child_environment(environment: dict[str, str]) -> dict[str, str]:
-    """`environment` with the mark that makes a child (and the launcher's child in turn) call for its own end."""
-    return {**environment, PARENT: str(os.getpid())}
+    """`environment` with the mark that makes a child (and the launcher's child in turn) call for its own end.
+
+    A child starts a W&B service of its own: in one that is shared, the run of a process that was killed stays in use.
+    """
+    own = {name: value for name, value in environment.items() if name != "WANDB_SERVICE"}
+    return {**own, PARENT: str(os.getpid())}
 
 
 def die_with_parent() -> None:

@@ -213,6 +213,7 @@ def test_after_training_an_adapter_is_merged_and_one_that_is_broken_keeps_no_oth
 
 def started(path: Path, argv: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     environment = {**(env or os.environ), "PYTHONPATH": os.pathsep.join([str(path.parent), str(ROOT)])}
+    environment.pop("WANDB_SERVICE", None)  # one that another test of this process left behind
     out = open(path.parent / f"{len(list(path.parent.glob('*.log')))}.log", "w")  # noqa: SIM115 - the child writes it
     return subprocess.Popen(
         argv, env=environment, text=True, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd=path.parent
