@@ -101,3 +101,11 @@ def test_view_opens_a_browser_only_when_it_is_asked_to(found, capsys, tmp_path, 
     assert not main(["view", str(recipe), "--open"])
     assert opened == [(tmp_path / "out/view.html").as_uri()]
     assert ("no browser could be started" in capsys.readouterr().out) is not found
+
+
+def test_check_writes_out_what_would_turn_the_text_on_a_terminal(tmp_path, capsys):
+    """Fails the version that prints a recipe's text raw: U+202E shows the rest of a line from right to left."""
+    (tmp_path / "r.yaml").write_text('name: r\ndecode: {step_instructions: "a\\u202eb"}\n')
+    main(["check", str(tmp_path / "r.yaml")])
+    out, err = capsys.readouterr()
+    assert "\u202e" not in out + err and "u202e" in out.lower()

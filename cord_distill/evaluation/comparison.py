@@ -83,5 +83,7 @@ def _problems(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
         )
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in own_rows(folder / PROBLEMS):
+        if not {"suite", "id", "avg", "correct"} <= row.keys():
+            raise CordError(f"{folder / PROBLEMS}: a row is not one of an evaluation of ours; evaluate again")
         found.setdefault(row["suite"], {})[row["id"]] = row
     return found

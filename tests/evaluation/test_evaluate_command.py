@@ -306,3 +306,22 @@ def test_a_task_of_lightevals_own_runs_as_it_is(tmp_path: Path, random_models: d
     results = json.loads((tmp_path / "out" / "eval" / "r1" / "results.json").read_text())
     # Its metric reads what follows the thought: 4, right once.
     assert results["suites"]["theirs"]["lighteval"]["pass@k:k=1"] == 0.5
+
+
+@pytest.mark.parametrize("results", ["[]", '{"suites": {}}', '{"protocol": [1], "suites": {}}', "{"])
+def test_compare_of_odd_results_is_one_sentence(
+    tmp_path: Path, results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails the version that picks a protocol apart which is none, and ends in a traceback."""
+    a, b = evaluated(tmp_path, "a", ["rr"]), evaluated(tmp_path, "b", ["rw"])
+    (b / "results.json").write_text(results)
+    assert main(["compare", str(a), str(b)]) == 2
+    error = capsys.readouterr().err
+    assert "results.json" in error and len(error.splitlines()) == 1
+
+
+def test_compare_names_a_file_whose_rows_are_of_another_tool(tmp_path: Path) -> None:
+    a, b = evaluated(tmp_path, "a", ["rr"]), evaluated(tmp_path, "b", ["rw"])
+    (b / "problems.jsonl").write_text('{"id": "p0", "score": 1}\n')
+    with pytest.raises(CordError, match=r"problems\.jsonl: a row is not one of an evaluation"):
+        compare(a, b)
