@@ -30,13 +30,13 @@ def hub_rows(
 
 
 @cache
-def resolved_commit(name: str, revision: str | None) -> str | None:
+def resolved_commit(name: str, revision: str | None, timeout: float = 30.0) -> str | None:
     """The commit of a branch or tag (the default branch for None); None for a local folder and without a network."""
     if revision and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().dataset_info(name, revision=revision, timeout=30).sha
+        return HfApi().dataset_info(name, revision=revision, timeout=timeout).sha
     except Exception:  # offline, no such repository: loading says so, or reads what the cache holds
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import decoding_sections
-from cord_distill.decode.model_facts import model_facts
+from cord_distill.decode.model_facts import ModelFacts, model_facts
 from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
@@ -64,9 +64,19 @@ def local_folder_of(recipe: Recipe, key: str, section: ModelConfig) -> Path | No
     return folder if folder.is_dir() else None
 
 
-def system_prompt_of(section: ModelConfig, folder: Path) -> str:
+def _system_prompt(section: ModelConfig, folder: Path) -> str:
     given = section.system_prompt
     return (recommended_system_prompt(str(folder)) if given is None else given) or ""
+
+
+def facts_of(section: ModelConfig, folder: Path) -> ModelFacts:
+    """What the files in `folder` say of the model of this section, under the section's own template and prompt."""
+    return model_facts(
+        folder,
+        chat_template=section.chat_template,
+        template_args=section.chat_template_kwargs,
+        system=_system_prompt(section, folder),
+    )
 
 
 def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
@@ -79,7 +89,7 @@ def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
             folder,
             chat_template=section.chat_template,
             template_args=section.chat_template_kwargs,
-            system_prompt=system_prompt_of(section, folder),
+            system_prompt=_system_prompt(section, folder),
             key="train.chat_template_path" if key == STUDENT else "chat_template",
             thinks=key != REWARD,
         )

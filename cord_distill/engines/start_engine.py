@@ -14,11 +14,9 @@ async def start_engine(model: ModelConfig, label: str, path: str, renderer: Rend
     Raises CordError for an engine that cannot evaluate.
     """
     if model.engine == "scripted":
-        from cord_distill.common.plugins import load_plugin
         from cord_distill.engines.scripted import ScriptedEngine
 
-        script = load_plugin(str(model.script), f"{label}.script")
-        return ScriptedEngine(script(renderer), renderer, **model.engine_args)
+        return ScriptedEngine.of(model, label, renderer)
     if model.engine != "vllm":
         raise CordError(f"{label}: engine {model.engine!r} cannot evaluate yet; use engine: vllm")
     from cord_distill.engines.vllm.engine import VllmEngine

@@ -30,11 +30,11 @@ from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
 from cord_distill.evaluation.targets import Target, methods, targets
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import PROBLEMS, RESULTS, TRAIN_FILE, RunFolder
+from cord_distill.run_folder.paths import JUDGEMENTS, PROBLEMS, RESULTS, SAMPLES, TRAIN_FILE, RunFolder
 
 __all__ = ["check_disjoint", "compare", "evaluate_recipe"]
 
-SAMPLES, JUDGEMENTS, TABLE = "samples.jsonl", "judgements.jsonl", "results.md"
+TABLE = "results.md"
 
 
 def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:

@@ -22,10 +22,9 @@ from cord_distill.evaluation.suites import find_suites
 from cord_distill.grading import GRADER_VERSION
 from cord_distill.grading.judge import Judge, Keep
 from cord_distill.recipe.evaluate import EvaluateConfig
-from cord_distill.run_folder.paths import PROBLEMS, RESULTS
+from cord_distill.run_folder.paths import JUDGEMENTS, PROBLEMS, RESULTS, SAMPLES
 from cord_distill.types import Problem, Stop
 
-SAMPLES, JUDGEMENTS = "samples.jsonl", "judgements.jsonl"
 SHOWN = 5
 
 

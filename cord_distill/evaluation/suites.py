@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.hub import resolved_commit
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import load_plugin, loaded
@@ -238,13 +239,7 @@ def hub_revision(hub: Hub, asked: str | None) -> str | None:
     Where the hub cannot be asked (offline, from the cache) it stays what was asked for.
     """
     wanted = asked or hub.revision
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-
-    try:
-        return HfApi().dataset_info(hub.repo, revision=wanted, timeout=HUB_SECONDS).sha or wanted
-    except (OSError, HTTPError, ValueError):
-        return wanted
+    return resolved_commit(hub.repo, wanted, HUB_SECONDS) or wanted
 
 
 def _from_hub(suite: Suite, hub: Hub) -> Iterator[Problem]:

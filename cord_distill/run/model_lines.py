@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cord_distill.decode.check_templates import local_folder_of, rendering_sections, system_prompt_of
-from cord_distill.decode.model_facts import facts_line, model_facts
+from cord_distill.decode.check_templates import facts_of, local_folder_of, rendering_sections
+from cord_distill.decode.model_facts import facts_line
 from cord_distill.recipe.recipe import Recipe
 
 
@@ -18,13 +18,7 @@ def model_lines(variants: Sequence[Recipe]) -> list[str]:
             folder = local_folder_of(recipe, key, section)
             if folder is None or (section.chat_template and not Path(section.chat_template).is_file()):
                 continue
-            facts = model_facts(
-                folder,
-                chat_template=section.chat_template,
-                template_args=section.chat_template_kwargs,
-                system=system_prompt_of(section, folder),
-            )
-            line = f"{section.label}: {facts_line(facts)}"
+            line = f"{section.label}: {facts_line(facts_of(section, folder))}"
             if key not in keys.setdefault(line, []):
                 keys[line].append(key)
     return [f"  {', '.join(found)}: {line}" for line, found in keys.items()]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import short_path
-from cord_distill.decode.check_templates import REWARD, STUDENT, local_folder_of, rendering_sections, system_prompt_of
+from cord_distill.decode.check_templates import REWARD, STUDENT, facts_of, local_folder_of, rendering_sections
 from cord_distill.decode.engine_pool import step_instructions
 from cord_distill.decode.ensemble import segmentation_of
 from cord_distill.decode.model import Model
-from cord_distill.decode.model_facts import facts_line, model_facts
+from cord_distill.decode.model_facts import facts_line
 from cord_distill.decode.problems import load_candidates
 from cord_distill.engines.base import Sampling
 from cord_distill.prompts.render import Renderer, renderer_of
@@ -71,13 +71,7 @@ def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem, 
     folder = local_folder_of(recipe, key, section)
     if folder is None:
         return None
-    facts = model_facts(
-        folder,
-        chat_template=section.chat_template,
-        template_args=section.chat_template_kwargs,
-        system=system_prompt_of(section, folder),
-    )
-    title = f"{key}, {section.label}: {facts_line(facts)}"
+    title = f"{key}, {section.label}: {facts_line(facts_of(section, folder))}"
     renderer = renderer_of(section, str(folder))
     if key == STUDENT:
         return Shown(title, _training_row(recipe, renderer))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cord_distill.recipe.recipe import Recipe
 
-# Of an evaluated model: its figures, and one row per problem.
+# Of an evaluated model: its figures, one row per problem, one per sample, and the judge's verdicts.
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"
+SAMPLES, JUDGEMENTS = "samples.jsonl", "judgements.jsonl"
 TRAIN_FILE = "train.jsonl"
 STATS_FILE = "stats.json"
 PREFERENCES_FILE = "preferences.jsonl"
