@@ -477,19 +477,27 @@ def _view(arguments: argparse.Namespace) -> None:
         print(f"no browser could be started: open {path.as_uri()}")
 
 
-def _ablate(arguments: argparse.Namespace) -> None:
+def _ablate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
+    from cord_distill.ablation.ablate import ablate, failures_in, list_of_variants, load_ablation
     from cord_distill.ablation.tables import terminal
+    from cord_distill.common.exit_codes import FINE
+    from cord_distill.common.terminal import warn
 
     made = ablate(
         arguments.recipe, arguments.overrides, arguments.variant, arguments.students, run=not arguments.tables
     )
-    root = load_ablation(list_of_variants(arguments.recipe), arguments.overrides).root
+    ablation = load_ablation(list_of_variants(arguments.recipe), arguments.overrides)
+    root = ablation.root
     print(terminal(made))
-    print(f"tables   {short_path(root / 'ablations.md')}\nfigures  {short_path(root / 'ablations.json')}")
+    print(f"tables   {short_path(root / 'ablations.md')}\nfigures  {short_path(root / 'ablations.json')}", flush=True)
+    code = FINE
+    for label, failures, max_share in failures_in(ablation, arguments.variant):
+        warn(failures.line(label))
+        code = max(code, failures.exit_code(max_share))
+    return FINE if arguments.tables else code
 
 
 def _grade(arguments: argparse.Namespace) -> None:

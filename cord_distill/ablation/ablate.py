@@ -7,7 +7,7 @@ is skipped, and a killed run goes on. Tables are made from whatever is on the di
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +17,7 @@ from cord_distill.ablation.figures import MEASURES, Key, Result, at_equal_tokens
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
+from cord_distill.decode.failures import Failures, failures_of
 from cord_distill.decode.figures import DIGITS
 from cord_distill.recipe.file import find_recipe, load_recipe
 from cord_distill.recipe.recipe import AblateConfig, Recipe
@@ -104,6 +105,16 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
     for key in ("plain_search", "at_equal_tokens", "paper"):
         _known(getattr(settings, key), runs, f"ablate.{key}")
     return Ablation(whole.name, settings, runs, whole.variants, root)
+
+
+def failures_in(ablation: Ablation, only: Sequence[str] = ()) -> Iterator[tuple[str, Failures, float]]:
+    """(what is said of it, its failures, `decode.max_failed_share`) of each run of `only`, or of all, that has any."""
+    for name, by_seed in ablation.runs.items():
+        for seed, recipe in by_seed.items():
+            failures = failures_of(RunFolder.of(recipe).trajectories)
+            if failures.failed and (not only or name in only):
+                key = ablation.settings.seed_key
+                yield f"decode {name} ({key} {seed})", failures, recipe.decode.max_failed_share
 
 
 def build_ablations(ablation: Ablation) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def terminal(made: dict[str, Any], width: int | None = None) -> str:
         return "Nothing measured yet."
     width = width or shutil.get_terminal_size((120, 24)).columns
     parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
-    return "\n\n".join([*parts, _equal_notes(made), _notes(made), *_remarks(made)])
+    equal = [_equal_notes(made)] if made["at_equal_tokens"] else []
+    return "\n\n".join([*parts, *equal, _notes(made), *_remarks(made)])
 
 
 def _about(made: dict[str, Any]) -> str:
@@ -77,8 +78,8 @@ def _equal_notes(made: dict[str, Any]) -> str:
 
 def _remarks(made: dict[str, Any]) -> list[str]:
     """What the tables do not show: failed problems, variants that are not finished, rows that mean nothing here."""
-    said = [f"`{name}`: {v['failed']} problems failed (counted as wrong)." for name, v in made["variants"].items()
-            if v["failed"]]  # fmt: skip
+    said = [f"`{name}`: {v['failed']} of {v['num_problems']} problems failed (counted as wrong)."
+            for name, v in made["variants"].items() if v["failed"]]  # fmt: skip
     waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made["missing"].items()]
     said += [f"Not run yet: {', '.join(waiting)}."] if waiting else []
     said += [f"{what}: left out; {why}." for what, why in made["left_out"].items()]

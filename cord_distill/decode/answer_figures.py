@@ -26,7 +26,7 @@ class AnswerFacts:
 
     leap: the step that gained most in S is the first that holds the known answer's text; None where steps have no S.
     inside: it holds it only as a part of something longer, as 180 holds 18. margin: S of the known answer, less that of
-    the best rival; None without a rival. group: lucky is a right answer by a wrong step, or by a leap that is `inside`.
+    the best rival; None without a rival. group: lucky is a right answer by a wrong step, as everywhere.
     """
 
     rule: str
@@ -74,7 +74,7 @@ def answer_facts(row: dict[str, Any]) -> AnswerFacts | None:
     by_a_wrong_step = (row.get("checks") or {}).get("all_right") is False
     group: Group | None = None
     if row.get("correct") is not None:
-        group = "wrong" if not row["correct"] else "lucky" if by_a_wrong_step or inside else "right"
+        group = "wrong" if not row["correct"] else "lucky" if by_a_wrong_step else "right"
     return AnswerFacts(
         rule=row.get("answer_rule") or AT_ONCE,
         gradable=row.get("prediction") is not None,

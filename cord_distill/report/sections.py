@@ -137,8 +137,7 @@ def known_answer(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     note = (
         "Leap: the step that gained most in S is the first one that holds the known answer's text. Inside: it holds it "
         "within something longer only, as 180 holds 18. Margin: S of the known answer less that of the best other "
-        "answer of the problem's traces (decode.rival_answers). Lucky: a right answer by a step known to be wrong, or "
-        "by a leap inside something longer."
+        "answer of the problem's traces (decode.rival_answers). Lucky: a right answer by a step known to be wrong."
     )
     head = ["", "leap %", "inside %", *(f"margin, {group}" for group in GROUPS)]
     return Section("The known answer", head, rows, note)

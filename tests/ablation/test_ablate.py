@@ -137,7 +137,7 @@ def test_the_tables_of_rows_made_by_hand(recipe) -> None:
     assert (cells[0]["generated"], cells[0]["scored"], cells[1]["paper: % / S"]) == ("702", "5,000", "81.6 / 0.719")
     assert "s/problem" not in head and "all steps right %" not in head  # nothing was timed, no process check
     text = markdown(made)
-    assert "- `narrow`: 1 problems failed (counted as wrong)." in text
+    assert "- `narrow`: 1 of 8 problems failed (counted as wrong)." in text
     assert "- Not run yet: `whole` (seed 0, 5)." in text
     assert "- Segmentation: left out; there is one kind of step." in text
 
@@ -196,6 +196,22 @@ def tokens(generated: int) -> dict[str, int]:
 def test_nothing_run_yet_is_said(recipe, capsys) -> None:
     assert main(["ablate", str(recipe), "--tables"]) == 0
     assert "Nothing measured yet." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("max_share", "code"), [(0.3, 3), (0.2, 4)])
+def test_failed_problems_are_said_and_end_the_command_with_the_code_of_others(recipe, capsys, max_share, code) -> None:
+    """Fails the version that ends with 0, and one that counts the variants that nobody asked for."""
+    put_rows(recipe, "narrow", 0, [made_row(0), made_row(1, error="engine gone"), made_row(2), made_row(3)])
+    asked = ["ablate", str(recipe), "ablate.seeds=[0]", f"decode.max_failed_share={max_share}"]
+    assert main([*asked, "--tables"]) == 0
+    said = capsys.readouterr()
+    assert "decode narrow (seed 0): 1 of 4 problems failed (25.0 %), most often with: engine gone." in said.err
+    assert "At equal generated tokens" not in said.out and "spends no more" not in said.out
+    assert main([*asked, "--variant", "wide"]) == 0
+    rows = [{"id": f"p{i}", "question": "fine" if i else "bad", "answer": 1} for i in range(4)]
+    (recipe.parent / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    broken = [f"teachers.{i}.script=scripted_world:broken" for i in range(2)]
+    assert main([*asked, *broken, "--variant", "wide", f"output_dir={recipe.parent / 'other'}"]) == code
 
 
 def test_the_command_prints_the_tables(recipe, capsys) -> None:

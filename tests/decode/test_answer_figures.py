@@ -75,10 +75,11 @@ def test_a_leap_is_where_the_answers_text_first_appears(steps, leap, inside):
     ],
 )
 def test_a_right_answer_by_a_wrong_step_is_lucky(values, group):
+    """Fails the version that counts a leap inside something longer too: the report's `lucky %` does not."""
     facts = answer_facts(row(("9", 0.1), ("18", 0.9), **values))
     assert facts is not None and facts.group == group
     inside = answer_facts(row(("9", 0.1), ("180", 0.9), **values))
-    assert inside is not None and inside.group == ("lucky" if group == "right" else group)
+    assert inside is not None and inside.group == group
 
 
 def test_a_margin_is_over_the_best_rival_and_means_are_over_those_that_have_one():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,15 +107,19 @@ def test_student_fit_adds_the_students_probability_to_s(renderer, settings, chos
 
 def test_gain_is_the_rise_of_log_s_above_its_highest_value_so_far(renderer):
     """Three steps with S 0.8, 0.2, 0.4 after a bare question of 0.5. Fails the difference to the step before, which
-    would reward the third step for climbing back."""
+    would reward the third step for climbing back, and the version that scores every prefix again at every step."""
     prover = Reader(renderer, scores={"one": math.log(0.8), "two": math.log(0.2), "three": math.log(0.4)})
     made = ensemble(renderer, [Reader(renderer, "x")], prover, selector="gain")
     texts = ["### Step 1. one\n\n", "### Step 2. two\n\n", "### Step 3. three\n\n"]
-    steps = tuple(
-        Step(n, "t0", text, tuple(renderer.encode(text)), 1, None, Stop.STEP) for n, text in enumerate(texts, 1)
+    steps: tuple[Step, ...] = ()
+    for n, text in enumerate(texts, 1):
+        step = Step(n, "t0", text, tuple(renderer.encode(text)), 1, None, Stop.STEP)
+        rating = asyncio.run(made.rate(PROBLEM, (*steps, step)))
+        steps = (*steps, replace(step, score=rating.value))
+        assert len(prover.asked) == 2 * n, "the bare question and the candidate"
+    assert [step.score for step in steps] == pytest.approx(
+        [math.log(0.8 / 0.5), math.log(0.2 / 0.8), math.log(0.4 / 0.8)]
     )
-    gains = [asyncio.run(made.rate(PROBLEM, steps[:n])).value for n in (1, 2, 3)]
-    assert gains == pytest.approx([math.log(0.8 / 0.5), math.log(0.2 / 0.8), math.log(0.4 / 0.8)])
 
 
 def beam_of(scores, choose):

@@ -1,7 +1,7 @@
 """Gain: by how much a step lifts log S above its highest value so far. A step that only keeps a high S gains nothing.
 
 The first step is compared with S of the bare question, so what the meta-prover guesses without any reasoning is taken
-out. S of a prefix was asked when that prefix was a candidate; asking again costs nothing (replay.py).
+out.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ async def rate(problem: Problem, ensemble: Ensemble, steps: tuple[Step, ...], ke
     if prover is None:
         return Rating(None)
     suffix, answer = ensemble.decode.answer_suffix, problem.answer
+    bare = await prover.score(problem.question, (), suffix, answer)
     last = await prover.score(problem.question, steps, suffix, answer)
-    before = [await prover.score(problem.question, steps[:n], suffix, answer) for n in range(len(steps))]
-    highest = max(_log(scored.score) for scored in before)
+    # Each step before carries its own gain, and the highest value rose by those above 0: no prefix is scored again.
+    highest = _log(bare.score) + math.fsum(max(step.score or 0.0, 0.0) for step in steps[:-1])
     return Rating(_log(last.score) - highest, last.fed)
 
 
