@@ -197,6 +197,7 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.check import Machine, check
     from cord_distill.training.launch import gpu_count
 
@@ -204,7 +205,7 @@ def _check(arguments: argparse.Namespace) -> int:
     gpus = arguments.gpus or gpu_count() or 1
     sizes = (arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node)
     machine = Machine(gpus, *sizes, arguments.tokens_per_second, arguments.gpu_hour_price) if asked else None
-    return check(arguments.recipe, arguments.overrides, machine, as_json=arguments.json)
+    return check(Experiment.load(arguments.recipe, arguments.overrides), machine, as_json=arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> None:
@@ -258,17 +259,19 @@ def _show(arguments: argparse.Namespace) -> None:
     from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.show import show
 
-    print("\n\n".join(map(str, show(arguments.recipe, arguments.overrides))))
+    print("\n\n".join(map(str, show(Experiment.load(arguments.recipe, arguments.overrides)))))
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.report.finish import closing_lines
     from cord_distill.run.run import run
 
-    summary = run(arguments.recipe, arguments.overrides, arguments.overwrite)
-    print(closing_lines(arguments.recipe, arguments.overrides, summary))
+    experiment = Experiment.load(arguments.recipe, arguments.overrides)
+    print(closing_lines(experiment, run(experiment, arguments.overwrite)))
 
 
 def _models(arguments: argparse.Namespace) -> None:
@@ -311,8 +314,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.decode.failures import failures_of
     from cord_distill.decode.generate import generate
     from cord_distill.decode.shards import Shard, Subset
-    from cord_distill.recipe.experiment import method_variants
-    from cord_distill.recipe.file import load_recipe
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.first_pass import refuse
     from cord_distill.run.run import record_stage
     from cord_distill.view.wandb_panels import track_decoding
@@ -320,9 +322,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None and arguments.limit < 1:
         raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
     part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
-    begun = time.monotonic()
+    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    recipes = experiment.variants
     if not arguments.no_check:
         refuse(recipes)
     decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
@@ -330,7 +331,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         track_decoding(decoded)
     code = FINE
     if part.shard is None and not part.only and part.limit is None:
-        record_stage(arguments.recipe, arguments.overrides, "generate", time.monotonic() - begun)
+        record_stage(experiment, "generate", time.monotonic() - begun)
     for made in recipes:
         run = part.folder(made)
         print(f"trajectories  {short_path(run.trajectories)}", flush=True)
@@ -345,13 +346,11 @@ def _merge(arguments: argparse.Namespace) -> None:
     import shlex
 
     from cord_distill.decode.merge import merge
-    from cord_distill.recipe.experiment import method_variants
-    from cord_distill.recipe.file import load_recipe
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run_folder.paths import RunFolder
     from cord_distill.view.wandb_panels import track_decoding
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    recipes = Experiment.load(arguments.recipe, arguments.overrides).variants
     again = shlex.join(["cord", "generate", arguments.recipe, *arguments.overrides])
     for one in recipes:
         copied = merge(one, again, count=arguments.shards, overwrite=arguments.overwrite)
@@ -361,40 +360,38 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe.experiment import method_variants
-    from cord_distill.recipe.file import load_recipe
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.make_data import kept_and_dropped, make_data
     from cord_distill.run.run import record_stage
     from cord_distill.run_folder.paths import RunFolder
 
-    recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
-    for made in method_variants(recipe, arguments.recipe, arguments.overrides):
+    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    for made in experiment.variants:
         counts = make_data(made)
         print(f"data set  {short_path(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
-    record_stage(arguments.recipe, arguments.overrides, "data", time.monotonic() - begun)
+    record_stage(experiment, "data", time.monotonic() - begun)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     import subprocess
 
-    from cord_distill.recipe.experiment import variant_overrides
-    from cord_distill.recipe.file import find_recipe, load_recipe
+    from cord_distill.recipe.experiment import Experiment, variant_overrides
     from cord_distill.run.make_data import data_before_training
     from cord_distill.run.run import children_stopped, record_stage
     from cord_distill.training.launch import training_command
 
-    recipe, begun = load_recipe(arguments.recipe, arguments.overrides), time.monotonic()
-    data_before_training(recipe)
-    for one in recipe.seed_runs():
+    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    data_before_training(experiment.recipe)
+    for one in experiment.recipe.seed_runs():
         overrides = [*arguments.overrides, *variant_overrides(one)]
-        argv, environment = training_command(find_recipe(arguments.recipe), one, overrides)
+        argv, environment = training_command(experiment.path, one, overrides)
         children: list[subprocess.Popen[bytes]] = []
         with children_stopped(children):
             children.append(subprocess.Popen(argv, env=environment))
             code = children[0].wait()
         if code:
             return code
-    record_stage(arguments.recipe, arguments.overrides, "train", time.monotonic() - begun)
+    record_stage(experiment, "train", time.monotonic() - begun)
     return 0
 
 
@@ -408,9 +405,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     code = evaluate_command(arguments)
     of_the_recipe = arguments.recipe and not (arguments.model or arguments.suite or arguments.data or arguments.watch)
     if of_the_recipe and not (arguments.samples or arguments.limit or arguments.output) and not code:
+        from cord_distill.recipe.experiment import Experiment
         from cord_distill.run.run import record_stage
 
-        record_stage(arguments.recipe, arguments.overrides, "evaluate", time.monotonic() - begun)
+        record_stage(Experiment.load(arguments.recipe, arguments.overrides), "evaluate", time.monotonic() - begun)
     return code
 
 
@@ -443,10 +441,11 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from cord_distill.recipe.experiment import Experiment
     from cord_distill.report.finish import closing_lines, finish
 
-    summary = finish(arguments.recipe, arguments.overrides)
-    print(closing_lines(arguments.recipe, arguments.overrides, summary))
+    experiment = Experiment.load(arguments.recipe, arguments.overrides)
+    print(closing_lines(experiment, finish(experiment)))
 
 
 def _audit(arguments: argparse.Namespace) -> None:
@@ -455,11 +454,9 @@ def _audit(arguments: argparse.Namespace) -> None:
     prepare_environment()
     from cord_distill.audit.audit import audit
     from cord_distill.audit.table import effects_table
-    from cord_distill.recipe.experiment import method_variants
-    from cord_distill.recipe.file import load_recipe
+    from cord_distill.recipe.experiment import Experiment
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    recipes = method_variants(recipe, arguments.recipe, arguments.overrides)
+    recipes = Experiment.load(arguments.recipe, arguments.overrides).variants
     print(effects_table(audit(recipes, arguments.limit)))
 
 
@@ -467,11 +464,12 @@ def _view(arguments: argparse.Namespace) -> None:
     import webbrowser
 
     from cord_distill.common.errors import CordError
+    from cord_distill.view.gather import find_run
     from cord_distill.view.page import write_view
 
     if arguments.text is not None and arguments.text < 0:
         raise CordError(f"--text {arguments.text}: give a number of characters, 0 for all")
-    path = write_view(arguments.recipe, arguments.overrides, arguments.output, arguments.text)
+    path = write_view(find_run(arguments.recipe, arguments.overrides), arguments.output, arguments.text)
     print(f"view     {short_path(path)}, {path.stat().st_size / 1e6:.1f} MB", flush=True)
     if arguments.open and not webbrowser.open(path.as_uri()):
         print(f"no browser could be started: open {path.as_uri()}")

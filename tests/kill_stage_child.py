@@ -10,6 +10,7 @@ import matplotlib.figure  # noqa: F401
 import cord_distill.data.build
 import cord_distill.report.page
 import cord_distill.report.summary
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 
@@ -35,4 +36,4 @@ def stage(name: str, recipe: str, output_dir: str, at: int | None) -> None:
     if name == "data":
         cord_distill.data.build.build_dataset(resolved, run.trajectories, run.dataset)
     else:
-        cord_distill.report.page.write_report(recipe, [f"output_dir={output_dir}"])
+        cord_distill.report.page.write_report(Experiment.load(recipe, [f"output_dir={output_dir}"]))

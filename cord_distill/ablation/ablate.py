@@ -19,7 +19,8 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.failures import Failures, failures_of
 from cord_distill.decode.figures import DIGITS
-from cord_distill.recipe.file import find_recipe, load_recipe
+from cord_distill.recipe.experiment import Experiment
+from cord_distill.recipe.file import RecipeFile, find_recipe, load_recipe
 from cord_distill.recipe.recipe import AblateConfig, Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
@@ -60,7 +61,7 @@ def ablate(
             for seed in settings.seeds:
                 for name in wanted:
                     own = [*_at(ablation.root, settings, seed), f"variant={name}", "evaluate.teachers=false"]
-                    run_stages(str(path), [*overrides, *own])
+                    run_stages(Experiment.load(path, [*overrides, *own]))
     finally:
         made = build_ablations(ablation)
         write(made, ablation.root)
@@ -84,7 +85,8 @@ def list_of_variants(source: str | Path) -> Path:
 
 def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
     """Raises CordError when a table or list of the recipe names a variant that there is not."""
-    whole = load_recipe(path, overrides)
+    file = RecipeFile.read(path)
+    whole = file.resolve(overrides)
     settings = whole.ablate
     if settings is None:
         raise CordError(f"{path.name}: the section `ablate:` is missing; say at least which variant is the baseline")
@@ -95,10 +97,7 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
         )
     root = RunFolder.of(whole).root
     given = {seed: [*overrides, *_at(root, settings, seed)] for seed in settings.seeds}
-    runs = {
-        name: {seed: load_recipe(path, at_seed, variant=name) for seed, at_seed in given.items()}
-        for name in whole.variants
-    }
+    runs = {name: {seed: file.resolve(at_seed, name) for seed, at_seed in given.items()} for name in whole.variants}
     _known([settings.baseline], runs, "ablate.baseline")
     for title, names in settings.tables.items():
         _known(names, runs, f"ablate.tables.{title}")

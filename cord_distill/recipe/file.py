@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -31,49 +33,71 @@ SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
-    """Reads, merges, checks. source: a file, or the name of a bundled recipe (`quickstart`).
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A recipe file as it was read, with what it extends; `resolve` makes recipes of it without reading it again.
 
-    overrides: `key.sub=value` strings (values are YAML; paths in them are relative to the working directory), which win
-    over the file; `variant=NAME` picks one of `variants`, `seed=N` one run of a list of seeds. Raises CordError with
-    file, line, key path and the fix.
+    tree: its values, `extends` merged. where: the file and line of each key, for errors.
     """
-    path = find_recipe(source)
-    if path.parent != bundled("recipes"):
-        search_beside(path.parent)
-    where: Where = {}
-    said: Said = {}
-    tree = _read(path, where, ())
-    tree.setdefault("name", path.stem)
-    picked_seed = None
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise CordError(f"override {override!r} is not of the form key.sub=value")
-        if "" in key.split(".") or key.count(".") > DEEPEST:
-            raise CordError(f"override {override[:80]!r}: {key[:60]!r} names no key; write it like decode.beam_size=2")
-        value = _yaml_value(text, override)
-        if key == "variant":
-            if not isinstance(value, str | int | float) or isinstance(value, bool):
-                raise CordError(f"override {override!r}: a variant has a name, e.g. variant=curation")
-            variant = str(value)
-            continue
-        if key == "seed":
-            picked_seed = value if isinstance(value, int) else None
-            if picked_seed is not None and isinstance(tree.get("seed"), list):
+
+    path: Path
+    tree: dict[str, Any]
+    where: Where
+
+    @classmethod
+    def read(cls, source: str | Path) -> RecipeFile:
+        """source: a file, or the name of a bundled recipe (`quickstart`). Raises CordError with file and line."""
+        path = find_recipe(source)
+        if path.parent != bundled("recipes"):
+            search_beside(path.parent)
+        where: Where = {}
+        return cls(path, {"name": path.stem, **_read(path, where, ())}, where)
+
+    def resolve(self, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
+        """Merges the overrides and checks the whole (`load_recipe`)."""
+        tree, where = copy.deepcopy(self.tree), dict(self.where)
+        said: Said = {}
+        picked_seed = None
+        for override in overrides:
+            key, equals, text = override.partition("=")
+            if not equals or not key:
+                raise CordError(f"override {override!r} is not of the form key.sub=value")
+            if "" in key.split(".") or key.count(".") > DEEPEST:
+                raise CordError(
+                    f"override {override[:80]!r}: {key[:60]!r} names no key; write it like decode.beam_size=2"
+                )
+            value = _yaml_value(text, override)
+            if key == "variant":
+                if not isinstance(value, str | int | float) or isinstance(value, bool):
+                    raise CordError(f"override {override!r}: a variant has a name, e.g. variant=curation")
+                variant = str(value)
                 continue
-        _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
-        said[tuple(key.split("."))] = override
-    if variant is not None:
-        tree = _with_variant(tree, variant, path, where, said)
-    if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
-        tree["train_seed"] = picked_seed
-    # A section of null is one that is left out: `variants=null` on the command line takes it away.
-    tree = {key: value for key, value in tree.items() if value is not None}
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise CordError(explain(error, where, path, said)) from None
+            if key == "seed":
+                picked_seed = value if isinstance(value, int) else None
+                if picked_seed is not None and isinstance(tree.get("seed"), list):
+                    continue
+            _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
+            said[tuple(key.split("."))] = override
+        if variant is not None:
+            tree = _with_variant(tree, variant, self.path, where, said)
+        if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
+            tree["train_seed"] = picked_seed
+        # A section of null is one that is left out: `variants=null` on the command line takes it away.
+        tree = {key: value for key, value in tree.items() if value is not None}
+        try:
+            return Recipe.model_validate(tree)
+        except ValidationError as error:
+            raise CordError(explain(error, where, self.path, said)) from None
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
+    """Reads, merges, checks one recipe. A command that needs its variants too loads an `Experiment`.
+
+    source: a file, or the name of a bundled recipe (`quickstart`). overrides: `key.sub=value` strings (values are YAML;
+    paths in them are relative to the working directory), which win over the file; `variant=NAME` picks one of
+    `variants`, `seed=N` one run of a list of seeds. Raises CordError with file, line, key path and the fix.
+    """
+    return RecipeFile.read(source).resolve(overrides, variant)
 
 
 def find_recipe(source: str | Path) -> Path:

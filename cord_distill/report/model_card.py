@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import own_rows, read_json
 from cord_distill.common.markdown import inline, without_places
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
-from cord_distill.recipe.experiment import method_recipes
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
@@ -83,9 +82,9 @@ def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
     write_atomic(folder / "README.md", text)
 
 
-def write_model_cards(source: str, overrides: Iterable[str], summary: dict[str, Any]) -> None:
+def write_model_cards(experiment: Experiment, summary: dict[str, Any]) -> None:
     """`write_model_card` of every finished student of a recipe, with what its evaluation gave."""
-    for recipe in method_recipes(source, overrides):
+    for recipe in experiment.methods:
         for one in training_runs(recipe):
             write_model_card(one, summary)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.html import asset, content_hash
-from cord_distill.recipe.experiment import method_recipes
-from cord_distill.recipe.file import dump_recipe, load_recipe
+from cord_distill.recipe.experiment import Experiment
+from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import Curve, loss_curves
 from cord_distill.report.pictures import pictures, teacher_order
@@ -49,27 +49,19 @@ NOTES = (
 )
 
 
-def write_report(
-    recipe_source: str | Path,
-    overrides: Iterable[str] = (),
-    problems: int = 8,
-    *,
-    summary: dict[str, Any] | None = None,
-) -> Path:
+def write_report(experiment: Experiment, problems: int = 8, *, summary: dict[str, Any] | None = None) -> Path:
     """Writes report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
 
     problems: how many get their beam tree. summary: of this run, as `write_summary` gave it; None writes it first.
     Raises CordError on a damaged file; what is missing is left out.
     """
-    overrides = list(overrides)
-    summary = write_summary(recipe_source, overrides) if summary is None else summary
-    recipes = method_recipes(recipe_source, overrides)
-    whole = load_recipe(recipe_source, [x for x in overrides if not x.startswith("variant=")])
+    summary = write_summary(experiment) if summary is None else summary
+    recipes, whole = experiment.methods, dump_recipe(experiment.whole)
     folder = RunFolder.of(recipes[0])
     trees = tree_payload(recipes, summary, problems)
     more = sections(recipes, summary)
-    write_atomic(folder.report, render_page(summary, trees, dump_recipe(whole), more, loss_curves(recipes)))
-    write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, dump_recipe(whole), more))
+    write_atomic(folder.report, render_page(summary, trees, whole, more, loss_curves(recipes)))
+    write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, whole, more))
     return folder.report
 
 

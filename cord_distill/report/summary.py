@@ -6,7 +6,6 @@ Shares lie in 0..1. What was not measured is null or absent, never guessed; a ru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +16,7 @@ from cord_distill.common.jsonl import read_json
 from cord_distill.decode.figures import model_figures, summarise_method
 from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.over_seeds import over_seeds
-from cord_distill.recipe.experiment import method_recipes
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
 from cord_distill.run_folder.paths import PROBLEMS, RunFolder, method_name
@@ -26,15 +25,15 @@ from cord_distill.run_folder.trajectories import read_rows
 PAIRED = ("difference", "ci", "p_value", "num_problems", "same_protocol")
 
 
-def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Reads the run folders of a recipe and all its variants (a `variant=` override is ignored). Writes nothing.
+def build_summary(experiment: Experiment) -> dict[str, Any]:
+    """Reads the run folders of all methods of a recipe. Writes nothing.
 
     Keys: `name`, `pipeline` facts under `protocol`, `methods.<method>`, `students.<untrained|method|method-stage>` (of
     several seeds their mean, and each under `seeds`), `teachers.<label>`, `models.<label>` (of `evaluate.models`),
     `differences` (paired, between the students of the methods), `seconds.<part>`, `wall_seconds`. Raises CordError on a
     damaged file, never on a missing one.
     """
-    recipes = method_recipes(recipe_source, overrides)
+    recipes = experiment.methods
     shared, root = recipes[0], RunFolder.of(recipes[0]).root
     methods = {}
     for recipe in recipes:
@@ -68,11 +67,10 @@ def build_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> d
     }
 
 
-def write_summary(recipe_source: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def write_summary(experiment: Experiment) -> dict[str, Any]:
     """`build_summary`, also written to `summary.json` of the run folder (whole or not at all)."""
-    summary = build_summary(recipe_source, overrides)
-    root = RunFolder.of(method_recipes(recipe_source, overrides)[0])
-    write_atomic(root.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    summary = build_summary(experiment)
+    write_atomic(RunFolder.of(experiment.methods[0]).summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
 

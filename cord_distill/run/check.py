@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.terminal import plain
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
-from cord_distill.recipe.experiment import method_variants
-from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe
+from cord_distill.recipe.experiment import Experiment
+from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stages_of
 from cord_distill.run.check_cluster import cluster_page
@@ -45,16 +44,16 @@ class Page:
         return not (self.faults or self.too_much)
 
 
-def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = None, *, as_json: bool = False) -> int:
+def check(experiment: Experiment, machine: Machine | None = None, *, as_json: bool = False) -> int:
     """Prints a short page, faults to stderr; returns 0 when everything that can be known now is in order, else 2.
 
     machine: predict the memory of training on it, and refuse what cannot fit. as_json: one object in place of the page.
     """
-    page = look(source, overrides, machine)
+    page = look(experiment, machine)
     if as_json:
         print(json.dumps({"in_order": page.in_order, **asdict(page)}, indent=1))
         return 0 if page.in_order else 2
-    print(f"# {find_recipe(source).name}, resolved (defaults left out)\n{plain(page.recipe)}")
+    print(f"# {experiment.path.name}, resolved (defaults left out)\n{plain(page.recipe)}")
     for line in page.lines:
         print(line)
     print(f"looked at: {page.looked_at}")
@@ -66,22 +65,21 @@ def check(source: str, overrides: Sequence[str] = (), machine: Machine | None = 
     for fault in page.too_much:
         print(f"does not fit: {fault}", file=sys.stderr)
     if page.in_order:
-        run_it = shlex.join(["cord", "run", source, *overrides])
+        run_it = shlex.join(["cord", "run", experiment.source, *experiment.overrides])
         print(f"everything that can be checked without loading a model is in order: {run_it}")
     return 0 if page.in_order else 2
 
 
-def look(source: str, overrides: Sequence[str] = (), machine: Machine | None = None) -> Page:
+def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     """Everything that `cord check` says, without saying it."""
-    recipe = load_recipe(source, overrides)
-    variants = method_variants(recipe, source, overrides)
+    recipe, variants = experiment.recipe, experiment.variants
     faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
     reachable, away = servers(variants)
     about_the_cluster, no_cluster = cluster_page(variants)
     lines = [*reachable, *about_the_cluster, f"writes to {RunFolder.of(recipe).root}"]
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
-    lines += plan_lines(variants, plan_stages(source, overrides), count)
+    lines += plan_lines(variants, plan_stages(experiment), count)
     sent = model_lines(variants)
     lines += ["what the models are sent (cord show: the prompts themselves)", *sent] if sent else []
     lines += _costs(variants, count, machine)

@@ -22,8 +22,8 @@ from cord_distill.common.files import lock_folder, write_atomic
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.paths import short_path
 from cord_distill.common.terminal import plain
-from cord_distill.recipe.experiment import method_variants
-from cord_distill.recipe.file import dump_recipe, load_recipe
+from cord_distill.recipe.experiment import Experiment
+from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan_stages, watch_command
@@ -78,43 +78,42 @@ def _entries(path: Path) -> dict[str, dict[str, Any]] | None:
     return None
 
 
-def run(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> dict[str, Any]:
+def run(experiment: Experiment, overwrite: bool = False) -> dict[str, Any]:
     """Runs what is not done; returns the summary that the report shows.
 
     overwrite: decoding sets a changed recipe's results aside instead of refusing. Raises CordError when a stage fails,
     TooManyFailed where more problems failed than `decode.max_failed_share`.
     """
-    recipe = load_recipe(source, overrides)
+    recipe = experiment.recipe
     root = RunFolder.of(recipe).root
-    stages = plan_stages(source, overrides)
-    refuse(method_variants(recipe, source, overrides), still_to_run(stages, RunLog(root)))
+    refuse(experiment.variants, still_to_run(plan_stages(experiment), RunLog(root)))
     root.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(root, ".run.lock")
     try:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
         log = RunLog(root)
-        for group in _grouped(plan_stages(source, overrides, overwrite)):
+        for group in _grouped(plan_stages(experiment, overwrite)):
             watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
-            beside = watch_command(source, overrides) if watched else None
+            beside = watch_command(experiment) if watched else None
             _run_group(group, log, recipe.launch.parallel_jobs, beside)
         from cord_distill.report.finish import finish
 
-        return finish(source, overrides)
+        return finish(experiment)
     finally:
         os.close(lock)
 
 
-def record_stage(source: str, overrides: Sequence[str], group: str, seconds: float) -> None:
+def record_stage(experiment: Experiment, group: str, seconds: float) -> None:
     """What `cord run` would have left behind a stage: the resolved recipe, and that the stage is done. Nothing in a
     child of `cord run`, which does so itself."""
     if PARENT in os.environ:
         return
-    recipe = load_recipe(source, overrides)
+    recipe = experiment.recipe
     root = RunFolder.of(recipe).root
     if recipe.variant is None and recipe.train_seed is None:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
     log = RunLog(root)
-    for stage in plan_stages(source, overrides):
+    for stage in plan_stages(experiment):
         if stage.group == group and all(path.exists() for path in stage.outputs):
             log.done(stage, stage.fingerprint(), seconds)
 

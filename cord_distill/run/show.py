@@ -6,7 +6,6 @@ answer's tokens; for the student the first training row with its mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cord_distill.common.errors import CordError
@@ -19,7 +18,7 @@ from cord_distill.decode.model_facts import facts_line
 from cord_distill.decode.problems import load_candidates
 from cord_distill.engines.base import Sampling
 from cord_distill.prompts.render import Renderer, renderer_of
-from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
@@ -42,9 +41,9 @@ class Shown:
         return "\n".join([f"# {self.title}", *(f"--- {head}\n{visible(text)}" for head, text in self.parts)])
 
 
-def show(source: str, overrides: Sequence[str] = ()) -> list[Shown]:
+def show(experiment: Experiment) -> list[Shown]:
     """Of every model whose files are here. Raises CordError where the recipe names none, or a tokenizer is unusable."""
-    recipe = load_recipe(source, overrides)
+    recipe = experiment.recipe
     problem = _first_problem(recipe)
     found = [
         _of_model(recipe, key, section, problem, key in _scoring(recipe))
@@ -53,7 +52,9 @@ def show(source: str, overrides: Sequence[str] = ()) -> list[Shown]:
     ]
     made = [one for one in found if one is not None]
     if not made:
-        raise CordError(f"{source}: none of its models is here yet: build them (cord models), or download them")
+        raise CordError(
+            f"{experiment.source}: none of its models is here yet: build them (cord models), or download them"
+        )
     return made
 
 

@@ -21,8 +21,8 @@ from cord_distill.decode.hard_problems import filter_fingerprint
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.model_files.locate import DONE, model_path, models_folder
 from cord_distill.model_files.weights import SUFFIXES
-from cord_distill.recipe.experiment import method_variants, variant_overrides
-from cord_distill.recipe.file import find_recipe, load_recipe, recipe_hash
+from cord_distill.recipe.experiment import Experiment, variant_overrides
+from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.training_stages import section_of, stage_before, stages_of, training_runs
@@ -54,16 +54,15 @@ class Stage:
     again: Callable[[], str | None] | None = None
 
 
-def plan_stages(source: str, overrides: Sequence[str] = (), overwrite: bool = False) -> list[Stage]:
+def plan_stages(experiment: Experiment, overwrite: bool = False) -> list[Stage]:
     """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files.
 
     overwrite: decoding sets a changed recipe's results aside instead of refusing.
     """
-    recipe = load_recipe(source, overrides)
-    path = str(find_recipe(source))
+    recipe, variants, overrides = experiment.recipe, experiment.variants, experiment.overrides
+    path = str(experiment.path)
     stages: list[Stage] = []
     asked = ["--overwrite"] if overwrite else []
-    variants = method_variants(recipe, source, overrides)
     if recipe.models is not None:
         folder = models_folder(recipe.models)
         stages.append(
@@ -198,14 +197,14 @@ def _model_stamps(recipe: Recipe, model: str, key: str) -> list[list[Any]]:
     return [file_stamp(path) for path in sorted(files)]
 
 
-def watch_command(source: str, overrides: Sequence[str]) -> Command:
+def watch_command(experiment: Experiment) -> Command:
     """`cord evaluate --watch`, which `cord run` starts beside the training. Raises CordError without a free GPU."""
-    if gpu_count() and not load_recipe(source, overrides).evaluate.devices:
+    if gpu_count() and not experiment.recipe.evaluate.devices:
         raise CordError(
             "evaluate.when: with_training would put training and evaluation on the same GPUs: give evaluate.devices, "
             "e.g. [7], or evaluate.when=after"
         )
-    return _cord("evaluate", str(find_recipe(source)), ["--watch", *overrides])()
+    return _cord("evaluate", str(experiment.path), ["--watch", *experiment.overrides])()
 
 
 def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tuple[list[str], dict[str, str]]]:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.progress import short_time
-from cord_distill.recipe.experiment import method_variants
-from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.run.first_pass import local_problems
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import plan_stages
@@ -63,15 +62,16 @@ def status(source: str, overrides: Sequence[str] = ()) -> Status:
             raise CordError(f"{source}: no run folder (no recipe.yaml there); give outputs/NAME, or the recipe")
         given.append(f"output_dir={Path(source).absolute()}")
         source = str(Path(source) / "recipe.yaml")
-    recipe = load_recipe(source, given)
+    experiment = Experiment.load(source, given)
+    recipe = experiment.recipe
     root = RunFolder.of(recipe).root
     if not root.is_dir():
         raise CordError(f"{root}: nothing was run there yet; begin with: cord run {source}")
     log = RunLog(root)
-    stages = {one.key: log.reason(one, one.fingerprint()) or "done" for one in plan_stages(source, given)}
+    stages = {one.key: log.reason(one, one.fingerprint()) or "done" for one in plan_stages(experiment)}
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
-    methods = [RunFolder.of(one) for one in method_variants(recipe, source, given)]
+    methods = [RunFolder.of(one) for one in experiment.variants]
     found = tuple(_decoding(run, count) for run in methods if run.journal.is_file())
     return Status(str(root), _held(root / ".run.lock"), stages, found)
 

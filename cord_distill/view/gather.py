@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.terminal import plain
-from cord_distill.recipe.experiment import method_recipes
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows, row_facts
 from cord_distill.view.pack import packed
@@ -22,6 +22,8 @@ ROWS = "trajectories.jsonl"
 WHOLE_BELOW = 64_000_000
 CUT_TEXT = 200
 DIGITS = 6
+# A run's name, its methods, and its teachers with their notes, in a recipe's order.
+Facts = tuple[str, list[str], dict[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +41,27 @@ class Run:
         return sum(path.stat().st_size for path in self.methods.values()) < WHOLE_BELOW
 
 
-def find_run(source: str | Path, overrides: Iterable[str] = ()) -> Run:
+def find_run(source: str | Path, overrides: Sequence[str] = ()) -> Run:
     """The run of a folder (`outputs/x`), or of a recipe's file or name.
 
     Raises CordError where there are no trajectories, with the command that makes some.
     """
     folder = Path(source)
-    if folder.is_dir():
-        overrides = list(overrides)
-        if overrides:
-            raise CordError(f"{overrides[0]}: {source} is a run folder, and overrides are a recipe's: leave it out")
-        root, recipe = folder.absolute(), folder / "recipe.yaml"
-        name, order, teachers = _facts(recipe, ()) if recipe.is_file() else (root.name, [], {})
-        again = "cord generate RECIPE"
-    else:
-        root = RunFolder.of(method_recipes(source, overrides)[0]).root
-        name, order, teachers = _facts(source, overrides)
-        again = f"cord generate {source}"
+    if not folder.is_dir():
+        return run_of(Experiment.load(source, overrides))
+    if overrides:
+        raise CordError(f"{overrides[0]}: {source} is a run folder, and overrides are a recipe's: leave it out")
+    return _run(folder.absolute(), _facts_in(folder), "cord generate RECIPE")
+
+
+def run_of(experiment: Experiment) -> Run:
+    """The run that a recipe describes (`find_run`)."""
+    root = RunFolder.of(experiment.methods[0]).root
+    return _run(root, _facts(experiment), f"cord generate {experiment.source}")
+
+
+def _run(root: Path, facts: Facts, again: str) -> Run:
+    name, order, teachers = facts
     methods = _methods(root, order, name)
     if not methods and any(root.glob(f"**/shards/*/{ROWS}")):
         raise CordError(
@@ -165,15 +171,18 @@ def _methods(root: Path, order: list[str], name: str) -> dict[str, Path]:
     return {method: found[method] for method in [*(x for x in order if x in found), *found]}
 
 
-def _facts(recipe: str | Path, overrides: Iterable[str]) -> tuple[str, list[str], dict[str, str | None]]:
-    """(name, methods, teachers with their notes) in a recipe's order. One in a run folder that cannot be read any more
-    is only said."""
+def _facts_in(folder: Path) -> Facts:
+    """The facts of a run folder's own recipe; a recipe that is missing or cannot be read any more has none."""
+    if not (folder / "recipe.yaml").is_file():
+        return folder.absolute().name, [], {}
     try:
-        recipes = method_recipes(recipe, overrides)
+        return _facts(Experiment.load(folder / "recipe.yaml"))
     except CordError as error:
-        if Path(recipe).name != "recipe.yaml":
-            raise
         print(plain(f"note: methods and teachers by name: {error}"), file=sys.stderr)
-        return Path(recipe).absolute().parent.name, [], {}
+        return folder.absolute().name, [], {}
+
+
+def _facts(experiment: Experiment) -> Facts:
+    recipes = experiment.methods
     teachers = {teacher.label: teacher.note for one in recipes for teacher in one.teachers}
     return recipes[0].name, [method_name(one) for one in recipes], teachers

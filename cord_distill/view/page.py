@@ -13,7 +13,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import replacing
 from cord_distill.common.html import asset, content_hash
 from cord_distill.common.progress import progress
-from cord_distill.view.gather import CUT_TEXT, find_run, gather
+from cord_distill.view.gather import CUT_TEXT, Run, gather
 from cord_distill.view.pack import packed
 
 HERE = Path(__file__).parent
@@ -24,15 +24,12 @@ WHOLE = 0
 VIEW_FILE, REPORT_FILE = "view.html", "report.html"
 
 
-def write_view(
-    source: str | Path, overrides: Iterable[str] = (), output: str | Path | None = None, max_text: int | None = None
-) -> Path:
-    """Writes the page of a run folder or a recipe's run; returns its path (default: view.html in the run folder).
+def write_view(run: Run, output: str | Path | None = None, max_text: int | None = None) -> Path:
+    """Writes the page of a run (`find_run`, `run_of`); returns its path (default: view.html in the run folder).
 
     max_text: characters kept of a candidate off the chosen trace, 0 for all of them; None: all in a run below 64 MB,
-    200 in a larger one. Raises CordError where nothing was decoded yet, or the page cannot be written.
+    200 in a larger one. Raises CordError when the page cannot be written.
     """
-    run = find_run(source, overrides)
     if max_text is None:
         max_text = WHOLE if run.whole_texts else CUT_TEXT
     path = Path(output) if output else run.root / VIEW_FILE

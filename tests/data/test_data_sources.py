@@ -14,6 +14,7 @@ from cord_distill.data.build import build_dataset
 from cord_distill.data.near_duplicates import NearDuplicates
 from cord_distill.data.sources import copies_per_epoch
 from cord_distill.recipe.data import SourceConfig
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.stages import plan_stages
@@ -207,7 +208,7 @@ def test_near_duplicates_are_dropped_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sft_limo", "sft_s1k", "sft_messages"])
 def test_recipes_without_teachers_have_data_and_training(name: str) -> None:
     """Fails for a plan that makes no data set because nothing was generated."""
-    assert [stage.key for stage in plan_stages(name)] == ["data/sft", "train/sft", "evaluate"]
+    assert [stage.key for stage in plan_stages(Experiment.load(name))] == ["data/sft", "train/sft", "evaluate"]
     assert load_recipe(name).train["global_batch_size"] == 8
 
 

@@ -22,6 +22,7 @@ from cord_distill.decode.replay import Meter, ReplayEngine
 from cord_distill.engines.base import EngineError, Generation, Sampling
 from cord_distill.engines.chat import Reply
 from cord_distill.prompts.render import load_renderer
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import plan_stages
@@ -219,14 +220,14 @@ def test_cord_run_stops_above_the_share_and_tries_again_what_failed(recipe_path,
     flag.touch()
     assert main(command) == FINE and json.loads(stats.read_text())["kept"] == 3
     assert "generate: again, 1 problem failed" in capfd.readouterr().err
-    log, (stage, *_) = RunLog(tmp_path / "run"), plan_stages(str(recipe_path), command[2:])
+    log, (stage, *_) = RunLog(tmp_path / "run"), plan_stages(Experiment.load(recipe_path, command[2:]))
     assert log.reason(stage, stage.fingerprint()) is None
 
 
 def test_cord_run_sets_nothing_aside_unasked(recipe_path):
     """Fails the `cord run` that passes --overwrite by itself: one override moves the finished work of the other."""
     for asked in (False, True):
-        (generate_stage, *_) = plan_stages(str(recipe_path), ["decode.beam_size=1"], asked)
+        (generate_stage, *_) = plan_stages(Experiment.load(recipe_path, ["decode.beam_size=1"]), asked)
         assert ("--overwrite" in generate_stage.command()[0]) == asked
 
 

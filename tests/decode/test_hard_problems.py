@@ -13,6 +13,7 @@ from cord_distill.decode.hard_problems import Try, load_problems, why_not_hard
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.problems import load_candidates
 from cord_distill.decode.try_problems import counts_line, filter_problems
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.problems import HardForConfig
 from cord_distill.run.stages import plan_stages
@@ -219,13 +220,14 @@ def test_the_file_can_be_the_problems_of_another_recipe(recipe_path, tmp_path):
 
 def test_a_run_finds_them_before_it_decodes(recipe_path):
     recipe = load_recipe(recipe_path)
-    stages = {stage.key: stage for stage in plan_stages(str(recipe_path))}
+    stages = {stage.key: stage for stage in plan_stages(Experiment.load(recipe_path))}
     assert list(stages)[:2] == ["problems", "generate"]
     before = {key: stages[key].fingerprint() for key in ("problems", "generate")}
     filter_problems(recipe)
     assert stages["problems"].fingerprint() == before["problems"]
     assert stages["generate"].fingerprint() != before["generate"]
-    changed = {s.key: s for s in plan_stages(str(recipe_path), ["problems.hard_for.min_reasoning_tokens=7"])}
+    other = Experiment.load(recipe_path, ["problems.hard_for.min_reasoning_tokens=7"])
+    changed = {stage.key: stage for stage in plan_stages(other)}
     assert changed["problems"].fingerprint() != before["problems"]
     assert changed["generate"].fingerprint() == stages["generate"].fingerprint()
 

@@ -26,6 +26,7 @@ from cord_distill.engines.scripted import ScriptedEngine
 from cord_distill.engines.server.reward import ServerRewardEngine
 from cord_distill.prompts.render import Renderer, load_renderer
 from cord_distill.recipe.decode import DecodeConfig, ProcessRewardConfig
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.summary import build_summary
@@ -409,7 +410,7 @@ def test_the_reward_model_is_in_the_figures_of_the_run(run, tmp_path):
     calls = [json.loads(line).get("v") for line in folder.journal.read_text().splitlines()[1:]]
     assert meters["prover"]["scores"] == 7, "S is asked once for each trace"
     assert meters["prm"]["requests"] == meters["prm"]["scores"] == sum(isinstance(call, list) for call in calls) - 7
-    (method,) = build_summary(tmp_path / "recipe.yaml")["methods"].values()
+    (method,) = build_summary(Experiment.load(tmp_path / "recipe.yaml"))["methods"].values()
     assert method["models"]["prm"]["scored_tokens"] == meters["prm"]["scored_tokens"] > 1000
     assert method["models"]["prm"]["request_seconds"] > 0
 
@@ -483,10 +484,10 @@ def test_cord_check_asks_the_server_of_a_reward_model(write_served, capsys):
     from cord_distill.run.check import check
 
     up = pooling(lambda ids: [[1.0] for _ in ids])
-    check(write_served(up.url))
+    check(Experiment.load(write_served(up.url)))
     up.stop()
     assert f"decode.process_reward: {up.url} serves 'prm', gives rewards" in capsys.readouterr().out
-    assert check(write_served(up.url)) == 2
+    assert check(Experiment.load(write_served(up.url))) == 2
     assert "decode.process_reward.url: " in capsys.readouterr().err
 
 

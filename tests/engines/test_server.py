@@ -18,6 +18,7 @@ from cord_distill.engines.server import http
 from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine
 from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
 from cord_distill.prompts.render import load_renderer
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.run.check import check
@@ -313,11 +314,11 @@ def test_check_says_what_is_there_and_what_is_not(recipe_path, serve, tmp_path, 
     away.stop()
     for url, code in ((server.url, 0), (away.url, 2)):
         urls = [f"teachers.{i}.url={url}" for i in range(2)]
-        assert check(str(recipe_path), [f"output_dir={tmp_path}/out", *urls]) == code
+        assert check(Experiment.load(recipe_path, [f"output_dir={tmp_path}/out", *urls])) == code
     out, err = capsys.readouterr()
     assert f"teachers.0: {server.url} serves 'm', continues token ids" in out
     assert f"missing: teachers.0.url: {away.url}: no connection" in err
-    assert check(str(recipe_path), [f"teachers.{i}.url={serve(knows=('no',)).url}" for i in range(2)]) == 2
+    assert check(Experiment.load(recipe_path, [f"teachers.{i}.url={serve(knows=('no',)).url}" for i in range(2)])) == 2
     assert "missing: meta_prover: " in capsys.readouterr().err
 
 

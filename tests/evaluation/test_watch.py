@@ -27,6 +27,7 @@ from cord_distill.cli import main
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.command import use_devices
 from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.run import RunLog, _run_group
@@ -109,7 +110,7 @@ def test_the_watcher_and_the_training_share_the_gpus(monkeypatch: pytest.MonkeyP
         use_devices(recipe)
     monkeypatch.setattr("cord_distill.run.stages.gpu_count", lambda: 3)
     with pytest.raises(CordError, match=r"on the same GPUs: give evaluate\.devices"):
-        watch_command("quickstart", ["evaluate.checkpoints=true", "evaluate.when=with_training"])
+        watch_command(Experiment.load("quickstart", ["evaluate.checkpoints=true", "evaluate.when=with_training"]))
 
 
 def test_each_training_of_a_recipe_has_labels_of_its_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
 
 from cord_distill.cli import main
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.page import by_method, render_page, write_report
 from cord_distill.report.pictures import pictures
 from cord_distill.report.summary import build_summary, write_summary
@@ -33,7 +34,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose every question and step tries to break out of the page."""
     folder = tmp_path_factory.mktemp("run")
-    write_report(write_run(folder, text=MALICE))
+    write_report(Experiment.load(write_run(folder, text=MALICE)))
     return folder / "out"
 
 
@@ -230,7 +231,7 @@ def test_pictures_take_their_colours_from_the_page(summary: dict[str, Any]) -> N
 
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
     before = (run / "report.html").read_bytes()
-    write_report(run.parent / "made.yaml")
+    write_report(Experiment.load(run.parent / "made.yaml"))
     assert (run / "report.html").read_bytes() == before
 
 
@@ -244,9 +245,9 @@ def test_the_markdown_page(run: Path) -> None:
 def test_a_run_with_nothing_yet_has_a_page(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\noutput_dir: ./out\n")
-    page = write_report(recipe).read_text()
+    page = write_report(Experiment.load(recipe)).read_text()
     assert "Nothing measured yet" in page
-    assert build_summary(recipe) == write_summary(recipe)
+    assert build_summary(Experiment.load(recipe)) == write_summary(Experiment.load(recipe))
 
 
 def test_other_evaluated_models_are_on_the_page(tmp_path: Path) -> None:
@@ -255,12 +256,12 @@ def test_other_evaluated_models_are_on_the_page(tmp_path: Path) -> None:
     suite = {"avg_at_k": 0.61, "avg_at_k_ci": [0.55, 0.67], "k": 4, "num_problems": 100, "step_accuracy": 0.7}
     (tmp_path / "out/eval/other-7b").mkdir()
     (tmp_path / "out/eval/other-7b/results.json").write_text(json.dumps({"suites": {"ledger": suite}, "seconds": 2.0}))
-    assert "other-7b" not in write_report(recipe).read_text()
+    assert "other-7b" not in write_report(Experiment.load(recipe)).read_text()
     recipe.write_text(
         recipe.read_text().replace("teachers: true", "teachers: true, models: [{model: /m, name: other-7b}]")
     )
-    page = write_report(recipe)
-    summary = build_summary(recipe)
+    page = write_report(Experiment.load(recipe))
+    summary = build_summary(Experiment.load(recipe))
     assert summary["models"]["other-7b"]["avg_at_4"] == 0.61
     assert model_cells(summary)[1][-1] == ["other-7b", "61.0 [55.0, 67.0]", "70.0"]
     assert "61.0 [55.0, 67.0]" in page.read_text() and "| other-7b |" in page.with_suffix(".md").read_text()

@@ -12,6 +12,7 @@ import pytest
 from made_rows import MALICE, write_run
 
 from cord_distill.evaluation.paper import paper
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.losses import loss_curves, losses, thinned
 from cord_distill.report.page import write_report
@@ -199,7 +200,7 @@ def run(tmp_path: Path) -> Path:
         stats = {"rows": 20, "kept": 17, "dropped": {MALICE: 3}}
         (out / method / "dataset/stats.json").write_text(json.dumps(stats))
     write_state(out / "cord/checkpoints", 40, [{"step": s, "loss": 3.0 / s} for s in range(1, 41)])
-    write_report(recipe)
+    write_report(Experiment.load(recipe))
     return out
 
 

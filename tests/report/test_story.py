@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made_rows import made_row, write_run
 
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.page import telling_problem
 from cord_distill.report.story import compared_methods, story
 from cord_distill.report.summary import build_summary
@@ -77,7 +78,7 @@ def test_cord_is_held_against_curation_whatever_the_order() -> None:
 def test_the_paired_difference_of_the_students_is_in_the_summary(tmp_path: Path) -> None:
     """Fails the report that sets each student beside the untrained model alone."""
     recipe = write_run(tmp_path)
-    assert build_summary(recipe)["differences"] == []  # evaluated without the answers to each problem
+    assert build_summary(Experiment.load(recipe))["differences"] == []  # evaluated without the answers to each problem
     for label, right in (("cord", [True] * 4), ("curation", [True, False, False, False])):
         folder = tmp_path / "out/eval" / label
         results = json.loads((folder / "results.json").read_text())
@@ -86,10 +87,10 @@ def test_the_paired_difference_of_the_students_is_in_the_summary(tmp_path: Path)
         (folder / "results.json").write_text(json.dumps(results))
         rows = [{"suite": "ledger", "id": f"p{i}", "correct": [x], "avg": float(x)} for i, x in enumerate(right)]
         (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (one,) = build_summary(recipe)["differences"]
+    (one,) = build_summary(Experiment.load(recipe))["differences"]
     assert (one["a"], one["b"], one["suite"], one["difference"]) == ("cord", "curation", "ledger", 0.75)
     assert (one["share_a"], one["share_b"], one["num_problems"]) == (1.0, 0.25, 4)
-    assert "the one trained on Curation's 16.0 %: +75.0 points" in story(build_summary(recipe)).found
+    assert "the one trained on Curation's 16.0 %: +75.0 points" in story(build_summary(Experiment.load(recipe))).found
 
 
 def test_stages_side_by_side_count_once_by_the_clock(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_stages_side_by_side_count_once_by_the_clock(tmp_path: Path) -> None:
     stages = {"generate": (60.0, "10:01:00"), "train/cord": (30.0, "10:01:30"), "train/curation": (28.0, "10:01:28")}
     made = {key: {"seconds": s, "ended": f"2026-01-01T{end}", "fingerprint": "x"} for key, (s, end) in stages.items()}
     (tmp_path / "out/stages.json").write_text(json.dumps(made))
-    assert build_summary(recipe)["wall_seconds"] == 90.0
+    assert build_summary(Experiment.load(recipe))["wall_seconds"] == 90.0
 
 
 def test_the_telling_problem_is_right_in_every_step_and_wrong_under_the_other(tmp_path: Path) -> None:

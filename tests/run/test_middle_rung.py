@@ -8,7 +8,7 @@ from cord_distill.cli import main
 from cord_distill.common.paths import bundled
 from cord_distill.decode.problems import load_candidates
 from cord_distill.evaluation.suites import find_suites, load_suite
-from cord_distill.recipe.experiment import method_recipes
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 
 # A row as openai/gsm8k has it.
@@ -24,7 +24,7 @@ def test_cord_stands_against_baselines_on_the_hubs_questions(name, methods, caps
     assert main(["check", name, "--gpus", "1", "--gpu-memory", "24"]) == 0
     said = capsys.readouterr().out
     assert "not looked up, from the hub: " in said and "memory, predicted" in said
-    recipes = method_recipes(name)
+    recipes = Experiment.load(name).methods
     assert [recipe.decode.pipeline for recipe in recipes] == methods
     one = recipes[0]
     assert len({teacher.model.split("/")[0] for teacher in one.teachers}) == len(one.teachers)

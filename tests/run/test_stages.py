@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cord_distill.common.errors import CordError, TooManyFailed
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.run.run import RunLog, _run_group
 from cord_distill.run.stages import Stage, plan_stages
 
@@ -16,24 +17,24 @@ from cord_distill.run.stages import Stage, plan_stages
 def done_log(tmp_path, *overrides) -> RunLog:
     """A log in which every stage of the quickstart is done, with its outputs there."""
     log = RunLog(tmp_path)
-    for stage in plan_stages("quickstart", [f"output_dir={tmp_path}", *overrides]):
+    for stage in plan_stages(Experiment.load("quickstart", [f"output_dir={tmp_path}", *overrides])):
         for output in stage.outputs:
             if "models" not in str(output.parent.parent):
                 output.parent.mkdir(parents=True, exist_ok=True)
                 output.mkdir(exist_ok=True) if output.name == "eval" else output.write_text("{}")
-    for stage in plan_stages("quickstart", [f"output_dir={tmp_path}", *overrides]):
+    for stage in plan_stages(Experiment.load("quickstart", [f"output_dir={tmp_path}", *overrides])):
         log.done(stage, stage.fingerprint(), 1.0)
     return RunLog(tmp_path)
 
 
 def reruns(tmp_path, *overrides) -> list[str]:
     log = RunLog(tmp_path)
-    stages = plan_stages("quickstart", [f"output_dir={tmp_path}", *overrides])
+    stages = plan_stages(Experiment.load("quickstart", [f"output_dir={tmp_path}", *overrides]))
     return [s.key for s in stages if s.key != "models" and log.reason(s, s.fingerprint())]
 
 
 def test_the_stages_of_a_recipe_with_variants(tmp_path):
-    keys = [stage.key for stage in plan_stages("quickstart", [f"output_dir={tmp_path}"])]
+    keys = [stage.key for stage in plan_stages(Experiment.load("quickstart", [f"output_dir={tmp_path}"]))]
     assert keys == [
         "models", "generate", "data/cord", "data/curation", "train/cord", "train/curation", "evaluate",
     ]  # fmt: skip

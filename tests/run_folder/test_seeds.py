@@ -17,6 +17,7 @@ from cord_distill.evaluation.over_seeds import NOTE, mean_over_seeds, over_seeds
 from cord_distill.evaluation.table import results_table
 from cord_distill.evaluation.targets import methods, targets
 from cord_distill.metrics import t_interval, t_quantile
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe, load_recipe
 from cord_distill.report.page import write_report
 from cord_distill.report.summary import build_summary
@@ -98,7 +99,7 @@ def test_each_seed_has_its_own_checkpoints_and_shares_the_rest(recipe: Path, tmp
 
 
 def test_one_data_set_and_one_training_per_seed(recipe: Path) -> None:
-    stages = plan_stages(str(recipe))
+    stages = plan_stages(Experiment.load(recipe))
     assert [s.key for s in stages] == [
         "generate", "data/cord", "train/cord-seed-3", "train/cord-seed-1", "train/cord-seed-2", "evaluate",
     ]  # fmt: skip
@@ -109,8 +110,8 @@ def test_one_data_set_and_one_training_per_seed(recipe: Path) -> None:
 
 def test_adding_a_seed_trains_that_one_alone(recipe: Path) -> None:
     """Fails for the lazy version that hashes the list: all students would be trained again."""
-    before = {s.key: s.fingerprint() for s in plan_stages(str(recipe))}
-    after = {s.key: s.fingerprint() for s in plan_stages(str(recipe), ["seed=[3, 1, 2, 9]"])}
+    before = {s.key: s.fingerprint() for s in plan_stages(Experiment.load(recipe))}
+    after = {s.key: s.fingerprint() for s in plan_stages(Experiment.load(str(recipe), ["seed=[3, 1, 2, 9]"]))}
     assert {key for key in after if before.get(key) != after[key]} == {"train/cord-seed-9"}
 
 
@@ -118,7 +119,7 @@ def test_variants_have_the_list_too_or_their_own(recipe: Path) -> None:
     text = "variants:\n  a: {}\n  b: {seed: 5}\n  c: {seed: [6, 7]}\n"
     recipe.write_text(recipe.read_text() + text)
     labels = ["a-seed-3", "a-seed-1", "a-seed-2", "b", "c-seed-6", "c-seed-7"]
-    stages = plan_stages(str(recipe))
+    stages = plan_stages(Experiment.load(recipe))
     assert [s.key for s in stages if s.group == "train"] == [f"train/{x}" for x in labels]
     assert [folder.label for folder in methods(load_recipe(recipe))] == labels
     last = next(s for s in stages if s.key == "train/c-seed-7").command
@@ -188,7 +189,7 @@ def of_seeds(folder: Path, seeds: str = "[0, 1, 2]", shares: tuple[float, ...] =
 def test_the_table_gives_mean_interval_and_every_run(tmp_path: Path) -> None:
     """Fails for the lazy version that shows the best run, or pools problems of all runs as if they were independent."""
     path = of_seeds(tmp_path)
-    summary = build_summary(path)
+    summary = build_summary(Experiment.load(path))
     table = terminal_table(summary, 160, colour=False)
     data, *rows = [line.split("|") for line in table.splitlines() if "cord" in line]
     assert [[row[1].strip(), row[2].strip()] for row in rows] == [
@@ -201,19 +202,19 @@ def test_the_table_gives_mean_interval_and_every_run(tmp_path: Path) -> None:
     assert data[1].strip() == "cord"  # the data are one
     assert list(summary["students"]["cord"]["seeds"]) == ["0", "1", "2"]
     assert summary["protocol"]["train_seeds"] == [0, 1, 2]
-    page = write_report(path)
+    page = write_report(Experiment.load(path))
     for text in (page.read_text(), page.with_suffix(".md").read_text()):
         assert "cord, mean of 3 seeds" in text and NOTE in text and "Trained with seeds 0, 1, 2." in text
-    assert build_summary(path, ["seed=1"]) == summary  # the report is about all of them
+    assert build_summary(Experiment.load(path, ["seed=1"])) == summary  # the report is about all of them
 
 
 def test_half_done_seeds_are_said_and_one_run_has_no_interval(tmp_path: Path) -> None:
-    summary = build_summary(of_seeds(tmp_path, shares=(0.5,)))
+    summary = build_summary(Experiment.load(of_seeds(tmp_path, shares=(0.5,))))
     assert "cord, mean of 1 of 3 seeds" in terminal_table(summary, 160, colour=False)
     student = summary["students"]["cord"]
     assert (student["avg_at_4"], student["avg_at_4_ci"]) == (0.5, None)
     (tmp_path / "none").mkdir()
-    assert "cord" not in build_summary(of_seeds(tmp_path / "none", shares=()))["students"]
+    assert "cord" not in build_summary(Experiment.load(of_seeds(tmp_path / "none", shares=())))["students"]
 
 
 def test_runs_measured_differently_have_no_mean() -> None:

@@ -13,6 +13,7 @@ from cord_distill.cli import main
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.targets import methods
 from cord_distill.prompts.render import load_renderer
+from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import section_of, training_runs
@@ -235,13 +236,14 @@ def test_a_run_has_its_stages_in_order_and_evaluates_each_student(tmp_path: Path
     """Fails for one that evaluates the last student only, or trains a stage beside the one that it goes on from."""
     more = {"data": {"preferences": {}}, "dpo": {}, "distil": {"teacher": "same"}, "evaluate": {"suites": ["aime24"]}}
     path = write_recipe(tmp_path, seed=[3, 4], meta_prover={"model": str(tmp_path / "same")}, **more)
-    keys = [stage.key for stage in stages.plan_stages(str(path))]
+    keys = [stage.key for stage in stages.plan_stages(Experiment.load(path))]
     both = ["cord-seed-3", "cord-seed-4"]
     assert keys[2:] == [f"{stage}/{run}" for stage in ("train", "dpo", "distil") for run in both] + ["evaluate"]
     assert [run.label for run in methods(load_recipe(path))] == [
         "cord-seed-3", "cord-seed-4", "cord-dpo-seed-3", "cord-dpo-seed-4", "cord-distil-seed-3", "cord-distil-seed-4",
     ]  # fmt: skip
-    argv, environment = next(s for s in stages.plan_stages(str(path)) if s.key == "distil/cord-seed-4").command()  # type: ignore[misc]
+    planned = {stage.key: stage for stage in stages.plan_stages(Experiment.load(path))}
+    argv, environment = planned["distil/cord-seed-4"].command()  # type: ignore[misc]
     assert argv[-2:] == ["seed=4", "stage=distil"] and environment["WANDB_JOB_TYPE"] == "distil"
     folder = RunFolder.of(training_runs(load_recipe(path))[-1])
     assert folder.final_model == tmp_path / "out/distil/seed-4/final"

@@ -146,9 +146,9 @@ def test_large_runs_are_cut_and_small_ones_are_not(tmp_path: Path, monkeypatch: 
     cuts = []
     for limit in (10**9, 10):
         monkeypatch.setattr("cord_distill.view.gather.WHOLE_BELOW", limit)
-        cuts.append(index_of(write_view(tmp_path))["cut"])
+        cuts.append(index_of(write_view(find_run(tmp_path)))["cut"])
     assert cuts == [None, 200]
-    assert index_of(write_view(tmp_path, max_text=0))["cut"] is None
+    assert index_of(write_view(find_run(tmp_path), max_text=0))["cut"] is None
 
 
 # Where the rows are.
@@ -162,10 +162,10 @@ def index_of(page: Path) -> dict[str, Any]:
 
 def test_a_recipe_and_its_run_folder_give_the_same_page(tmp_path: Path) -> None:
     recipe = write_run(tmp_path)
-    of_recipe = write_view(recipe).read_bytes()
+    of_recipe = write_view(find_run(recipe)).read_bytes()
     assert (tmp_path / "out/view.html").read_bytes() == of_recipe
     (tmp_path / "out/recipe.yaml").write_text(recipe.read_text())
-    assert write_view(tmp_path / "out").read_bytes() == of_recipe
+    assert write_view(find_run(tmp_path / "out")).read_bytes() == of_recipe
     index = index_of(tmp_path / "out/view.html")
     assert (index["name"], index["teachers"], index["methods"]) == ("made", list(TEACHERS), ["cord", "curation"])
 
@@ -217,7 +217,7 @@ def test_a_run_of_shards_alone_is_told_to_merge(tmp_path: Path) -> None:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("run")
     hostile = made_row(1, text=MALICE) | {"id": MALICE, "prediction": MALICE}
-    return write_view(rows_at(folder, hostile)).read_text()
+    return write_view(find_run(rows_at(folder, hostile))).read_text()
 
 
 def test_the_page_needs_no_network_and_its_policy_forbids_any(page: str) -> None:
@@ -239,7 +239,7 @@ def test_hostile_text_stands_nowhere_in_the_page(page: str) -> None:
 
 def test_a_folder_name_is_escaped(tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>$name"
-    page = write_view(rows_at(tmp_path / evil, made_row(1))).read_text()
+    page = write_view(find_run(rows_at(tmp_path / evil, made_row(1)))).read_text()
     assert evil not in page and html.escape(evil) in page
 
 

@@ -12,6 +12,7 @@ import pytest
 from made_rows import MALICE, made_row, made_rows
 from test_view import merged_row, rows_at
 
+from cord_distill.view.gather import find_run
 from cord_distill.view.page import write_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -74,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in row["steps"][:-1]:
             step["score"] = None
     rows_at(folder / "curation", *whole)
-    return write_view(folder)
+    return write_view(find_run(folder))
 
 
 def count(page: Any) -> str:
@@ -228,7 +229,7 @@ def test_maths_is_drawn_and_what_is_no_maths_is_left(run: Path, opened: Opened) 
 
 def test_a_thousand_problems_are_a_few_elements(opened: Opened, tmp_path: Path) -> None:
     """Fails the list that draws every row."""
-    page = opened.go(write_view(rows_at(tmp_path, *(made_row(i, steps=2) for i in range(1000)))))
+    page = opened.go(write_view(find_run(rows_at(tmp_path, *(made_row(i, steps=2) for i in range(1000))))))
     assert count(page) == "1000 problems, 1000 of 1000 right answers"
     assert len(ids(page)) < 40
     page.focus("#list")
@@ -266,7 +267,7 @@ def test_dark_and_light(run: Path, opened: Opened, light: bool) -> None:
 
 def test_merged_traces_and_rows_without_candidates(opened: Opened, tmp_path: Path) -> None:
     bare = made_row(2) | {"candidates": []}
-    page = opened.go(write_view(rows_at(tmp_path, merged_row(tries=2), bare)), "#problem=p1")
+    page = opened.go(write_view(find_run(rows_at(tmp_path, merged_row(tries=2), bare))), "#problem=p1")
     assert page.locator(".node").count() == 5
     # Both usable traces lead to each reply, and one line from the start to each of the three traces.
     assert page.locator(".edge").count() == 3 + 2 * 2
@@ -282,5 +283,5 @@ def test_merged_traces_and_rows_without_candidates(opened: Opened, tmp_path: Pat
 def test_a_page_of_one_problem_shows_it_at_once(tmp_path: Path, opened: Opened) -> None:
     """As the cells of a W&B table hold it. Fails the version that shows a list of one to click on."""
     rows_at(tmp_path / "cord", made_row(3))
-    page = opened.go(write_view(tmp_path))
+    page = opened.go(write_view(find_run(tmp_path)))
     assert page.inner_text("#title") == "p3" and page.locator("svg").count() > 0
