@@ -31,14 +31,21 @@ class Stop(StrEnum):
     """Why a generation, or a whole trajectory, ended.
 
     STEP: the end of a step was reached (`decode.segmentation`). THINK_END: `</think>` was written. EOS: the model ended
-    its turn. LENGTH: a token budget was spent. ABORT: nothing usable came (only empty proposals, or an engine gave up).
+    its turn. LENGTH: a token budget was spent. REPETITION: the model said the same again and again and was stopped
+    (`repetition_detection`). ABORT: nothing usable came (only empty proposals, or an engine gave up).
     """
 
     STEP = "step"
     THINK_END = "think_end"
     EOS = "eos"
     LENGTH = "length"
+    REPETITION = "repetition"
     ABORT = "abort"
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the model would have gone on."""
+        return self in (Stop.LENGTH, Stop.REPETITION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from cord_distill.common.terminal import warn
 from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.selectors.check import JUDGE, STUDENT, judge_section
-from cord_distill.engines.base import Sampling
-from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, chat_sampling, served_chat
+from cord_distill.engines.base import sampling_of
+from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, served_chat
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.spec import EngineSpec
@@ -35,8 +35,8 @@ from cord_distill.types import THINK_CLOSE, Problem
 ROUND_TRIPS_CHECKED = 50
 # What may differ between two models of one recipe that still share an engine.
 PER_REQUEST = {
-    *("name", "temperature", "top_p", "top_k", "min_p", "system_prompt", "chat_template", "chat_template_kwargs"),
-    "same_as",
+    *("name", "temperature", "top_p", "top_k", "min_p", "repetition_detection"),
+    *("system_prompt", "chat_template", "chat_template_kwargs", "same_as"),
 }
 
 
@@ -86,10 +86,15 @@ class EnginePool:
         if section.engine == "server" and (key in ("meta_prover", STUDENT) or consensus):
             check_scores(engine.endpoints, key)
         self.meters.setdefault(section.label, Meter())
-        sampling = Sampling(0, 0, section.temperature, section.top_p, section.top_k, section.min_p)
         vocabulary = f"{by_content(path)}@{section.revision}"
         return Model(
-            section.label, vocabulary, engine, renderer, sampling, longest, instructions=step_instructions(recipe)
+            section.label,
+            vocabulary,
+            engine,
+            renderer,
+            sampling_of(section),
+            longest,
+            instructions=step_instructions(recipe),
         )
 
     async def chat(self, recipe: Recipe, section: ChatModelConfig, key: str, length: int) -> ChatModel:
@@ -113,7 +118,7 @@ class EnginePool:
         identity = f"{by_content(path) or section.model or section.script}@{section.revision}@{section.system_prompt}"
         if section.chat_template_kwargs:
             identity += f"@{recipe_hash(section.chat_template_kwargs)}"
-        return ChatModel(section.label, identity, engine, chat_sampling(section))
+        return ChatModel(section.label, identity, engine, sampling_of(section, section.max_tokens))
 
     async def _engine(
         self, section: ModelConfig, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int

@@ -233,7 +233,7 @@ class Model:
             found = full.find(out.matched, begun)
             return found + (len(out.matched) if out.stop is Stop.THINK_END else 0) if found >= 0 else len(full)
         # A cap may fall inside a character: its first bytes would decode to a replacement sign.
-        return len(full.rstrip(REPLACEMENT)) if out.stop is Stop.LENGTH else len(full)
+        return len(full.rstrip(REPLACEMENT)) if out.stop.cut_off else len(full)
 
     def _cut(self, ids: list[int], full: str, end: int) -> tuple[str, list[int] | None]:
         """(full[:end], its ids), where `ids` decode to `full`.

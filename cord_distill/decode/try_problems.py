@@ -187,7 +187,7 @@ async def _judged(folder: Path, section: JudgeConfig, whole: Whole) -> Verdicts:
 
 
 def _whole(one: Try) -> bool:
-    return one.stop is not Stop.LENGTH
+    return not one.stop.cut_off
 
 
 def _read(one: dict[str, Any]) -> Try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
 from cord_distill.types import Stop
 
 
@@ -13,7 +14,8 @@ class Sampling:
     """How one request is sampled. `seed` belongs to this request alone, never to a stream shared with others.
 
     stop: strings that end the generation; they are not part of the text given back. stop_ids: token ids that end it as
-    EOS does. banned_ids: never sampled. max_tokens: in the engine's own tokens. top_k -1 = off.
+    EOS does. banned_ids: never sampled. max_tokens: in the engine's own tokens. top_k -1 = off. repetition: what
+    counts as one and ends the generation, None = nothing does.
     """
 
     max_tokens: int
@@ -22,16 +24,30 @@ class Sampling:
     top_p: float = 0.95
     top_k: int = -1
     min_p: float = 0.0
+    repetition: RepetitionDetectionConfig | None = None
     stop: tuple[str, ...] = ()
     stop_ids: tuple[int, ...] = ()
     banned_ids: tuple[int, ...] = ()
 
 
+def sampling_of(section: ModelConfig, max_tokens: int = 0) -> Sampling:
+    """How a recipe's model samples: every key of its section that says so, with seed 0."""
+    return Sampling(
+        max_tokens,
+        seed=0,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        top_k=section.top_k,
+        min_p=section.min_p,
+        repetition=section.repetition_detection,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up
-    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, or STEP / THINK_END when `matched` did.
-    cached: prompt tokens that were read from the prefix cache.
+    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, REPETITION, or STEP / THINK_END when
+    `matched` did. cached: prompt tokens that were read from the prefix cache.
     """
 
     ids: tuple[int, ...]
@@ -85,3 +101,16 @@ def stop_of(matched: str | None, ended_by_eos: bool, think_close: str = "</think
     if matched is not None:
         return Stop.THINK_END if matched == think_close else Stop.STEP
     return Stop.EOS if ended_by_eos else Stop.LENGTH
+
+
+def vllm_ending(finish_reason: str | None, stop_reason: str | int | None) -> tuple[Stop, str | None]:
+    """(stop, the stop string that matched) of vLLM's two reasons, in process and behind a server.
+
+    Raises EngineError where the request was not brought to its end.
+    """
+    if finish_reason == "repetition":
+        return Stop.REPETITION, None
+    if finish_reason not in ("stop", "length"):
+        raise EngineError(f"the request ended as {finish_reason!r}")
+    matched = stop_reason if isinstance(stop_reason, str) else None
+    return stop_of(matched, ended_by_eos=finish_reason == "stop"), matched

@@ -64,12 +64,16 @@ class ServedChat:
             # No keys of OpenAI's own API, which refuses what it does not know: sent only where the recipe sets them.
             **({"top_k": sampling.top_k} if sampling.top_k != TOP_K_OFF else {}),
             **({"min_p": sampling.min_p} if sampling.min_p else {}),
+            **({"repetition_detection": sampling.repetition.model_dump()} if sampling.repetition else {}),
             **self.extra,
         }
         answer = await self.client.post("/chat/completions", body)
         try:
             choice = answer["choices"][0]
-            text, cut = _content(choice["message"].get("content")), choice.get("finish_reason") == "length"
+            text, cut = (
+                _content(choice["message"].get("content")),
+                choice.get("finish_reason") in ("length", "repetition"),
+            )
             usage = answer.get("usage")
             counts = _count(usage, "completion_tokens"), _count(usage, "prompt_tokens")
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -148,8 +152,3 @@ def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> Ser
     model = section.served_model_name or section.model
     told = {"chat_template_kwargs": section.chat_template_kwargs} if section.chat_template_kwargs else {}
     return ServedChat(client, model, system_prompt=section.system_prompt, extra={**told, **section.engine_args})
-
-
-def chat_sampling(section: ChatModelConfig) -> Sampling:
-    """How a section's model samples: every key of the section, with seed 0."""
-    return Sampling(section.max_tokens, 0, section.temperature, section.top_p, section.top_k, section.min_p)

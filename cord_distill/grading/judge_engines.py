@@ -8,15 +8,14 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.task_group import gather_or_cancel
-from cord_distill.engines.base import EngineError
-from cord_distill.engines.chat import Chat, EngineChat, chat_sampling, served_chat
+from cord_distill.engines.base import EngineError, sampling_of
+from cord_distill.engines.chat import Chat, EngineChat, served_chat
 from cord_distill.engines.start_engine import start_engine
 from cord_distill.engines.version import engine_version
 from cord_distill.grading.judge import READING, Ask, Keep, verdict_of
 from cord_distill.model_files.locate import local_folder
 from cord_distill.model_files.weights import weights_hash
 from cord_distill.recipe.evaluate import JudgeConfig
-from cord_distill.types import Stop
 
 KEYS = ("engine", "temperature", "top_p", "top_k", "min_p", "max_tokens", "system_prompt", "form")
 # A reply without a verdict is asked for again, warmer: at temperature 0 it would be the same one.
@@ -36,6 +35,8 @@ def identity(judge: JudgeConfig, side_file: Path) -> dict[str, Any]:
     }
     if judge.chat_template_kwargs:
         shared["chat_template_kwargs"] = judge.chat_template_kwargs
+    if judge.repetition_detection:
+        shared["repetition_detection"] = judge.repetition_detection.model_dump()
     if judge.engine == "server":
         return {**shared, **judge.engine_args}
     folder = local_folder(judge.model, judge.revision)
@@ -47,13 +48,13 @@ def asker(judge: JudgeConfig) -> Ask:
 
     async def ask(prompts: list[str], keep: Keep) -> None:
         chat = await _started(judge, prompts)
-        sampling = chat_sampling(judge)
+        sampling = sampling_of(judge, judge.max_tokens)
 
         async def one(prompt: str) -> None:
             for again in range(TRIES):
                 warmer = max(sampling.temperature, AGAIN_TEMPERATURE) if again else sampling.temperature
                 reply = await chat.reply(prompt, replace(sampling, seed=again, temperature=warmer))
-                verdict = verdict_of(reply.text, judge.form, cut=reply.stop is Stop.LENGTH)
+                verdict = verdict_of(reply.text, judge.form, cut=reply.stop.cut_off)
                 if verdict is not None:
                     break
             keep(prompt, reply.text, verdict)

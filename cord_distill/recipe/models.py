@@ -21,6 +21,27 @@ class ModelsConfig(Section):
     """Built models are cached there by the hash of builder and args; null takes `outputs/models`."""
 
 
+class RepetitionDetectionConfig(Section):
+    """When a model that says the same again and again is stopped: vLLM's `repetition_detection`, with its names."""
+
+    max_pattern_size: Positive = 64
+    """The longest pattern that is looked for, in the model's own tokens."""
+    min_pattern_size: Positive = 16
+    """The shortest pattern that is looked for. A shorter one is found as its own multiple, and the zeros of 1000000 are
+    none."""
+    min_count: Annotated[int, Field(ge=2)] = 3
+    """How often in a row the pattern must stand at the end of what one request has written."""
+
+    @model_validator(mode="after")
+    def _the_shortest_is_no_longer(self) -> RepetitionDetectionConfig:
+        if self.min_pattern_size > self.max_pattern_size:
+            raise ValueError(
+                f"min_pattern_size {self.min_pattern_size} is more than max_pattern_size {self.max_pattern_size}: "
+                "lower it"
+            )
+        return self
+
+
 class ModelConfig(Section):
     """A model that decodes or scores: where it is, how it runs, how it samples."""
 
@@ -51,6 +72,9 @@ class ModelConfig(Section):
     """Only the k likeliest tokens are sampled; -1 takes all."""
     min_p: Share = 0.0
     """Only tokens of at least this share of the likeliest one's probability are sampled."""
+    repetition_detection: RepetitionDetectionConfig | None = None
+    """Ends what the model writes as soon as a pattern of tokens repeats, `{}` for the values below; the trace ends
+    there as if its budget were spent, with `stop: repetition`. null lets it write on."""
     system_prompt: str | None = None
     """The system prompt; null takes what the model's card recommends (prompts/cards.yaml), "" sends none."""
     chat_template: str | None = None

@@ -16,7 +16,8 @@ PROBLEM = Problem("p", "What is $1+1$?", "2")
 
 
 class Teacher:
-    """Writes what `say(step_number, sampling)` gives: (text, ending); an ending is a stop string, None or "eos"."""
+    """Writes what `say(step_number, sampling)` gives: (text, ending); an ending is a stop string, None, "eos" or
+    "loop"."""
 
     def __init__(self, renderer, say) -> None:
         self.renderer, self.say = renderer, say
@@ -28,6 +29,8 @@ class Teacher:
         if len(made) > sampling.max_tokens:
             made = made[: sampling.max_tokens]
             return Generation(tuple(made), self.renderer.decode(made), Stop.LENGTH)
+        if ending == "loop":
+            return Generation(tuple(made), said, Stop.REPETITION)
         if ending == "eos":
             return Generation((*made, self.renderer.end_of_turn_id), said, Stop.EOS)
         return Generation(tuple(made), said.removesuffix(ending or ""), stop_of(ending, ended_by_eos=False), ending)
@@ -72,6 +75,22 @@ def test_a_step_that_repeats_for_ever_ends_as_length_within_the_budget(renderer)
     assert made.steps[-1].text.endswith("</think>") and len(made.steps) > 5
     spent = sum(step.num_tokens for step in made.steps)
     assert 200 <= spent < 260
+
+
+@pytest.mark.parametrize("pipeline", ["cord", "curation"])
+def test_a_trace_ends_where_the_engine_found_a_repetition(renderer, pipeline):
+    """Its thought is closed and its answer asked for. Fails the version that goes on from the loop as from any step
+    that was cut, and the one that calls the problem failed."""
+    looped = " so 2 and 2" * 4
+
+    def say(n):
+        return (looped, "loop") if n > 2 or pipeline == "curation" else (" one.\n\n### Step", "### Step")
+
+    made = outcome(renderer, answering(say))
+    assert made.stop is Stop.REPETITION and made.stop.cut_off
+    assert made.steps[-1].text == f"### Step 2.{looped}</think>" or made.steps[-1].text.endswith(f"{looped}</think>")
+    assert [row[0].stop for row in made.candidates][-1] is Stop.REPETITION
+    assert made.final_answer_text == " It is \\boxed{2}."
 
 
 def test_a_teacher_that_never_writes_the_marker_is_cut_continued_and_closed(renderer):

@@ -20,9 +20,10 @@ from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
-from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
 from cord_distill.run.check import check
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.types import Stop
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +125,24 @@ def test_replicas_under_two_names_are_refused(serve, renderer):
     both = ModelConfig(model="./here", engine="server", url=[server.url for server in servers])
     with pytest.raises(CordError, match="under one name"):
         asyncio.run(ServerEngine.start(both, "teachers.0", renderer, timeout=5.0, wait=0.0))
+
+
+def test_a_server_that_would_ignore_repetition_detection_is_refused(serve, renderer):
+    """Fails the version that sends a key that nobody reads, and the one that takes vLLM's `stop_reason` of such an
+    ending for a stop string."""
+    with pytest.raises(CordError, match=r"teachers.0.repetition_detection: .* ignores it; serve the model with vLLM"):
+        probed(serve(), repetition_detection={})
+
+    async def story():
+        engine = await started(serve(loops=True), renderer, repetition_detection={})
+        try:
+            sampling = Sampling(4, 1, repetition=RepetitionDetectionConfig())
+            return await engine.generate([5, 6], sampling), await engine.generate([5, 6], Sampling(4, 1))
+        finally:
+            await engine.close()
+
+    ended, plain = asyncio.run(story())
+    assert (ended.stop, ended.matched) == (Stop.REPETITION, None) and plain.stop is not Stop.REPETITION
 
 
 # Requests.

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
 from cord_distill.types import Stop
 
 pytestmark = pytest.mark.slow
@@ -100,6 +100,19 @@ def test_endings_have_their_names(engines, loop, which):
         engine.generate(list(range(30, 60)), Sampling(24, seed=3, top_p=0.95, stop_ids=(free.ids[10],)))
     )
     assert ended.stop is Stop.EOS and ended.ids[-1] == free.ids[10]
+
+
+@pytest.mark.parametrize(("sizes", "length"), [({}, 48), ({"min_pattern_size": 5, "min_count": 2}, 10), (None, 60)])
+def test_a_repetition_ends_once_its_pattern_stands_there_often_enough(engines, loop, sizes, length):
+    """A model that can say one token only. Fails an ending that is taken for a stop string or for a failure, and the
+    version in which the four zeros of 10000 are a repetition."""
+    engine = engines["exact"]
+    others = tuple(i for i in range(engine.runner.config.model_config.get_vocab_size()) if i != 100)
+    repetition = None if sizes is None else RepetitionDetectionConfig(**sizes)
+    sampling = Sampling(60, seed=3, banned_ids=others, repetition=repetition)
+    out = loop.run_until_complete(engine.generate([5, 6, 7], sampling))
+    assert (out.ids, out.matched) == ((100,) * length, None)
+    assert out.stop is (Stop.LENGTH if sizes is None else Stop.REPETITION)
 
 
 def test_banned_tokens_are_never_sampled(engines, loop):

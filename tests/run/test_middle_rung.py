@@ -1,6 +1,7 @@
 """The recipes between the toy and the large models: real text on one GPU, and on none."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,12 @@ ROW = {"question": "What is 9 * 2 * 1000?", "answer": "9 * 2 * 1000 = <<9*2*1000
 
 
 @pytest.mark.parametrize(
-    ("name", "methods"), [("gsm8k_1gpu", ["cord", "curation", "single"]), ("gsm8k_cpu", ["cord", "curation"])]
+    ("name", "methods"),
+    [
+        ("gsm8k_1gpu", ["cord", "curation", "single"]),
+        ("gsm8k_cpu", ["cord", "curation"]),
+        ("gsm8k_cpu_gemma", ["cord", "curation"]),
+    ],
 )
 def test_cord_stands_against_baselines_on_the_hubs_questions(name, methods, capsys):
     """`cord check` needs no network. Fails the recipe whose meta-prover is none of its teachers, and the one that
@@ -27,6 +33,7 @@ def test_cord_stands_against_baselines_on_the_hubs_questions(name, methods, caps
     recipes = Experiment.load(name).methods
     assert [recipe.decode.pipeline for recipe in recipes] == methods
     one = recipes[0]
+    assert all(not teacher.chat_template or Path(teacher.chat_template).is_file() for teacher in one.teachers)
     assert len({teacher.model.split("/")[0] for teacher in one.teachers}) == len(one.teachers)
     assert one.meta_prover.same_as in [teacher.label for teacher in one.teachers]
     assert one.decode.step_instructions and (one.problems.dataset, one.problems.split) == ("openai/gsm8k", "train")

@@ -81,7 +81,7 @@ async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
 def merged_steps(reply: Reply, ensemble: Ensemble, marker: StepMarker) -> tuple[tuple[Step, ...], str]:
     """(the steps with `</think>`, the final answer's text). Raises ValueError for a reply that cannot be used."""
     assert ensemble.integrator is not None
-    if reply.stop is Stop.LENGTH:
+    if reply.stop.cut_off:
         raise ValueError("the reply is cut at decode.integration.max_tokens")
     merged = read_reply(reply.text, marker)
     counter, last = _counter(ensemble), len(merged.steps)

@@ -28,5 +28,6 @@ async def propose(problem: Problem, ensemble: Ensemble, ask: Ask) -> tuple[Propo
         return Proposal(step, usable=False, error=REFUSED), written.generated
     step = replace(step, num_tokens=ensemble.num_tokens(step))
     spent = ask.beam.num_tokens + step.num_tokens >= budgets.reasoning_tokens
-    ends = written.stop if written.stop in (Stop.THINK_END, Stop.EOS) else Stop.LENGTH if spent else None
+    own = written.stop if written.stop in (Stop.THINK_END, Stop.EOS, Stop.REPETITION) else None
+    ends = own or (Stop.LENGTH if spent else None)
     return Proposal(step, ends), written.generated

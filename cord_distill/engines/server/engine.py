@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
+from cord_distill.engines.base import EngineError, Generation, Sampling, vllm_ending
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import Endpoint, Scores, probe, scoring
 from cord_distill.prompts.render import Renderer
@@ -89,6 +89,7 @@ class ServerEngine:
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
+            **({"repetition_detection": sampling.repetition.model_dump()} if sampling.repetition else {}),
             "repetition_penalty": 1.0,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
@@ -127,14 +128,12 @@ class ServerEngine:
 def read_generation(page: Any) -> Generation:
     """vLLM's completion as a Generation. Raises EngineError when the request was not brought to its end."""
     choice = page["choices"][0]
-    if choice["finish_reason"] not in ("stop", "length"):
-        raise EngineError(f"the request ended as {choice['finish_reason']!r}")
-    matched = choice["stop_reason"] if isinstance(choice["stop_reason"], str) else None
+    stop, matched = vllm_ending(choice["finish_reason"], choice["stop_reason"])
     details = (page.get("usage") or {}).get("prompt_tokens_details") or {}
     return Generation(
         ids=tuple(int(token) for token in choice["token_ids"]),
         text=choice["text"],
-        stop=stop_of(matched, ended_by_eos=choice["finish_reason"] == "stop"),
+        stop=stop,
         matched=matched,
         cached=details.get("cached_tokens") or 0,
     )

@@ -71,6 +71,8 @@ async def _probe_one(url: str, section: ModelConfig, key: str, wait: float, time
     try:
         served, length = await model_name(client, section, key, root)
         await _continues_ids(client, served, key, root)
+        if section.repetition_detection:
+            await _knows_repetition(client, served, key, root)
         return Endpoint(root, served, length, await _scores(client, served), await _kv_tokens(client))
     except EngineDead as error:
         raise CordError(f"{key}.url: {error}. Is it up? Start it with: {start_command(section, root)}") from error
@@ -116,6 +118,21 @@ async def _continues_ids(client: HttpClient, served: str, key: str, root: str) -
         raise CordError(f"{key}.url: {root}/v1/completions gave no completion. {fix}") from error
     if given != PROBE_IDS or not made:
         raise CordError(f"{key}.url: {root} does not give back the token ids that it reads and writes. {fix}")
+
+
+async def _knows_repetition(client: HttpClient, served: str, key: str, root: str) -> None:
+    """Raises CordError where the server would ignore `repetition_detection`: it takes one that cannot be."""
+    impossible = {"max_pattern_size": 1, "min_pattern_size": 2, "min_count": 2}
+    body = {"model": served, "prompt": PROBE_IDS, "max_tokens": 1, "repetition_detection": impossible}
+    try:
+        await client.post("/v1/completions", body)
+    except EngineDead:
+        raise
+    except EngineError:
+        return
+    raise CordError(
+        f"{key}.repetition_detection: {root} ignores it; serve the model with vLLM 0.32 or later, or remove the key"
+    )
 
 
 async def _scores(client: HttpClient, served: str) -> Scores | None:

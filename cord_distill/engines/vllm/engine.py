@@ -9,7 +9,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment, slots
-from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
+from cord_distill.engines.base import Generation, Sampling, vllm_ending
 from cord_distill.engines.vllm import shims as vllm_shims
 from cord_distill.model_files.context import longer_than_stated, read_config
 from cord_distill.recipe.models import ModelConfig
@@ -68,13 +68,11 @@ class VllmEngine:
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         out = await self.runner.run(ids, self.sampling_params(sampling))
         best = out.outputs[0]
-        if best.finish_reason not in ("stop", "length"):
-            raise EngineError(f"{self.name}: the request ended as {best.finish_reason!r}")
-        matched = best.stop_reason if isinstance(best.stop_reason, str) else None
+        stop, matched = vllm_ending(best.finish_reason, best.stop_reason)
         return Generation(
             ids=tuple(best.token_ids),
             text=best.text,
-            stop=stop_of(matched, ended_by_eos=best.finish_reason == "stop"),
+            stop=stop,
             matched=matched,
             cached=out.num_cached_tokens or 0,
         )
@@ -82,8 +80,9 @@ class VllmEngine:
     def sampling_params(self, sampling: Sampling) -> Any:
         """vLLM's own object for a sampling request."""
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind
 
+        repetition = sampling.repetition
         return SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
@@ -91,6 +90,7 @@ class VllmEngine:
             top_k=sampling.top_k,
             min_p=sampling.min_p,
             seed=sampling.seed,
+            repetition_detection=RepetitionDetectionParams(**repetition.model_dump()) if repetition else None,
             stop=list(sampling.stop),
             stop_token_ids=list(sampling.stop_ids),
             logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
