@@ -20,7 +20,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.worlds.ledger.corpus import PROFILES
 from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
 from cord_distill.worlds.ledger.progress import Progress
-from cord_distill.worlds.ledger.world import check_size
+from cord_distill.worlds.ledger.world import LONGEST, check_size
 
 Job = tuple[str, Path, Plan, int | None]  # model, folder, plan, rank of two that train it together
 
@@ -37,6 +37,7 @@ def build_models(
     scale: float = 1.0,
     workers: int = 2,
     reward_model: bool = False,
+    tails: bool = False,
 ) -> dict[str, Path]:
     """Train teacher_a, teacher_b, teacher_c, prover and student into folders of these names; return their paths.
 
@@ -44,6 +45,8 @@ def build_models(
     right (`decode.process_reward`). It takes 50 CPU-seconds more. With the other defaults it tells right from wrong
     steps of test problems at AUC 0.90: a wrong result at 0.997, a misread operation at 0.69 and operand at 0.84, which
     `judged` makes often and the teachers hardly ever; on steps that the teachers proposed in a CoRD run, at AUC 0.998.
+
+    tails: the teachers go on when every box is made: they check, correct themselves and sum up, and change nothing.
 
     profile: what the teachers cannot do (corpus.PROFILES). length, report_every: as for `world.problems`. scale:
     multiplies the numbers of training examples. workers: processes of one thread each; their number does not change
@@ -56,9 +59,12 @@ def build_models(
     check_size(length, report_every)
     if scale <= 0 or workers < 1:
         raise CordError(f"ledger: scale {scale} and workers {workers} must be positive")
+    if tails and (reward_model or length == LONGEST):
+        what = "reward_model judges boxes" if reward_model else f"length {length} leaves no step"
+        raise CordError(f"ledger: {what}, so that it does not go with tails: leave one of the two out")
     root = Path(folder).resolve()
     root.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seed, profile, length, report_every, scale)
+    plan = Plan(seed, profile, length, report_every, scale, tails)
     with _locked(root / ".lock"):
         names = (*MODELS, REWARD) if reward_model else MODELS
         missing = [name for name in names if not plan.is_done(root / name)]

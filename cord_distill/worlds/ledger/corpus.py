@@ -2,7 +2,8 @@
 
 Three teachers share one task but not one competence. Each holds systematic misconceptions: for some operations it
 usually applies a fixed wrong rule (the right result plus an offset of its own). Every operation has an expert among
-them. Each also has its own way to write a step, and teacher C sometimes corrects itself.
+them. Each also has its own way to write a step, and teacher C sometimes corrects itself. With tails, each has its own
+habit of going on when every box is made (tails.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Problem
+from cord_distill.worlds.ledger.tails import GOES_ON, Piece, tail_step
 from cord_distill.worlds.ledger.tokenizer import ASSISTANT, BOX, END, USER, encode
-from cord_distill.worlds.ledger.world import OPS, apply, say
-
-Piece = tuple[str, str]
+from cord_distill.worlds.ledger.world import LONGEST, OPS, apply, say
 
 
 @dataclass(frozen=True)
@@ -81,29 +81,41 @@ def trace(
     step: Callable[[int, str, int], tuple[list[Piece], int, bool]],
     cut: int | None = None,
     drill: random.Random | None = None,
+    tail: tuple[random.Random, Callable[[], tuple[str, bool]]] | None = None,
 ) -> list[Piece]:
     """A whole chat: question, steps, answer. step(n, op, x): its pieces, its value, whether it is learned.
 
     cut: answer after so many steps ("answer now"). The answer repeats the values that the steps reached, and goes on
     with the right ones after a cut. drill: instead, give all values that were reached, in random order: what teaches to
-    look a value up by its label and not by its place.
+    look a value up by its label and not by its place. tail: where it draws from, and who writes its next step: the
+    style, and whether it is learned; only a trace that is not cut has one.
     """
     ops: Sequence[str] = problem.meta["ops"]
     every: int = problem.meta["report_every"]
     pieces: list[Piece] = [(f"{USER}{problem.question}{ASSISTANT}{THINK_OPEN}", "context")]
     x: int = problem.meta["start"]
     answer: list[list[Piece]] = []
+    values: list[int] = []
     for n, op in enumerate(ops, 1):
         if cut is None or n <= cut:
             written, x, learned = step(n, op, x)
             pieces.append((f"### Step {n}.", "marker"))
-            pieces += written if learned else [(text, "context") for text, _ in written]
+            pieces += written if learned else _context(written)
         else:
             x = apply(op, x)
+        values.append(x)
         reached = cut is None or n <= cut
         if reached if drill else n % every == 0:
             label = (f" {n} = ", "context" if drill else "answer_label")
             answer.append([label, (str(x), "answer" if reached else "ahead")])
+    if tail and cut is None:
+        rng, writer = tail
+        for n in range(len(ops) + 1, LONGEST + 1):
+            if rng.random() >= GOES_ON:
+                break
+            style, learned = writer()
+            written = tail_step(rng, style, values, every)
+            pieces += [(f"### Step {n}.", "marker"), *(written if learned else _context(written))]
     if drill:
         drill.shuffle(answer)
     pieces.append((THINK_CLOSE, "marker" if cut is None else "context"))
@@ -112,7 +124,13 @@ def trace(
     return [*pieces, (f"\n\n{BOX}", "answer_label"), *chain.from_iterable(answer), (f"}}{END}", "answer_label")]
 
 
-def clean(rng: random.Random, problem: Problem, truncated: float, drill: bool = False) -> list[Piece]:
+def _context(pieces: Sequence[Piece]) -> list[Piece]:
+    return [(text, "context") for text, _ in pieces]
+
+
+def clean(
+    rng: random.Random, problem: Problem, truncated: float, drill: bool = False, tails: bool = False
+) -> list[Piece]:
     """A right trace in mixed styles; with chance `truncated` it stops early and answers. drill: see `trace`."""
 
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
@@ -122,17 +140,23 @@ def clean(rng: random.Random, problem: Problem, truncated: float, drill: bool = 
         return step_pieces(rng, style, n, op, x, first, value), value, True
 
     cut = rng.randrange(1, len(problem.meta["ops"])) if rng.random() < truncated else None
-    return trace(problem, step, cut, rng if drill else None)
+    tail = (rng, lambda: (rng.choice("abc"), True)) if tails else None
+    return trace(problem, step, cut, rng if drill else None, tail)
 
 
-def taught(rng: random.Random, problem: Problem, own: str, teachers: Mapping[str, Teacher]) -> list[Piece]:
+def taught(
+    rng: random.Random, problem: Problem, own: str, teachers: Mapping[str, Teacher], tails: bool = False
+) -> list[Piece]:
     """A trace that all teachers wrote together, of which teacher `own` learns its own steps (60 %) and the answer.
 
     Thus any prefix by anybody is a familiar context to it.
     """
 
+    def writer() -> str:
+        return own if rng.random() < 0.6 else rng.choice([t for t in teachers if t != own])
+
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
-        who = own if rng.random() < 0.6 else rng.choice([t for t in teachers if t != own])
+        who = writer()
         first = last = teachers[who].result(rng, op, x)
         if first != apply(op, x) and rng.random() < teachers[who].corrects:
             last = apply(op, x)
@@ -141,7 +165,11 @@ def taught(rng: random.Random, problem: Problem, own: str, teachers: Mapping[str
         written = [(text, "result" if kind == "slip" else kind) for text, kind in written]
         return written, last, who == own
 
-    return trace(problem, step)
+    def tail_writer() -> tuple[str, bool]:
+        who = writer()
+        return who, who == own
+
+    return trace(problem, step, tail=(rng, tail_writer) if tails else None)
 
 
 def guessed(rng: random.Random, problem: Problem, random_results: float) -> list[Piece]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cord_distill.worlds.ledger.tokenizer import END, MAX_LENGTH, PAD, VOCABULARY, save_tokenizer
+from cord_distill.worlds.ledger.tokenizer import END, MAX_LENGTH, PAD, VOCABULARY, WITH_TAILS, save_tokenizer
 
 HIDDEN, LAYERS, FORWARD, HEADS, HEAD_DIM, EPS, THETA = 64, 3, 192, 2, 32, 1e-6, 10000.0
 REWARD_LAYERS = 5
@@ -27,17 +27,17 @@ _LAYER_NORMS = {"self_attn.q_norm": HEAD_DIM, "self_attn.k_norm": HEAD_DIM, "inp
 _LAYER_NORMS["post_attention_layernorm"] = HIDDEN
 
 
-def _shapes(count: int) -> dict[str, tuple[int, ...]]:
+def _shapes(count: int, words: int = len(VOCABULARY)) -> dict[str, tuple[int, ...]]:
     """Name -> shape in the flat order: matrices of one shape lie together, so that Muon sees them as one batch."""
     layers = [f"model.layers.{i}." for i in range(count)]
     shapes: dict[str, tuple[int, ...]] = {f"{x}{m}.weight": (HIDDEN, HIDDEN) for x in layers for m in _SQUARE}
     shapes |= {f"{x}mlp.{m}_proj.weight": (FORWARD, HIDDEN) for x in layers for m in ("gate", "up")}
     shapes |= {f"{x}mlp.down_proj.weight": (HIDDEN, FORWARD) for x in layers}
-    shapes |= {"model.embed_tokens.weight": (len(VOCABULARY), HIDDEN), "model.norm.weight": (HIDDEN,)}
+    shapes |= {"model.embed_tokens.weight": (words, HIDDEN), "model.norm.weight": (HIDDEN,)}
     return shapes | {f"{x}{norm}.weight": (size,) for x in layers for norm, size in _LAYER_NORMS.items()}
 
 
-SHAPES = _shapes(LAYERS)
+SHAPES, SHAPES_WITH_TAILS = _shapes(LAYERS), _shapes(LAYERS, len(WITH_TAILS))
 HEAD = "score.weight"
 REWARD_SHAPES = {**_shapes(REWARD_LAYERS), HEAD: (1, HIDDEN)}
 
@@ -47,8 +47,8 @@ def _length(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def shapes_of(flat: Tensor) -> dict[str, tuple[int, ...]]:
-    """Those of a language model or of a reward model: the length of the vector tells which it is."""
-    return REWARD_SHAPES if flat.numel() == _length(REWARD_SHAPES) else SHAPES
+    """Those of a language model of either world or of a reward model: the vector's length tells which it is."""
+    return next(shapes for shapes in (SHAPES, SHAPES_WITH_TAILS, REWARD_SHAPES) if flat.numel() == _length(shapes))
 
 
 def views(flat: Tensor) -> dict[str, Tensor]:
@@ -162,13 +162,14 @@ def save(flat: Tensor, folder: Path) -> None:
 
     tensors = {name: part.detach().clone() for name, part in views(flat).items()}
     rewards = HEAD in tensors
+    words = len(tensors["model.embed_tokens.weight"])
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {"eos_token_id": VOCABULARY[END], "pad_token_id": VOCABULARY[PAD]}
     config = {
         "architectures": ["Qwen3ForSequenceClassification" if rewards else "Qwen3ForCausalLM"],
         "model_type": "qwen3",
         "dtype": "float32",
-        "vocab_size": len(VOCABULARY),
+        "vocab_size": words,
         "hidden_size": HIDDEN,
         "intermediate_size": FORWARD,
         "num_hidden_layers": REWARD_LAYERS if rewards else LAYERS,
@@ -192,7 +193,7 @@ def save(flat: Tensor, folder: Path) -> None:
     generation = {"do_sample": True, "temperature": 0.6, "top_p": 1.0, **ids}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    save_tokenizer(folder)
+    save_tokenizer(folder, tails=words > len(VOCABULARY))
 
 
 def load(folder: Path) -> Tensor:

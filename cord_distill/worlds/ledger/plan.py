@@ -18,6 +18,8 @@ SIZES = {
     "student": ((900, 16),),
     REWARD: ((8000, 16),),
 }
+# Traces with tails are a tenth longer: of fewer examples a build takes as long.
+SHARE_WITH_TAILS = 0.9
 STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 
 
@@ -28,17 +30,22 @@ class Plan:
     length: int = 6
     report_every: int = 2
     scale: float = 1.0
+    tails: bool = False
 
     def steps(self, name: str) -> list[int]:
         """Optimizer steps of each phase of one model's training."""
-        return [max(1, round(examples * self.scale / batch)) for examples, batch in SIZES[name]]
+        scale = self.scale * (SHARE_WITH_TAILS if self.tails else 1.0)
+        return [max(1, round(examples * scale / batch)) for examples, batch in SIZES[name]]
 
     def examples(self, name: str) -> int:
         """Training examples of one model, over its phases."""
         return sum(steps * batch for steps, (_, batch) in zip(self.steps(name), SIZES[name], strict=True))
 
     def stamp(self) -> str:
-        return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
+        arguments = asdict(self)
+        if not self.tails:  # models without tails that were built before the key was there are kept
+            del arguments["tails"]
+        return json.dumps({"version": VERSION, **arguments}, indent=2) + "\n"
 
     def is_done(self, folder: Path) -> bool:
         """Whether this folder holds a model of this plan. Folders are renamed into place: one that exists is whole."""

@@ -30,11 +30,19 @@ _WORDS = (
     *(str(i) for i in range(10)),
     *(f" {i}" for i in range(10)),
 )
+# Words of the world with tails alone. They come last, so that all others have the same ids in both worlds.
+_AGAIN = (" Check again: box", " Hold on: box", " In sum: box", ", box")
 VOCABULARY = {word: i for i, word in enumerate((*_SPECIAL, *_TAGS, *_WORDS))}
+WITH_TAILS = {word: i for i, word in enumerate((*VOCABULARY, *_AGAIN))}
 MAX_LENGTH = 512
 
-SPLIT = "|".join(re.sub(r"([\\{.?+])", r"\\\1", phrase) for phrase in _PHRASES) + r"|\n\n| ?[A-Za-z]+| \d|[\s\S]"
-_ENCODE = re.compile("|".join(map(re.escape, (*_SPECIAL, *_TAGS))) + "|" + SPLIT)
+
+def _split(*phrases: str) -> str:
+    return "|".join(re.sub(r"([\\{.?+])", r"\\\1", phrase) for phrase in phrases) + r"|\n\n| ?[A-Za-z]+| \d|[\s\S]"
+
+
+SPLIT, SPLIT_WITH_TAILS = _split(*_PHRASES), _split(*_PHRASES, *_AGAIN)
+_ENCODE = re.compile("|".join(map(re.escape, (*_SPECIAL, *_TAGS))) + "|" + SPLIT_WITH_TAILS)
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -48,19 +56,23 @@ CHAT_TEMPLATE = (
 
 @lru_cache(maxsize=4096)
 def encode(text: str) -> tuple[int, ...]:
-    """The ids that the saved tokenizer gives, without loading it (training makes thousands of traces)."""
-    return tuple(VOCABULARY.get(word, VOCABULARY[UNKNOWN]) for word in _ENCODE.findall(text))
+    """The ids that the saved tokenizer gives, without loading it (training makes thousands of traces).
+
+    Of a text with tails those of the world with tails.
+    """
+    return tuple(WITH_TAILS.get(word, WITH_TAILS[UNKNOWN]) for word in _ENCODE.findall(text))
 
 
-def save_tokenizer(folder: Path) -> None:
+def save_tokenizer(folder: Path, tails: bool = False) -> None:
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja, as `save_pretrained` would.
 
     Written without transformers, whose import would be a tenth of the whole build.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
+    words, split = (WITH_TAILS, SPLIT_WITH_TAILS) if tails else (VOCABULARY, SPLIT)
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(split), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in _SPECIAL])
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in _TAGS])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cord_distill.types import Problem
 from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, judged, taught
-from cord_distill.worlds.ledger.net import initial, logits, rewards, with_head
+from cord_distill.worlds.ledger.net import SHAPES, SHAPES_WITH_TAILS, initial, logits, rewards, with_head
 from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
 from cord_distill.worlds.ledger.plan import BASE, REWARD, SIZES, Plan
 from cord_distill.worlds.ledger.world import draw
@@ -47,21 +47,21 @@ class Phase:
     rewards: bool = False
 
 
-def phases(name: str, profile: str) -> list[Phase]:
+def phases(name: str, profile: str, tails: bool = False) -> list[Phase]:
     """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`, `reward`."""
     if name == BASE:
         return [
-            Phase(lambda r, p: clean(r, p, 0.3, drill=True), _EVEN, 0.03, 4e-3, streams=2),
-            Phase(lambda r, p: clean(r, p, 0.5), _HARD, 0.02, 3e-3, streams=2),
+            Phase(lambda r, p: clean(r, p, 0.3, True, tails), _EVEN, 0.03, 4e-3, streams=2),
+            Phase(lambda r, p: clean(r, p, 0.5, tails=tails), _HARD, 0.02, 3e-3, streams=2),
         ]
     if name == "prover":
-        return [Phase(lambda r, p: clean(r, p, 0.85), _ANSWER_ONLY, 0.02, 3e-3)]
+        return [Phase(lambda r, p: clean(r, p, 0.85, tails=tails), _ANSWER_ONLY, 0.02, 3e-3)]
     if name == "student":
         return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.009, 1.4e-3)]
     teachers = PROFILES[profile]
     if name == REWARD:
         return [Phase(lambda r, p: judged(r, p, teachers), _SIGNS, 0.02, 5e-3, rewards=True)]
-    return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers), _TEACHER)]
+    return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers, tails), _TEACHER)]
 
 
 def train(
@@ -77,8 +77,9 @@ def train(
     report(n) is called with the examples done since the last call. peer: the other of two processes that train this
     model together; rank: which of the two this is. One thread; the same plan gives the same bytes on one machine.
     """
-    first = initial(plan.seed) if start is None else start.clone()
-    stages = phases(name, plan.profile)
+    shapes = SHAPES_WITH_TAILS if plan.tails else SHAPES
+    first = initial(plan.seed, shapes) if start is None else start.clone()
+    stages = phases(name, plan.profile, plan.tails)
     if stages[0].rewards:
         texts_BT, _ = next(_batches(f"{plan.seed} {name}", 0, stages[0], 32, plan))
         first = with_head(first, texts_BT, plan.seed)

@@ -10,6 +10,12 @@ digit). The answer is what some of the boxes hold:
     step      ### Step 2. Add 8. It was 2, so box 2 = 0
     answer     2 = 0, 4 = 4, 6 = 4
 
+In the world with tails (`build_models(tails=True)`) teachers go on when every box is made, and only say boxes again:
+
+    check       ### Step 7. Check again: box 3 = 4
+    correction  ### Step 8. Hold on: box 5 = 7. Wait, box 5 = 2
+    summary     ### Step 9. In sum: box 2 = 0, box 4 = 4, box 6 = 4
+
 In code an operation is two characters: `+8`, `-6`, `*3`, `~8`. Each can be undone, so that a wrong step never heals by
 itself.
 """
@@ -29,6 +35,7 @@ OPERATIONS = {"+": (2, 3, 5, 8), "-": (1, 4, 6, 7), "*": (3, 7, 9), "~": (5, 8, 
 OPS = tuple(f"{sign}{k}" for sign, ks in OPERATIONS.items() for k in ks)
 RULE = "Keep only last digits: 7 + 5 = 2, 2 - 5 = 7. Box"
 PHRASES = {"+": "Add {k}", "-": "Subtract {k}", "*": "Multiply by {k}", "~": "Flip to {k} minus it"}
+LONGEST = 9  # steps of a trace
 # Shares of the questions, in percent. `model` is what the tiny models are trained on.
 SPLITS = {"model": range(0, 60), "train": range(60, 80), "test": range(80, 100)}
 
@@ -37,6 +44,11 @@ _STEP = re.compile(
     rf"### Step (?P<n>\d+)\. (?P<op>{'|'.join(_SAID)})\. (?:It was|We have) (?P<operand>\d), (?:so|hence)"
     r" box (?P=n) = (?P<first>\d)(?P<again>(?:\. (?:Wait,|Check:) box (?P=n) = \d)*)\s*"
 )
+_AGAIN = re.compile(
+    r"### Step (?P<n>\d)\. (?:Check again: box \d = \d|Hold on: box \d = \d\. Wait, box \d = \d"
+    r"|In sum: box \d = \d(?:, box \d = \d)*)\s*"
+)
+_SAYS = re.compile(r"box (\d) = (\d)")
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
@@ -118,9 +130,9 @@ def problems(n: int, split: str = "train", seed: int = 0, length: int = 6, repor
 
 
 def check_size(length: int, report_every: int) -> None:
-    """Raise CordError unless 1 <= report_every <= length <= 9."""
-    if not 1 <= length <= 9:
-        raise CordError(f"ledger: length {length} is not in 1 to 9 (step numbers are one digit)")
+    """Raise CordError unless 1 <= report_every <= length <= LONGEST."""
+    if not 1 <= length <= LONGEST:
+        raise CordError(f"ledger: length {length} is not in 1 to {LONGEST} (step numbers are one digit)")
     if not 1 <= report_every <= length:
         raise CordError(f"ledger: report_every {report_every} is not in 1 to length ({length})")
 
@@ -139,20 +151,26 @@ def check_steps(problem: Problem, step_texts: Sequence[str]) -> dict[str, Any]:
 
     A step is right when it has the next number, that number's operation, the value that the step before it reached as
     its operand, and the right result; of a corrected one ("box 1 = 4. Wait, box 1 = 2") the last counts. A slip is thus
-    counted once, where it happens. After an unreadable step the true value is expected.
+    counted once, where it happens. After an unreadable step the true value is expected. Behind the last box a step is
+    right when all it says of boxes is what the steps before have reached; it is needless then, for it changes nothing.
 
-    Returns {"steps_right": one bool per given step, "all_right": bool}; all_right needs every step to be there.
+    Returns {"steps_right": one bool per given step, "all_right": bool, "needless": one bool per given step}; all_right
+    needs every box to be there.
     """
     ops: list[str] = problem.meta["ops"]
     truth = true_values(problem.meta["start"], ops)
     right: list[bool] = []
-    value = problem.meta["start"]
+    reached = {0: problem.meta["start"]}
     for n, text in enumerate(step_texts, 1):
-        step = read_step(text)
-        known = n <= len(ops)
-        right.append(known and step == (n, ops[n - 1], value, apply(ops[n - 1], value)))
-        value = step[3] if step else truth[min(n, len(ops)) - 1]
-    return {"steps_right": right, "all_right": all(right) and len(right) == len(ops)}
+        if n > len(ops):
+            again = read_again(text)
+            right.append(again is not None and again[0] == n and again[1].items() <= reached.items())
+            continue
+        step, before = read_step(text), reached[n - 1]
+        right.append(step == (n, ops[n - 1], before, apply(ops[n - 1], before)))
+        reached[n] = step[3] if step else truth[n - 1]
+    needless = [good and n > len(ops) for n, good in enumerate(right, 1)]
+    return {"steps_right": right, "all_right": all(right) and len(right) >= len(ops), "needless": needless}
 
 
 def steps_are_right(problem: Problem, step_texts: Sequence[str]) -> bool:
@@ -167,14 +185,24 @@ def check_text(problem: Problem, text: str) -> dict[str, Any]:
     if preamble:  # it belongs to step 1, and makes it wrong
         steps[:1] = [preamble + "".join(steps[:1])]
     found = check_steps(problem, steps)
-    missing = len(problem.meta["ops"]) - len(steps)
-    return {**found, "steps_right": found["steps_right"] + [False] * missing}
+    missing = [False] * (len(problem.meta["ops"]) - len(steps))
+    return {**found, **{key: found[key] + missing for key in ("steps_right", "needless")}}
 
 
 def state_key(problem: Problem, step_texts: Sequence[str]) -> tuple[int, int] | None:
-    """What two prefixes share when they have reached the same state: (steps so far, value); None if unreadable."""
-    step = read_step(step_texts[-1]) if step_texts else None
+    """What two prefixes share when they have reached the same state: (steps so far, value); None if unreadable.
+
+    A step that only says boxes again leaves the value as it was.
+    """
+    made = next((text for text in reversed(step_texts) if not read_again(text)), "")
+    step = read_step(made)
     return (len(step_texts), step[3]) if step else None
+
+
+def read_again(text: str) -> tuple[int, dict[int, int]] | None:
+    """(number, what it says of each box at last) of a step that makes no box and only says some again, or None."""
+    match = _AGAIN.fullmatch(text.partition(THINK_CLOSE)[0])
+    return (int(match["n"]), {int(box): int(x) for box, x in _SAYS.findall(match[0])}) if match else None
 
 
 def read_step(text: str) -> tuple[int, str, int, int] | None:
