@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.ablation.figures import MEASURES, Key, Result, at_equal_tokens, difference, figures, results_of
+from cord_distill.ablation.students import student_figures
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.failures import Failures, failures_of
-from cord_distill.decode.figures import DIGITS
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import RecipeFile, find_recipe, load_recipe
 from cord_distill.recipe.recipe import AblateConfig, Recipe
@@ -58,9 +58,11 @@ def ablate(
         if students:
             from cord_distill.run.run import run as run_stages
 
+            # All variants of a seed at once where all are wanted: their students are evaluated on one engine.
+            chosen = [[f"variant={name}"] for name in wanted] if only else [[]]
             for seed in settings.seeds:
-                for name in wanted:
-                    own = [*_at(ablation.root, settings, seed), f"variant={name}", "evaluate.teachers=false"]
+                for one in chosen:
+                    own = [*_at(ablation.root, settings, seed), *one, "evaluate.teachers=false"]
                     run_stages(Experiment.load(path, [*overrides, *own]))
     finally:
         made = build_ablations(ablation)
@@ -141,11 +143,11 @@ def build_ablations(ablation: Ablation) -> dict[str, Any]:
                 "changes": ablation.changes[name],
                 **figures(pooled),
                 "seconds": _seconds(runs[name]),
-                "student": _student(runs[name]),
                 "difference": {m: difference(pooled, baseline, m) for m in MEASURES if name != settings.baseline},
             }
             for name, pooled in found.items()
         },
+        "students": {name: asdict(one) for name, one in student_figures(runs, settings.baseline).items()},
         "tables": settings.tables,
         "plain_search": list(plain),
         "at_equal_tokens": {
@@ -193,24 +195,6 @@ def _seconds(by_seed: dict[int, Recipe]) -> float | None:
         seconds += stats["seconds"] - stats.get("start_seconds", 0.0)
         problems += stats["problems"]
     return round(seconds / problems, 4) if problems else None
-
-
-def _student(by_seed: dict[int, Recipe]) -> dict[str, Any] | None:
-    """avg@k of the students on the first suite: pooled over the seeds' students, and each one's own."""
-    found = {}
-    for seed, recipe in by_seed.items():
-        run = RunFolder.of(recipe)
-        suites = read_json(run.eval / run.method / "results.json").get("suites") or {}
-        if suites:
-            found[seed] = suites[next(s for s in [*recipe.evaluate.suites, *suites] if s in suites)]
-    if not found:
-        return None
-    shares = {str(seed): suite["avg_at_k"] for seed, suite in found.items()}
-    return {
-        "k": next(iter(found.values()))["k"],
-        "avg_at_k": round(sum(shares.values()) / len(shares), DIGITS),
-        "avg_at_k_by_seed": shares,
-    }
 
 
 def _known(names: Iterable[str], variants: Iterable[str], key: str) -> list[str]:

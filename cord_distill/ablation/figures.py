@@ -24,7 +24,8 @@ MEASURES = ("right", "valid")
 class Result:
     """One problem, decoded by one variant. right, valid: 1.0 or 0.0; valid None = steps were not checked.
 
-    score, generated, scored: None where the problem failed.
+    needless: per step whether it only says again what is known, empty where no process check tells. score, generated,
+    scored: None where the problem failed.
     """
 
     right: float
@@ -34,6 +35,7 @@ class Result:
     generated: int | None = None
     scored: int | None = None
     failed: bool = False
+    needless: tuple[bool, ...] = ()
 
 
 Results = Mapping[Key, Result]
@@ -52,6 +54,7 @@ def results_of(rows: Iterable[dict[str, Any]], seed: int, checked: bool) -> dict
             right=float(bool(facts["correct"])),
             valid=float(bool(facts["all_right"])) if checked else None,
             steps_right=tuple(facts["steps_right"]),
+            needless=tuple((row.get("checks") or {}).get("needless") or ()),
             score=facts["score"],
             generated=tokens["generated_total"],
             scored=tokens["scored_total"],
@@ -76,6 +79,7 @@ def figures(results: Results) -> dict[str, Any]:
         "wrong": sum(not r.right for r in every),
         **{name: value for measure in MEASURES for name, value in _share(results, measure, seeds).items()},
         "step_accuracy": rounded_mean(right for r in done for right in r.steps_right),
+        "needless": rounded_mean(needless for r in done for needless in r.needless),
         "lucky": rounded_mean(not r.valid for r in every if r.right and r.valid is not None),
         "score": rounded_mean(r.score for r in done),
         "generated": rounded_mean(r.generated for r in done),

@@ -8,16 +8,17 @@ from typing import Any
 
 from cord_distill.report.table import NONE, draw_table, markdown_table, percent, percent_with_interval
 
-HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %", "S",
-        "wrong", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
+HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %",
+        "needless %", "S", "wrong", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
 EQUAL_HEAD = ("", "problems", "generated", "plain search that spends no more", "right answers %", "difference",
               "all steps right %", "difference")  # fmt: skip
 # A terminal with fewer columns than all of a table needs shows these of them.
 WIDE = 190
-NARROW, EQUAL_NARROW = (0, 1, 2, 4, 7, 9), (0, 2, 4, 5, 6, 7)
+NARROW, EQUAL_NARROW = (0, 1, 2, 4, 7, 8, 10), (0, 2, 4, 5, 6, 7)
 NOTES = """\
 right answers, all steps right: shares of the problems of all seeds with 95 % Wilson intervals; a problem that failed
-counts as wrong. difference: to `{baseline}` on the same problems, in points, with a 95 % bootstrap interval over
+counts as wrong. needless: steps of the kept trace that say again what is known (of a process check that tells them).
+difference: to `{baseline}` on the same problems, in points, with a 95 % bootstrap interval over
 problems. over seeds: lowest and highest right answers of a seed. S: mean score by the row's own meta-prover. The search
 selects by S, so S is no evidence of quality, and the S of two meta-provers do not compare. generated, scored: tokens
 per problem, over all proposals. s/problem: wall clock of one machine, whatever else it did, once engines are up."""
@@ -25,6 +26,12 @@ EQUAL_NOTES = """\
 Each option against the plain search at the sizes {plain}: of these, and of mixtures of two of them by problem, the one
 with the highest share that spends no more generated tokens, on the same problems. wins, loses: the interval leaves out
 0 and every seed says the same."""
+STUDENTS_TITLE = "Students"
+STUDENTS_HEAD = ("", "trainings", "avg@k %", "of each training", "difference", "steps right %", "tokens")
+STUDENTS_NOTES = """\
+Students: a training per seed of the problems and training seed. avg@k, steps right, tokens of an answer: means over the
+trainings. difference: to the students of `{baseline}` with the same seeds, in points, with a 95 % bootstrap interval
+over the problems of the suite; what another training of the same data would give is not in it."""
 EQUAL_TITLE = "At equal generated tokens"
 
 
@@ -36,8 +43,7 @@ def tables_of(made: dict[str, Any], narrow: bool = False) -> list[tuple[str, lis
     known = {title: [name for name in names if name in made["variants"]] for title, names in made["tables"].items()}
     alone = [made["baseline"]] if set(made["variants"]) - {made["baseline"]} else []
     drawn = [(t, list(HEAD), [_row(made, name) for name in names]) for t, names in known.items() if names != alone]
-    if any(variant["student"] for variant in made["variants"].values()):
-        drawn.append(("Students", ["", "avg@k %", "over seeds"], _students(made)))
+    drawn.append((STUDENTS_TITLE, list(STUDENTS_HEAD), _students(made)))
     equal = [_equal_row(made, name, found) for name, found in made["at_equal_tokens"].items()]
     drawn.append((EQUAL_TITLE, list(EQUAL_HEAD), equal))
     kept = {len(HEAD): NARROW, len(EQUAL_HEAD): EQUAL_NARROW} if narrow else {}
@@ -50,6 +56,8 @@ def markdown(made: dict[str, Any]) -> str:
         parts += [f"## {title}", markdown_table(head, rows)]
         if title == EQUAL_TITLE:
             parts.append(_equal_notes(made))
+        if title == STUDENTS_TITLE:
+            parts.append(STUDENTS_NOTES.format(baseline=made["baseline"]))
     return "\n\n".join([*parts, _notes(made), *_remarks(made)]) + "\n"
 
 
@@ -59,7 +67,8 @@ def terminal(made: dict[str, Any], width: int | None = None) -> str:
     width = width or shutil.get_terminal_size((120, 24)).columns
     parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
     equal = [_equal_notes(made)] if made["at_equal_tokens"] else []
-    return "\n\n".join([*parts, *equal, _notes(made), *_remarks(made)])
+    students = [STUDENTS_NOTES.format(baseline=made["baseline"])] if made["students"] else []
+    return "\n\n".join([*parts, *equal, *students, _notes(made), *_remarks(made)])
 
 
 def _about(made: dict[str, Any]) -> str:
@@ -89,6 +98,7 @@ def _remarks(made: dict[str, Any]) -> list[str]:
 def _row(made: dict[str, Any], name: str) -> list[str]:
     v = made["variants"][name]
     paper = made["paper"].get(name)
+    tails = any(one["needless"] for one in made["variants"].values())
     return [
         name,
         percent_with_interval(v["right"], v["right_ci"]),
@@ -97,6 +107,7 @@ def _row(made: dict[str, Any], name: str) -> list[str]:
         percent_with_interval(v["valid"], v["valid_ci"]),
         _points(v["difference"].get("valid")),
         percent(v["step_accuracy"]),
+        percent(v["needless"]) if tails else NONE,
         NONE if v["score"] is None else f"{v['score']:.3f}",
         f"{v['wrong']} of {v['num_problems']}" + (f", {v['failed']} failed" if v["failed"] else ""),
         _count(v["generated"]),
@@ -108,9 +119,16 @@ def _row(made: dict[str, Any], name: str) -> list[str]:
 
 def _students(made: dict[str, Any]) -> list[list[str]]:
     return [
-        [name, percent(v["student"]["avg_at_k"]), _range(v["student"]["avg_at_k_by_seed"])]
-        for name, v in made["variants"].items()
-        if v["student"]
+        [
+            name,
+            str(len(one["by_training"])),
+            percent(one["avg_at_k"]),
+            ", ".join(percent(share) for share in one["by_training"].values()),
+            _points(one["interval"] and {"difference": one["difference"], "ci": one["interval"]}),
+            percent(one["step_accuracy"]),
+            _count(one["tokens"]),
+        ]
+        for name, one in made["students"].items()
     ]
 
 

@@ -21,13 +21,12 @@ def cut_tail(trajectory: Trajectory, threshold: float) -> Trajectory:
         return trajectory
     kept = steps[: last + 1]
     closed = replace(kept[-1], text=kept[-1].text + THINK_CLOSE)
-    right = trajectory.checks.get("steps_right")
-    checks = {**trajectory.checks, "steps_right": right[: len(kept)]} if right else trajectory.checks
+    per_step = {key: found[: len(kept)] for key, found in trajectory.checks.items() if isinstance(found, list)}
     reasoning = sum(step.num_tokens for step in kept)
     return replace(
         trajectory,
         steps=(*kept[:-1], closed),
         score=kept[-1].score,
         num_tokens={**trajectory.num_tokens, "reasoning": reasoning},
-        checks=checks,
+        checks={**trajectory.checks, **per_step},
     )

@@ -65,7 +65,8 @@ class ProblemsConfig(Section):
     decides for `cord problems`; trajectories stay ungraded), or a plug-in `grade(text, problem) -> (prediction | None,
     bool)`."""
     process_check: PlugIn | None = None
-    """A plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools."""
+    """A plug-in `check(problem, step_texts) -> dict` whose `steps_right` is a list of bools. A
+    list `needless` beside it may say which steps only repeat what is known."""
     hard_for: HardForConfig | None = None
     """Only problems that are hard for this small model are taken; `cord problems` finds them."""
 

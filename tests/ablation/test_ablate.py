@@ -189,6 +189,57 @@ def test_a_plain_size_is_held_against_the_other_sizes(recipe) -> None:
     assert found["narrow"]["right"] is None  # nothing is as cheap
 
 
+def test_needless_steps_are_a_column_where_there_are_any(recipe) -> None:
+    """Fails the share of traces in place of the share of steps, and a column of zeros for every other task."""
+    checks = {"steps_right": [True] * 4, "all_right": True}
+    put_rows(recipe, "wide", 0, [{**made_row(i), "checks": {**checks, "needless": [False] * 4}} for i in range(2)])
+    head = tables_of(ablate(str(recipe), run=False))[0][1]
+    assert "needless %" not in head and "steps right %" in head
+    put_rows(recipe, "narrow", 0, [{**made_row(0), "checks": {**checks, "needless": [False, False, False, True]}},
+                                   {**made_row(1), "checks": {**checks, "needless": [False] * 4}}])  # fmt: skip
+    _, head, rows = tables_of(ablate(str(recipe), run=False))[0]
+    assert [row[head.index("needless %")] for row in rows] == ["0.0", "12.5"]
+
+
+def put_student(recipe: Path, variant: str, shares: list[float], stage: str = "train", seed: int | None = None) -> None:
+    """What evaluating one student of problem limit 9 leaves: a row per problem."""
+    made = load_ablation(list_of_variants(recipe)).runs[variant][9]
+    run = RunFolder.of(made.model_copy(update={"stage": stage, "train_seed": seed}))
+    rows = [{"suite": "s", "id": f"t{i}", "avg": share, "correct": [share > 0.5] * 2, "num_tokens": [10 + i, 20 + i]}
+            for i, share in enumerate(shares)]  # fmt: skip
+    (run.eval / run.label).mkdir(parents=True)
+    (run.eval / run.label / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_students_of_every_stage_and_training_seed_are_paired_with_the_baselines(recipe) -> None:
+    """Fails one student per variant, a difference of unlike seeds, and problems of several trainings as if they were
+    more problems."""
+    listed = recipe.parent / "ablations" / "base.yaml"
+    made = yaml.safe_load(listed.read_text())
+    made |= {"seed": [3, 4], "train": {"model_name_or_path": "x"}, "data": {"preferences": {}}, "dpo": {}}
+    listed.write_text(
+        yaml.safe_dump({**made, "ablate": {**SECTION, "seed_key": "problems.limit", "seeds": [9]}}, sort_keys=False)
+    )
+    for seed, shares in ((3, [1.0, 0.0]), (4, [0.5, 0.5])):
+        put_student(recipe, "wide", shares, seed=seed)
+    put_student(recipe, "wide", [1.0, 1.0], "dpo", 3)
+    put_student(recipe, "wide", [1.0, 0.5], "dpo", 4)
+    put_student(recipe, "narrow", [1.0, 0.0], seed=4)
+    made = ablate(str(recipe), run=False)
+    assert {name: one["by_training"] for name, one in made["students"].items()} == {
+        "wide": {"9/3": 0.5, "9/4": 0.5},
+        "wide-dpo": {"9/3": 1.0, "9/4": 0.75},
+        "narrow": {"9/4": 0.5},
+    }
+    after, other = made["students"]["wide-dpo"], made["students"]["narrow"]
+    assert (after["difference"], after["interval"], after["num_problems"]) == (0.375, (0.25, 0.5), 2)
+    assert (other["difference"], other["interval"]) == (0.0, (-0.5, 0.5))  # against wide's seed 4 alone
+    assert made["students"]["wide"]["difference"] is None
+    _, head, rows = next(table for table in tables_of(made) if table[0] == "Students")
+    assert head == ["", "trainings", "avg@k %", "of each training", "difference", "tokens"]
+    assert rows[1] == ["wide-dpo", "2", "87.5", "100.0, 75.0", "+37.5 [+25.0, +50.0]", "16"]
+
+
 def tokens(generated: int) -> dict[str, int]:
     return {"reasoning": 72, "answer": 9, "generated_total": generated, "scored_total": 5000}
 

@@ -11,7 +11,8 @@ import pytest
 from cord_distill.common.errors import CordError
 from cord_distill.types import Problem
 from cord_distill.worlds.ledger.corpus import PROFILES, clean, encoded, guessed, taught
-from cord_distill.worlds.ledger.tokenizer import UNKNOWN, VOCABULARY, encode
+from cord_distill.worlds.ledger.tails import tail_step
+from cord_distill.worlds.ledger.tokenizer import UNKNOWN, VOCABULARY, WITH_TAILS, encode
 from cord_distill.worlds.ledger.world import (
     OPS,
     apply,
@@ -33,7 +34,7 @@ RIGHT = [
     "### Step 5. Multiply by 3. It was 4, so box 5 = 2\n\n",
     "### Step 6. Multiply by 7. It was 2, so box 6 = 4\n\n</think>",
 ]
-ALL = {"steps_right": [True] * 6, "all_right": True}
+ALL = {"steps_right": [True] * 6, "all_right": True, "needless": [False] * 6}
 
 
 def test_a_problem_reads_as_in_the_documentation() -> None:
@@ -103,7 +104,7 @@ def test_only_the_box_after_the_thought_is_graded() -> None:
 def test_right_steps_pass_in_every_style() -> None:
     assert check_steps(TOY, RIGHT) == ALL
     assert check_text(TOY, "".join(RIGHT) + "\n\nThe answer is \\boxed{ 2 = 0, 4 = 4, 6 = 4}") == ALL
-    assert check_steps(TOY, RIGHT[:3]) == {"steps_right": [True] * 3, "all_right": False}
+    assert check_steps(TOY, RIGHT[:3]) == {"steps_right": [True] * 3, "all_right": False, "needless": [False] * 3}
 
 
 @pytest.mark.parametrize(
@@ -136,12 +137,88 @@ def test_a_slip_is_counted_where_it_happens_and_an_unreadable_step_does_not_spre
 
 
 def test_order_missing_and_surplus_steps_in_a_whole_text() -> None:
-    assert check_text(TOY, "") == {"steps_right": [False] * 6, "all_right": False}
+    assert check_text(TOY, "") == {"steps_right": [False] * 6, "all_right": False, "needless": [False] * 6}
     assert check_text(TOY, RIGHT[1] + RIGHT[0])["steps_right"] == [False] * 6
     assert check_text(TOY, "".join(RIGHT[:2]) + "</think>" + RIGHT[2])["steps_right"] == [True] * 2 + [False] * 4
     again = [*RIGHT[:5], RIGHT[5].removesuffix("</think>"), "### Step 7. Add 8. It was 4, so box 7 = 2\n\n"]
-    assert check_steps(TOY, again) == {"steps_right": [True] * 6 + [False], "all_right": False}
+    found = {"steps_right": [True] * 6 + [False], "all_right": False, "needless": [False] * 7}
+    assert check_steps(TOY, again) == found
     assert check_text(TOY, "so: " + "".join(RIGHT))["steps_right"] == [False] + [True] * 5
+
+
+TAIL = [
+    "### Step 7. Check again: box 3 = 4\n\n",
+    "### Step 8. Hold on: box 5 = 7. Wait, box 5 = 2\n\n",
+    "### Step 9. In sum: box 2 = 0, box 4 = 4, box 6 = 4\n\n</think>",
+]
+BOXES = [*RIGHT[:5], RIGHT[5].removesuffix("</think>")]
+
+
+def test_what_is_said_again_behind_the_last_box_is_right_and_needless() -> None:
+    """Fails the check that asks for six steps, and one that calls a step needless for its words alone."""
+    assert check_text(TOY, "".join([*BOXES, *TAIL])) == {
+        "steps_right": [True] * 9,
+        "all_right": True,
+        "needless": [False] * 6 + [True] * 3,
+    }
+    slipped = [*BOXES[:4], "### Step 5. Multiply by 3. It was 4, so box 5 = 3\n\n", *BOXES[5:]]
+    assert check_steps(TOY, [*slipped, TAIL[0], TAIL[1]])["needless"] == [False] * 6 + [True, False]
+    assert state_key(TOY, [*BOXES, *TAIL[:2]]) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "### Step 7. Check again: box 3 = 5\n\n",  # what it says was never reached
+        "### Step 8. Check again: box 3 = 4\n\n",  # another number
+        "### Step 7. Check again: box 7 = 4\n\n",  # there is no such box
+        "### Step 7. Hold on: box 5 = 2. Wait, box 5 = 7\n\n",  # the last digit counts
+        "### Step 7. In sum: box 2 = 0, box 4 = 5\n\n",
+        "### Step 7. In sum:",  # cut off
+    ],
+)
+def test_a_contradiction_behind_the_last_box_is_wrong_and_not_needless(wrong: str) -> None:
+    found = check_steps(TOY, [*BOXES, wrong])
+    assert (found["steps_right"][6], found["needless"][6], found["all_right"]) == (False, False, False)
+
+
+def test_nothing_is_needless_before_the_last_box() -> None:
+    early = check_steps(TOY, [*BOXES[:2], "### Step 3. Check again: box 2 = 0\n\n", *BOXES[3:]])
+    assert early["steps_right"] == [True, True, False, True, True, True] and not any(early["needless"])
+
+
+def test_traces_with_tails_are_right_and_go_on_for_up_to_three_steps() -> None:
+    """Fails tails in the plain world, a tail of a trace that was cut, and one that contradicts the trace."""
+    needless = []
+    for n, problem in enumerate(problems(60, "model")):
+        for made in (
+            clean(random.Random(n), problem, 0.0, tails=True),
+            taught(random.Random(n), problem, "c", PROFILES["blind"], True),
+        ):
+            pieces = made
+            text = "".join(text for text, _ in pieces)
+            assert tuple(encoded(pieces, {})[0]) == encode(text) and WITH_TAILS[UNKNOWN] not in encode(text)
+            found = check_text(problem, text.partition("<think>\n")[2])
+            assert all(found["steps_right"][6:]) and grade(text, problem)[0] is not None
+            needless.append(sum(found["needless"]))
+        plain = "".join(text for text, _ in clean(random.Random(n), problem, 0.0))
+        cut = "".join(text for text, _ in clean(random.Random(n), problem, 1.0, tails=True))
+        assert not any(words in text for words in ("again", "Hold on", "In sum") for text in (plain, cut))
+    assert set(needless) == {0, 1, 2, 3}
+
+
+def test_every_teacher_has_its_own_habit() -> None:
+    said = {
+        style: {
+            text.split()[0]
+            for n in range(60)
+            for text in ["".join(piece for piece, _ in tail_step(random.Random(n), style, [2, 0, 4, 4, 2, 4], 2))]
+        }
+        for style in "abc"
+    }
+    assert said == {"a": {"Check", "In"}, "b": {"Check", "In"}, "c": {"Check", "Hold"}}
+    doubts = ("".join(piece for piece, _ in tail_step(random.Random(n), "c", [2, 0, 4, 4, 2, 4], 2)) for n in range(60))
+    assert " Hold on: box 5 = 7. Wait, box 5 = 2\n\n" in doubts
 
 
 def test_prefixes_in_the_same_state_have_the_same_key() -> None:

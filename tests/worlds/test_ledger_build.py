@@ -38,6 +38,8 @@ def weights(folder: Path) -> dict[str, bytes]:
         ({"length": 12}, "length 12"),
         ({"scale": 0}, "scale 0"),
         ({"workers": 0}, "workers 0"),
+        ({"tails": True, "reward_model": True}, "reward_model judges boxes.* leave one of the two out"),
+        ({"tails": True, "length": 9}, "length 9 leaves no step"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(
@@ -178,6 +180,22 @@ def test_a_step_is_labelled_at_its_end_as_the_process_check_says() -> None:
         assert labels == check_text(problem, text)["steps_right"]
         rights += labels
     assert len(rights) == 300 and 90 < sum(rights) < 210
+
+
+@pytest.mark.slow
+def test_models_with_tails_know_more_words_and_are_others(built: Path, tmp_path: Path) -> None:
+    """Fails the key that changes the stamp or the words of the models without tails, and words that no model knows."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    build_models(tmp_path, scale=SCALE, tails=True)
+    assert all(weights(built)[name] != made for name, made in weights(tmp_path).items())
+    assert '"tails"' not in (built / "student" / "ledger.json").read_text()
+    said = "### Step 7. Hold on: box 5 = 7. Wait, box 5 = 2\n\n### Step 8. In sum: box 2 = 0, box 4 = 4\n\n</think>"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
+    ids = tokenizer(said)["input_ids"]
+    assert tuple(ids) == encode(said) and tokenizer.decode(ids) == said
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "student")
+    assert model.config.vocab_size == len(tokenizer) > len(AutoTokenizer.from_pretrained(built / "student"))
 
 
 @pytest.mark.slow
