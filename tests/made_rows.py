@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from cord_distill.evaluation.figures import ModelScores, SuiteFigures
+from cord_distill.report.summary import RunProtocol, Summary
 from cord_distill.types import Candidate, Problem, Step, Stop, Trajectory
 
 TEACHERS = ("ada", "bob", "cyd")
@@ -140,3 +142,17 @@ def write_run(folder: Path, *, rows: int = 20, text: str = "", stats: bool = Tru
             json.dumps({k: {"seconds": s, "fingerprint": "x"} for k, s in seconds.items()})
         )
     return recipe
+
+
+def made_summary(**figures: Any) -> Summary:
+    """A run's figures, those given; its protocol is that of one CoRD and one Curation with no teachers."""
+    protocol = RunProtocol(
+        beam_size=4, teachers=[], teacher_notes={}, problems=None, meta_prover=None, suites=[], samples=4,
+        temperature=0.6, seed=0, train_seeds=[], pipelines={"cord": "cord", "curation": "curation"},
+    )  # fmt: skip
+    return Summary("made", **{"protocol": protocol, **figures})
+
+
+def made_scores(avg_at_k: float | None = None, k: int = 4, suite: str = "ledger", **figures: Any) -> ModelScores:
+    """An evaluated model, on one suite."""
+    return ModelScores({suite: SuiteFigures(avg_at_k=avg_at_k, k=k, **figures)})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 DIGITS = 6
@@ -85,8 +85,8 @@ def answer_facts(row: dict[str, Any]) -> AnswerFacts | None:
     )
 
 
-def answer_figures(found: Iterable[AnswerFacts | None]) -> dict[str, Any] | None:
-    """`AnswerFigures` of a method as plain values; None without a finished trace."""
+def answer_figures(found: Iterable[AnswerFacts | None]) -> AnswerFigures | None:
+    """`AnswerFigures` of a method; None without a finished trace."""
     facts = [one for one in found if one is not None]
     if not facts:
         return None
@@ -97,16 +97,14 @@ def answer_figures(found: Iterable[AnswerFacts | None]) -> dict[str, Any] | None
         if values:
             below = sum(value < 0 for value in values) / len(values)
             margins[group] = MarginFigures(len(values), round(sum(values) / len(values), DIGITS), round(below, DIGITS))
-    return asdict(
-        AnswerFigures(
-            traces=len(facts),
-            gradable=_share(one.gradable for one in facts) or 0.0,
-            rules=dict(Counter(one.rule for one in facts)),
-            traced=len(traced),
-            leaps=_share(bool(one.leap) for one in traced),
-            inside=_share(bool(one.inside) for one in traced),
-            margins=margins,
-        )
+    return AnswerFigures(
+        traces=len(facts),
+        gradable=_share(one.gradable for one in facts) or 0.0,
+        rules=dict(Counter(one.rule for one in facts)),
+        traced=len(traced),
+        leaps=_share(bool(one.leap) for one in traced),
+        inside=_share(bool(one.inside) for one in traced),
+        margins=margins,
     )
 
 

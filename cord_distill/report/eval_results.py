@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
+from cord_distill.evaluation.figures import SuiteFigures
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import find_suites
 from cord_distill.recipe.recipe import Recipe
@@ -16,10 +18,10 @@ from cord_distill.recipe.recipe import Recipe
 FILE = Path(".eval_results") / "cord-distill.yaml"
 
 
-def write_eval_results(folder: Path, recipe: Recipe, suites: dict[str, Any]) -> Path | None:
+def write_eval_results(folder: Path, recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> Path | None:
     """Writes the scores of one student beside its weights; None, and no file, where there is nothing to publish.
 
-    suites: name -> figures, as summary.json has them for this student.
+    suites: name -> figures of this student.
     """
     entries = eval_results(recipe, suites)
     if not entries:
@@ -30,7 +32,7 @@ def write_eval_results(folder: Path, recipe: Recipe, suites: dict[str, Any]) -> 
     return folder / FILE
 
 
-def eval_results(recipe: Recipe, suites: dict[str, Any]) -> list[dict[str, Any]]:
+def eval_results(recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> list[dict[str, Any]]:
     """The hub's entries: avg@k in percent of every suite whose problems are a data set of the hub, all of them asked.
 
     A suite of one's own, a file in place of the hub's rows, and the first N problems alone are no benchmark's score.
@@ -41,13 +43,11 @@ def eval_results(recipe: Recipe, suites: dict[str, Any]) -> list[dict[str, Any]]
     known = find_suites(asked) if suites else {}
     entries = []
     for name, figures in suites.items():
-        suite, share = known.get(name), figures.get(f"avg_at_{figures.get('k')}")
+        suite, share = known.get(name), figures.avg_at_k
         hub = suite.hub if isinstance(suite, Suite) else None
         if hub is None or share is None or asked.limit is not None or name in asked.data:
             continue
-        notes = (
-            f"avg@{figures['k']}, T={asked.temperature:g}, top_p={asked.top_p:g}, at most {asked.max_new_tokens} new "
-        )
+        notes = f"avg@{figures.k}, T={asked.temperature:g}, top_p={asked.top_p:g}, at most {asked.max_new_tokens} new "
         notes += f"tokens, graded by cord-distill {__version__}"
         task, value = hub.subset if hub.subset != "default" else name, round(100 * share, 2)
         entries.append(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import Any
 
 from cord_distill.common.paths import short_path
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.model_card import write_model_cards
 from cord_distill.report.page import write_report
 from cord_distill.report.story import story
-from cord_distill.report.summary import write_summary
+from cord_distill.report.summary import Summary, write_summary
 from cord_distill.report.table import terminal_table
 from cord_distill.report.wandb_report import track_report
 from cord_distill.run_folder.paths import RunFolder
@@ -20,7 +19,7 @@ from cord_distill.view.gather import run_of
 from cord_distill.view.page import VIEW_FILE, write_view
 
 
-def finish(experiment: Experiment) -> dict[str, Any]:
+def finish(experiment: Experiment) -> Summary:
     """Writes summary.json, report.html, report.md, view.html and the cards of a run, and tells Weights & Biases;
     returns the summary."""
     summary = write_summary(experiment)
@@ -32,7 +31,7 @@ def finish(experiment: Experiment) -> dict[str, Any]:
     return summary
 
 
-def closing_lines(experiment: Experiment, summary: dict[str, Any]) -> str:
+def closing_lines(experiment: Experiment, summary: Summary) -> str:
     """What a terminal shows of a finished run: the story, the tables, and where everything lies."""
     folder = RunFolder.of(experiment.recipe)
     width = min(shutil.get_terminal_size((120, 24)).columns, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import own_rows, read_json
 from cord_distill.common.markdown import inline, without_places
+from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
@@ -17,7 +19,7 @@ from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before, training_runs
 from cord_distill.report.eval_results import write_eval_results
-from cord_distill.report.summary import evaluated
+from cord_distill.report.summary import Summary
 from cord_distill.report.table import markdown_table, percent_with_interval
 from cord_distill.run_folder.checkpoints import DONE_FILE
 from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder, training_folder
@@ -56,10 +58,10 @@ CITATION = """@inproceedings{yun-etal-2026-distilling,
 """
 
 
-def write_model_card(recipe: Recipe, summary: dict[str, Any] | None = None) -> Path | None:
+def write_model_card(recipe: Recipe, summary: Summary | None = None) -> Path | None:
     """Writes `final/README.md` of one training; None where there is no finished model.
 
-    recipe: of one variant and one seed. summary: of the run, as summary.json has it, for the evaluation's figures.
+    recipe: of one variant and one seed. summary: of the run, for the evaluation's figures.
     """
     folder = RunFolder.of(recipe)
     if not (folder.final_model / "config.json").is_file():
@@ -75,31 +77,30 @@ def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
     """Writes `folder/README.md` of a checkpoint that was exported, with its own figures where it was evaluated."""
     run, trained = RunFolder.of(recipe), training_folder(recipe)
     results = next((r for r in checkpoint_results(run, trained) if r["step"] == step), {})
-    suites = evaluated(results, recipe.evaluate.suites, student=True)["suites"]
+    suites = ModelScores.of(results, recipe.evaluate.suites).suites
     done = {**read_json(trained / DONE_FILE), "steps": step}
     done.pop("mean_loss", None)  # of the whole training
     text = model_card(recipe, done, read_json(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
     write_atomic(folder / "README.md", text)
 
 
-def write_model_cards(experiment: Experiment, summary: dict[str, Any]) -> None:
+def write_model_cards(experiment: Experiment, summary: Summary) -> None:
     """`write_model_card` of every finished student of a recipe, with what its evaluation gave."""
     for recipe in experiment.methods:
         for one in training_runs(recipe):
             write_model_card(one, summary)
 
 
-def student_figures(recipe: Recipe, summary: dict[str, Any] | None) -> dict[str, Any]:
+def student_figures(recipe: Recipe, summary: Summary | None) -> Mapping[str, SuiteFigures]:
     """suite -> its figures for the student that `recipe` trains, {} where it was not evaluated."""
-    student = ((summary or {}).get("students") or {}).get(RunFolder.of(recipe).student) or {}
-    if recipe.train_seed is not None:
-        seeds = student.get("seeds") or {}
-        student = seeds.get(recipe.train_seed) or seeds.get(str(recipe.train_seed)) or {}
-    return student.get("suites") or {}
+    student = summary.students.get(RunFolder.of(recipe).student) if summary else None
+    if student and recipe.train_seed is not None:
+        student = student.seeds.get(recipe.train_seed)
+    return student.suites if student else {}
 
 
 def model_card(
-    recipe: Recipe, done: dict[str, Any], stats: dict[str, Any], suites: dict[str, Any], suffix: str = ""
+    recipe: Recipe, done: dict[str, Any], stats: dict[str, Any], suites: Mapping[str, SuiteFigures], suffix: str = ""
 ) -> str:
     """Markdown with the hub's YAML header. done: done.json of the training; stats: stats.json of its data set. suffix:
     of the model's name."""
@@ -136,7 +137,7 @@ ask([{{"role": "user", "content": {json.dumps(_question(recipe), ensure_ascii=Fa
 """
 
 
-def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
+def _header(recipe: Recipe, name: str, suites: Mapping[str, SuiteFigures]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     base = base_model(recipe)
@@ -145,11 +146,11 @@ def _header(recipe: Recipe, name: str, suites: dict[str, Any]) -> str:
             task_type="text-generation",
             dataset_type=suite,
             dataset_name=suite,
-            metric_type=f"avg@{figures['k']}",
-            metric_value=round(100 * figures[f"avg_at_{figures['k']}"], 2),
+            metric_type=f"avg@{figures.k}",
+            metric_value=round(100 * figures.avg_at_k, 2),
         )
         for suite, figures in suites.items()
-        if figures.get(f"avg_at_{figures.get('k')}") is not None
+        if figures.avg_at_k is not None
     ]
     data = ModelCardData(
         model_name=name,
@@ -180,14 +181,13 @@ def _data(recipe: Recipe, stats: dict[str, Any]) -> str:
     return f"{rows} written by {writers} ({recipe.decode.pipeline})"
 
 
-def _evaluation(recipe: Recipe, suites: dict[str, Any]) -> str:
+def _evaluation(recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> str:
     if not suites:
         return "Not evaluated.\n"
-    rows = []
-    for suite, figures in suites.items():
-        key = f"avg_at_{figures.get('k')}"
-        shown = percent_with_interval(figures.get(key), figures.get(f"{key}_ci"))
-        rows.append([suite, shown, str(figures.get("k")), str(figures.get("num_problems"))])
+    rows = [
+        [suite, percent_with_interval(one.avg_at_k, one.avg_at_k_ci), str(one.k), str(one.num_problems)]
+        for suite, one in suites.items()
+    ]
     asked = recipe.evaluate
     how = f"T={asked.temperature:g}, top_p={asked.top_p:g}, at most {asked.max_new_tokens} new"
     table = markdown_table(["suite", "avg@k, % with 95% interval", "k", "problems"], rows)

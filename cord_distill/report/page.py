@@ -18,7 +18,7 @@ from cord_distill.report.losses import Curve, loss_curves
 from cord_distill.report.pictures import pictures, teacher_order
 from cord_distill.report.sections import Section, sections
 from cord_distill.report.story import compared_methods, story
-from cord_distill.report.summary import write_summary
+from cord_distill.report.summary import Summary, write_summary
 from cord_distill.report.table import (
     DATA_TITLE,
     MODELS_TITLE,
@@ -49,7 +49,7 @@ NOTES = (
 )
 
 
-def write_report(experiment: Experiment, problems: int = 8, *, summary: dict[str, Any] | None = None) -> Path:
+def write_report(experiment: Experiment, problems: int = 8, *, summary: Summary | None = None) -> Path:
     """Writes report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
 
     problems: how many get their beam tree. summary: of this run, as `write_summary` gave it; None writes it first.
@@ -65,7 +65,7 @@ def write_report(experiment: Experiment, problems: int = 8, *, summary: dict[str
     return folder.report
 
 
-def tree_payload(recipes: list[Recipe], summary: dict[str, Any], count: int) -> dict[str, Any]:
+def tree_payload(recipes: list[Recipe], summary: Summary, count: int) -> dict[str, Any]:
     """{teachers, notes, pair, problems: [{id, question, answer, methods: {method: tree}}]}: the same problems under
     every method.
 
@@ -74,8 +74,7 @@ def tree_payload(recipes: list[Recipe], summary: dict[str, Any], count: int) -> 
     """
     files = {method_name(r): RunFolder.of(r).trajectories for r in recipes}
     files = {name: path for name, path in files.items() if path.is_file()}
-    names = list(summary["protocol"]["teachers"])
-    notes = summary["protocol"].get("teacher_notes") or {}
+    names, notes = summary.protocol.teachers, summary.protocol.teacher_notes
     compared = [name for name in compared_methods(summary) if name in files]
     telling = telling_problem(*(files[name] for name in compared)) if len(compared) == 2 else None
     shown: dict[str, dict[str, Any]] = {}
@@ -105,7 +104,7 @@ def telling_problem(first: Path, second: Path) -> str | None:
 
 
 def render_page(
-    summary: dict[str, Any],
+    summary: Summary,
     trees: dict[str, Any],
     recipe_yaml: str,
     more: Sequence[Section] = (),
@@ -125,7 +124,7 @@ def render_page(
     return template.substitute(
         script_hash=content_hash(script),
         css=css,
-        name=html.escape(summary["name"]),
+        name=html.escape(summary.name),
         version=__version__,
         protocol=html.escape(protocol_line(summary)),
         story="".join(f'<p class="lead">{html.escape(text)}</p>' for text in said),
@@ -143,9 +142,9 @@ def render_page(
     )
 
 
-def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Section] = ()) -> str:
+def render_markdown(summary: Summary, recipe_yaml: str, more: Sequence[Section] = ()) -> str:
     fence = "````"
-    parts = [f"# {' '.join(summary['name'].split())}", *story(summary).sentences, protocol_line(summary)]
+    parts = [f"# {' '.join(summary.name.split())}", *story(summary).sentences, protocol_line(summary)]
     tables = [(title, cells) for title, cells in first_tables(summary) if cells[1]]
     for title, (head, rows) in tables:
         parts += [f"## {title}", markdown_table(head, rows)]
@@ -158,54 +157,54 @@ def render_markdown(summary: dict[str, Any], recipe_yaml: str, more: Sequence[Se
     return "\n\n".join(parts) + "\n"
 
 
-def protocol_line(summary: dict[str, Any]) -> str:
+def protocol_line(summary: Summary) -> str:
     """One sentence: teachers, meta-prover, beam, how the students were evaluated."""
-    p = summary["protocol"]
+    p = summary.protocol
     said = []
-    if p.get("teachers"):
-        said.append(f"Teachers: {', '.join(p['teachers'])}.")
-    if p.get("meta_prover"):
-        said.append(f"Meta-prover: {p['meta_prover']}.")
-    said.append(f"Beam size {p['beam_size']}, seed {p['seed']}.")
-    if p.get("train_seeds"):
-        said.append(f"Trained with seeds {', '.join(map(str, p['train_seeds']))}.")
-    if p.get("suites"):
-        said.append(f"Evaluated on {', '.join(p['suites'])}: {p['samples']} samples each, T={p['temperature']}.")
+    if p.teachers:
+        said.append(f"Teachers: {', '.join(p.teachers)}.")
+    if p.meta_prover:
+        said.append(f"Meta-prover: {p.meta_prover}.")
+    said.append(f"Beam size {p.beam_size}, seed {p.seed}.")
+    if p.train_seeds:
+        said.append(f"Trained with seeds {', '.join(map(str, p.train_seeds))}.")
+    if p.suites:
+        k = p.samples if isinstance(p.samples, int) else ", ".join(f"{suite} {n}" for suite, n in p.samples.items())
+        said.append(f"Evaluated on {', '.join(p.suites)}: {k} samples each, T={p.temperature}.")
     return " ".join(said)
 
 
-def first_tables(summary: dict[str, Any]) -> list[tuple[str, Cells]]:
+def first_tables(summary: Summary) -> list[tuple[str, Cells]]:
     """The two tables of the first screen: all about the data, a column per method; the models, a row each."""
     return [(DATA_TITLE, by_method(summary)), (MODELS_TITLE, model_cells(summary))]
 
 
-def by_method(summary: dict[str, Any]) -> Cells:
+def by_method(summary: Summary) -> Cells:
     """`data_cells` with a column per method, and what they leave out: luck, length, who wrote the steps."""
-    methods = summary.get("methods") or {}
+    methods = summary.methods
     if not methods:
         return [""], []
     head, rows = data_cells(summary)
     lines = [list(line) for line in zip(head, *rows, strict=True)]
-    lines.insert(1, ["problems", *(str(m["num_problems"]) for m in methods.values())])
+    lines.insert(1, ["problems", *(str(m.num_problems) for m in methods.values())])
     figures: list[tuple[str, list[str]]] = [
-        ("lucky %", [percent(m["lucky"]) for m in methods.values()]),
-        ("steps right %", [percent(m["step_accuracy"]) for m in methods.values()]),
-        ("steps per trace", [number(m["steps_per_trace"]) for m in methods.values()]),
-        ("changes of teacher per trace", [number(m.get("teacher_changes")) for m in methods.values()]),
-        ("tokens per trace", [number(m["trace_tokens"], 0) for m in methods.values()]),
+        ("lucky %", [percent(m.lucky) for m in methods.values()]),
+        ("steps right %", [percent(m.step_accuracy) for m in methods.values()]),
+        ("steps per trace", [number(m.steps_per_trace) for m in methods.values()]),
+        ("changes of teacher per trace", [number(m.teacher_changes) for m in methods.values()]),
+        ("tokens per trace", [number(m.trace_tokens, 0) for m in methods.values()]),
     ]
-    hits = [(m.get("hit_rate") or {}).get("overall") or {} for m in methods.values()]
-    for teacher in teacher_order(summary["protocol"]["teachers"], [t for hit in hits for t in hit]):
+    hits = [m.hit_rate.overall for m in methods.values()]
+    for teacher in teacher_order(summary.protocol.teachers, [t for hit in hits for t in hit]):
         figures.append((f"steps by {teacher} %", [percent(hit.get(teacher)) for hit in hits]))
     # A figure that no method has is no row.
     lines += [[said, *cells] for said, cells in figures if known_columns(["", said], [["", c] for c in cells])[0][1:]]
     return lines[0], lines[1:]
 
 
-def seconds_cells(summary: dict[str, Any]) -> Cells:
-    seconds = summary.get("seconds") or {}
-    rows = [[part, duration(s)] for part, s in seconds.items()]
-    wall = summary.get("wall_seconds")
+def seconds_cells(summary: Summary) -> Cells:
+    rows = [[part, duration(seconds)] for part, seconds in summary.seconds.items()]
+    wall = summary.wall_seconds
     return ["part", "time"], rows + ([["all, by the clock", duration(wall)]] if wall and len(rows) > 1 else [])
 
 

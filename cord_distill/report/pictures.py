@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cord_distill.evaluation.figures import ModelScores
 from cord_distill.report.losses import Curve
+from cord_distill.report.summary import Summary
+
+# (label, share, its interval, colour)
+Bar = tuple[str, float | None, list[float] | None, str]
 
 # Stand-ins that matplotlib writes as they are, and the custom properties of page.css that they become.
 INK, FAINT = "#010203", "#010204"
@@ -46,7 +51,7 @@ DASHES = ["-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2))]
 WIDTH = 4.4  # inches: two beside each other on a laptop, one on a phone
 
 
-def pictures(summary: dict[str, Any], losses: Mapping[str, Curve] | None = None) -> list[tuple[str, str]]:
+def pictures(summary: Summary, losses: Mapping[str, Curve] | None = None) -> list[tuple[str, str]]:
     """(what it shows, SVG) of every picture for which there are figures. losses: of `loss_curves`."""
     from matplotlib import rc_context
 
@@ -54,30 +59,29 @@ def pictures(summary: dict[str, Any], losses: Mapping[str, Curve] | None = None)
         return _pictures(summary) + _losses(losses or {})
 
 
-def _pictures(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    methods, students, teachers = (summary.get(key) or {} for key in ("methods", "students", "teachers"))
-    made: list[tuple[str, str]] = []
-    notes = (summary.get("protocol") or {}).get("teacher_notes") or {}
-    models = []
-    for n, s in students.items():
-        key, said = f"avg_at_{s.get('k')}", f"{n}, {s['num_seeds']} seeds" if "seeds" in s else n
-        models.append((said, s.get(key), s.get(f"{key}_ci"), BAR if n in methods else FAINT))
-    for n, t in teachers.items():
-        said = f"{n}\n{notes[n]}" if notes.get(n) else n
-        models.append((said, t.get("answer_accuracy"), t.get("answer_accuracy_ci"), FAINT))
-    for n, m in (summary.get("models") or {}).items():
-        models.append((n, m.get(f"avg_at_{m.get('k')}"), m.get(f"avg_at_{m.get('k')}_ci"), FAINT))
-    made += _bars("Held-out problems: right answers, % with 95% interval", models, "models")
-    data = [(n, m["answer_accuracy"], m.get("answer_accuracy_ci"), BAR) for n, m in methods.items()]
+def _pictures(summary: Summary) -> list[tuple[str, str]]:
+    methods, notes = summary.methods, summary.protocol.teacher_notes
+    models: list[Bar] = []
+    for name, student in summary.students.items():
+        said = f"{name}, {len(student.seeds)} seeds" if student.seeds else name
+        models.append(_bar(said, student, BAR if name in methods else FAINT))
+    for name, teacher in summary.teachers.items():
+        models.append(_bar(f"{name}\n{notes[name]}" if notes.get(name) else name, teacher, FAINT))
+    models += [_bar(name, model, FAINT) for name, model in summary.models.items()]
+    made = _bars("Held-out problems: right answers, % with 95% interval", models, "models")
+    data = [(name, one.answer_accuracy, one.answer_accuracy_ci, BAR) for name, one in methods.items()]
     made += _bars("The data: right answers, % with 95% interval", data, "data")
-    everyone = summary.get("protocol", {}).get("teachers") or []
     for i, (name, method) in enumerate(methods.items()):
         title = f"{name}: who wrote which part of the trace, %"
-        made += _deciles(title, method.get("hit_rate") or {}, everyone, f"h{i}")
+        made += _deciles(title, method.hit_rate.deciles, summary.protocol.teachers, f"h{i}")
     return made
 
 
-def _bars(title: str, bars: list[tuple[str, float | None, Any, str]], prefix: str) -> list[tuple[str, str]]:
+def _bar(label: str, scores: ModelScores, colour: str) -> Bar:
+    return label, scores.first.avg_at_k, scores.first.avg_at_k_ci, colour
+
+
+def _bars(title: str, bars: Sequence[Bar], prefix: str) -> list[tuple[str, str]]:
     shown = [bar for bar in bars if bar[1] is not None]
     if not shown:
         return []
@@ -119,8 +123,7 @@ def _losses(losses: Mapping[str, Curve]) -> list[tuple[str, str]]:
     return [("Training loss per token", _svg(figure, "loss"))]
 
 
-def _deciles(title: str, hit_rate: dict[str, Any], everyone: list[str], prefix: str) -> list[tuple[str, str]]:
-    deciles = hit_rate.get("deciles") or []
+def _deciles(title: str, deciles: list[dict[str, float]], everyone: list[str], prefix: str) -> list[tuple[str, str]]:
     if not deciles:
         return []
     names = teacher_order(everyone, deciles[0])

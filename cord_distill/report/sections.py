@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.answer_figures import AT_ONCE, GROUPS
@@ -11,7 +10,8 @@ from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import protocol_lines
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
-from cord_distill.report.table import NONE, known_columns, percent, percent_with_interval
+from cord_distill.report.summary import Summary
+from cord_distill.report.table import NONE, known_columns, number, percent, percent_with_interval
 from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
@@ -28,11 +28,11 @@ class Section:
     words: bool = False
 
 
-def sections(recipes: list[Recipe], summary: dict[str, Any]) -> list[Section]:
+def sections(recipes: list[Recipe], summary: Summary) -> list[Section]:
     """Those that hold a row. recipes: one per method; summary: of their run."""
     made = [paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)]
     made += [final_answers(summary), known_answer(recipes, summary), rows_of(recipes), cost(summary)]
-    made.append(protocol(recipes, summary))
+    made.append(protocol(recipes))
     return [section for section in made if section.rows]
 
 
@@ -46,35 +46,33 @@ def on_paper_problems(recipe: Recipe) -> bool:
     return any((name or "").lower().startswith(known.lower()) for name in named for known in PAPER_PROBLEMS)
 
 
-def paper_data(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+def paper_data(recipes: list[Recipe], summary: Summary) -> Section:
     """Our data beside the paper's of the same method, and with as many kinds of teachers."""
     rows = []
     for recipe in recipes:
         name, found = method_name(recipe), paper()["data"]
-        ours = (summary.get("methods") or {}).get(name)
+        ours = summary.methods.get(name)
         theirs = found.get(f"{recipe.decode.pipeline}-{'het' if num_kinds(recipe) > 1 else 'hom'}")
         if ours and theirs and on_paper_problems(recipe) and recipe.decode.selector == "predictive_perplexity":
-            shown = percent_with_interval(ours["answer_accuracy"], ours.get("answer_accuracy_ci"))
-            score = NONE if ours["score"] is None else f"{ours['score']:.3f}"
-            rows.append([name, shown, f"{theirs[0]:.1f}", score, f"{theirs[1]:.3f}"])
+            shown = percent_with_interval(ours.answer_accuracy, ours.answer_accuracy_ci)
+            rows.append([name, shown, f"{theirs[0]:.1f}", number(ours.score, 3), f"{theirs[1]:.3f}"])
     note = "The paper's are for LIMO-v1 and teachers of 14B to 32B: only a run of these can agree with them."
     return Section(
         "Data, beside the paper's", ["", "right answers %", "the paper's", "S", "the paper's"], rows, note
     )  # fmt: skip
 
 
-def paper_students(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+def paper_students(recipes: list[Recipe], summary: Summary) -> Section:
     """Our students beside the paper's of the same base model, method and suite."""
     rows = []
-    for name, student in (summary.get("students") or {}).items():
+    for name, student in summary.students.items():
         recipe = next((r for r in recipes if method_name(r) == name), recipes[0])
         if name != "untrained" and not on_paper_problems(recipe):
             continue
         theirs = paper_row(str(recipe.train.get("model_name_or_path", "")), name, num_kinds(recipe))
-        for suite, figures in (student.get("suites") or {}).items():
-            key = f"avg_at_{figures.get('k')}"
-            if suite in theirs and figures.get(key) is not None:
-                ours = percent_with_interval(figures[key], figures.get(f"{key}_ci"))
+        for suite, figures in student.suites.items():
+            if suite in theirs and figures.avg_at_k is not None:
+                ours = percent_with_interval(figures.avg_at_k, figures.avg_at_k_ci)
                 rows.append([name, suite, ours, f"{theirs[suite]:.1f}"])
     return Section("Students, beside the paper's", ["", "suite", "avg@k %", "the paper's"], rows)
 
@@ -104,35 +102,32 @@ def rows_of(recipes: list[Recipe]) -> Section:
     return Section("Training rows", ["", "traces", "kept", *said], rows, "" if said else "No trace was dropped.")
 
 
-def final_answers(summary: dict[str, Any]) -> Section:
+def final_answers(summary: Summary) -> Section:
     """How the final answers came about, where a model did not write all of them at once."""
-    found = {name: method.get("answers") for name, method in (summary.get("methods") or {}).items()}
-    rules = sorted({rule for one in found.values() if one for rule in one["rules"]} - {AT_ONCE})
+    found = {name: method.answers for name, method in summary.methods.items() if method.answers}
+    rules = sorted({rule for one in found.values() for rule in one.rules} - {AT_ONCE})
     rows = [
-        [name, str(one["traces"]), percent(one["gradable"]), *(str(one["rules"].get(x, 0)) for x in (AT_ONCE, *rules))]
+        [name, str(one.traces), percent(one.gradable), *(str(one.rules.get(x, 0)) for x in (AT_ONCE, *rules))]
         for name, one in found.items()
-        if one and rules
+        if rules
     ]
     head = ["", "traces", "gradable %", *(rule.replace("_", " ") for rule in (AT_ONCE, *rules))]
     note = "Traces by what gave the final answer: the model at once, or the first rule behind it that found one."
     return Section("Final answers", head, rows, note)
 
 
-def known_answer(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+def known_answer(recipes: list[Recipe], summary: Summary) -> Section:
     """Where S rose, and how far the known answer stands above the rivals."""
     rows = []
     for recipe in recipes:
         name = method_name(recipe)
-        one = ((summary.get("methods") or {}).get(name) or {}).get("answers")
+        one = summary.methods[name].answers if name in summary.methods else None
         by_s = recipe.decode.selector == "predictive_perplexity"
-        if not one or ((one["leaps"] is None or not by_s) and not one["margins"]):
+        if not one or ((one.leaps is None or not by_s) and not one.margins):
             continue
-        margins = [one["margins"].get(group) for group in GROUPS]
-        said = [
-            NONE if m is None else f"{m['mean']:+.3f} (n={m['traces']}, below 0: {percent(m['below'])} %)"
-            for m in margins
-        ]
-        leaps = (percent(one[key] if by_s else None) for key in ("leaps", "inside"))
+        margins = [one.margins.get(group) for group in GROUPS]
+        said = [NONE if m is None else f"{m.mean:+.3f} (n={m.traces}, below 0: {percent(m.below)} %)" for m in margins]
+        leaps = (percent(share if by_s else None) for share in (one.leaps, one.inside))
         rows.append([name, *leaps, *said])
     note = (
         "Leap: the step that gained most in S is the first one that holds the known answer's text. Inside: it holds it "
@@ -143,13 +138,13 @@ def known_answer(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
     return Section("The known answer", head, rows, note)
 
 
-def cost(summary: dict[str, Any]) -> Section:
+def cost(summary: Summary) -> Section:
     """Per method and model: tokens written and read for scores, and how much of the prompts the cache held."""
     rows = []
-    for name, method in (summary.get("methods") or {}).items():
-        for model, one in (method.get("models") or {}).items():
-            tokens = [f"{one[key]:,}" for key in ("requests", "generated_tokens", "scored_tokens")]
-            rows.append([f"{name}: {model}", *tokens, percent(one["cache_hit_rate"]), percent(one["discarded"])])
+    for name, method in summary.methods.items():
+        for model, one in method.models.items():
+            counts = [f"{count:,}" for count in (one.requests, one.generated_tokens, one.scored_tokens)]
+            rows.append([f"{name}: {model}", *counts, percent(one.cache_hit_rate), percent(one.discarded)])
     head = [
         "",
         "requests",
@@ -163,7 +158,7 @@ def cost(summary: dict[str, Any]) -> Section:
     return Section("Cost of the data by model", *known_columns(head, rows, (NONE, "0", "0.0")), note)
 
 
-def protocol(recipes: list[Recipe], summary: dict[str, Any]) -> Section:
+def protocol(recipes: list[Recipe]) -> Section:
     """How the students were evaluated, as results.json of the first of them has it."""
     root = RunFolder.of(recipes[0]).eval
     labels = [RunFolder.of(run).label for recipe in recipes for run in training_runs(recipe)]

@@ -7,45 +7,42 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from cord_distill.common.markdown import inline
 from cord_distill.common.terminal import plain
+from cord_distill.decode.figures import MethodFigures
+from cord_distill.evaluation.figures import ModelScores
 from cord_distill.evaluation.over_seeds import NOTE, seeds_said
+from cord_distill.report.summary import Summary
 
 NONE = "–"
 DATA_TITLE, MODELS_TITLE = "The data", "The models, on problems that none of them has seen"
 Cells = tuple[list[str], list[list[str]]]
 
 
-def data_cells(summary: dict[str, Any]) -> Cells:
+def data_cells(summary: Summary) -> Cells:
     """Head and rows about each method's traces; a figure that no method has is left out.
 
     The share of right answers has its 95% interval; S is the mean perplexity score; tokens are the generated ones, per
     problem.
     """
-    methods = summary.get("methods") or {}
     head = ["", "right answers %", "all steps right %", "S", "tokens/problem"]
-    return known_columns(head, [[name + _failed(method), *_data(method)] for name, method in methods.items()])
+    return known_columns(head, [[name + _failed(method), *_data(method)] for name, method in summary.methods.items()])
 
 
-def model_cells(summary: dict[str, Any]) -> Cells:
+def model_cells(summary: Summary) -> Cells:
     """Head and rows of the held-out suite: the untrained student, those of the methods, the teachers, other models."""
-    students, teachers = (summary.get(key) or {} for key in ("students", "teachers"))
-    notes = (summary.get("protocol") or {}).get("teacher_notes") or {}
-    k = next((s["k"] for s in students.values() if s.get("k")), None)
+    notes = summary.protocol.teacher_notes
+    k = next((student.first.k for student in summary.students.values() if student.first.k), None)
     rows = []
-    for name, student in students.items():
-        said = f"{name}, {seeds_said(student)}" if "seeds" in student else name
-        rows.append([said, *_model(student, f"avg_at_{student.get('k')}")])
-        for seed, run in (student.get("seeds") or {}).items():
-            rows.append([f"{name}, seed {seed}", *_model(run, f"avg_at_{run.get('k')}")])
-    for name, teacher in teachers.items():
-        said = [f"avg@{teacher['k']}"] if teacher.get("k") not in (None, k) else []
+    for name, student in summary.students.items():
+        rows.append([f"{name}, {seeds_said(student)}" if student.seeds else name, *_model(student)])
+        rows += [[f"{name}, seed {seed}", *_model(run)] for seed, run in student.seeds.items()]
+    for name, teacher in summary.teachers.items():
+        said = [f"avg@{teacher.first.k}"] if teacher.first.k not in (None, k) else []
         said += [notes[name]] if notes.get(name) else []
-        rows.append([f"{name} ({', '.join(['teacher', *said])})", *_model(teacher, "answer_accuracy")])
-    for name, model in (summary.get("models") or {}).items():
-        rows.append([name, *_model(model, f"avg_at_{model.get('k')}")])
+        rows.append([f"{name} ({', '.join(['teacher', *said])})", *_model(teacher)])
+    rows += [[name, *_model(model)] for name, model in summary.models.items()]
     return known_columns(["", f"right, avg@{k or 'k'} %", "steps right %"], rows)
 
 
@@ -55,7 +52,7 @@ def known_columns(head: list[str], rows: list[list[str]], unknown: Sequence[str]
     return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def terminal_table(summary: dict[str, Any], width: int | None = None, colour: bool | None = None) -> str:
+def terminal_table(summary: Summary, width: int | None = None, colour: bool | None = None) -> str:
     """Both tables for a terminal of `width` columns (default: this one's). Without colour it is plain ASCII lines.
 
     colour: default is whether standard output is a terminal.
@@ -68,9 +65,9 @@ def terminal_table(summary: dict[str, Any], width: int | None = None, colour: bo
     return "\n".join([*drawn, *(textwrap.fill(note, width) for note in table_notes(summary))])
 
 
-def table_notes(summary: dict[str, Any]) -> list[str]:
+def table_notes(summary: Summary) -> list[str]:
     """What the table's intervals are over, where that differs from row to row."""
-    return [NOTE] if any("seeds" in student for student in (summary.get("students") or {}).values()) else []
+    return [NOTE] if any(student.seeds for student in summary.students.values()) else []
 
 
 def draw_table(
@@ -129,19 +126,19 @@ def number(value: float | None, digits: int = 1) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
 
 
-def _data(method: dict[str, Any]) -> list[str]:
+def _data(method: MethodFigures) -> list[str]:
     return [
-        percent_with_interval(method.get("answer_accuracy"), method.get("answer_accuracy_ci")),
-        percent(method.get("all_steps_right")),
-        number(method.get("score"), 3),
-        number(method.get("tokens_per_problem"), 0),
+        percent_with_interval(method.answer_accuracy, method.answer_accuracy_ci),
+        percent(method.all_steps_right),
+        number(method.score, 3),
+        number(method.tokens_per_problem, 0),
     ]
 
 
-def _model(figures: dict[str, Any], key: str) -> list[str]:
-    shown = percent_with_interval(figures.get(key), figures.get(f"{key}_ci"))
-    return [shown, percent(figures.get("step_accuracy"))]
+def _model(scores: ModelScores) -> list[str]:
+    first = scores.first
+    return [percent_with_interval(first.avg_at_k, first.avg_at_k_ci), percent(first.step_accuracy)]
 
 
-def _failed(method: dict[str, Any]) -> str:
-    return f" ({method['failed']} failed)" if method.get("failed") else ""
+def _failed(method: MethodFigures) -> str:
+    return f" ({method.failed} failed)" if method.failed else ""

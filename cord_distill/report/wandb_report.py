@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import asdict
 from typing import Any
 
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.story import compared_methods, difference_of, story
+from cord_distill.report.summary import Summary
 from cord_distill.report.table import data_cells, model_cells
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking import lineage
@@ -20,17 +22,17 @@ from cord_distill.tracking.wandb_run import table, wandb_run
 SENT_FILE = "report_sent.json"
 
 
-def track_report(recipe: Recipe, summary: dict[str, Any]) -> None:
+def track_report(recipe: Recipe, summary: Summary) -> None:
     """Logs what was found, once for the same figures; nothing before there are any, and under `mode: disabled`."""
     run = RunFolder.of(recipe)
-    digest = hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(summary.to_json(), sort_keys=True).encode()).hexdigest()[:16]
     sent = run.wandb / SENT_FILE
     tables = {"data": data_cells(summary), "models": model_cells(summary)}
     tables = {name: cells for name, cells in tables.items() if cells[1]}
     if not tables or (read_object(sent) or {}).get("figures") == digest:
         return
     told = story(summary).sentences
-    with wandb_run(recipe, "report", "report", {"found": told, "protocol": summary["protocol"]}) as tracked:
+    with wandb_run(recipe, "report", "report", {"found": told, "protocol": asdict(summary.protocol)}) as tracked:
         if tracked is None:
             return
         import wandb
@@ -45,12 +47,12 @@ def track_report(recipe: Recipe, summary: dict[str, Any]) -> None:
     wandb.teardown()
 
 
-def difference_figures(summary: dict[str, Any]) -> dict[str, Any]:
+def difference_figures(summary: Summary) -> dict[str, Any]:
     """`difference/...` of the two students that the report compares, in shares; empty without a paired difference."""
     one = difference_of(summary, compared_methods(summary))
     if one is None:
         return {}
     names = {"difference": "points", "p_value": "p_value", "share_a": "a", "share_b": "b", "num_problems": "problems"}
-    figures = {f"difference/{said}": one[key] for key, said in names.items()}
-    low, high = one["ci"]
-    return figures | {"difference/low": low, "difference/high": high, "difference/of": f"{one['a']} - {one['b']}"}
+    figures = {f"difference/{said}": getattr(one, key) for key, said in names.items()}
+    low, high = one.ci
+    return figures | {"difference/low": low, "difference/high": high, "difference/of": f"{one.a} - {one.b}"}

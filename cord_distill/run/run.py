@@ -25,6 +25,7 @@ from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.train_keys import TRAININGS
+from cord_distill.report.summary import Summary
 from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan_stages, watch_command
 from cord_distill.run_folder import archive
@@ -78,7 +79,7 @@ def _entries(path: Path) -> dict[str, dict[str, Any]] | None:
     return None
 
 
-def run(experiment: Experiment, overwrite: bool = False) -> dict[str, Any]:
+def run(experiment: Experiment, overwrite: bool = False) -> Summary:
     """Runs what is not done; returns the summary that the report shows.
 
     overwrite: decoding sets a changed recipe's results aside instead of refusing. Raises CordError when a stage fails,

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from cord_distill.decode.figures import MethodFigures, method_figures
+from cord_distill.decode.inputs import decode_inputs
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
@@ -36,8 +39,8 @@ COLUMNS = (
 )
 
 
-def panels(recipe: Recipe, figures: dict[str, Any]) -> dict[str, Any]:
-    """By key of the panel. figures: of `summary.summarise_method`, for the same rows. Needs wandb."""
+def panels(recipe: Recipe, figures: MethodFigures) -> dict[str, Any]:
+    """By key of the panel. figures: of the same rows. Needs wandb."""
     run = RunFolder.of(recipe)
     rows = list(islice(read_rows(run.trajectories), ROWS))
     if not rows:
@@ -46,8 +49,8 @@ def panels(recipe: Recipe, figures: dict[str, Any]) -> dict[str, Any]:
     scores = [row["score"] for row in rows if row["score"] is not None]
     if scores:
         made["S of the traces"] = _histogram(scores)
-    if (figures.get("hit_rate") or {}).get("deciles"):
-        made["who wrote which part"] = _authors(figures["hit_rate"]["deciles"])
+    if figures.hit_rate.deciles:
+        made["who wrote which part"] = _authors(figures.hit_rate.deciles)
     return made
 
 
@@ -112,18 +115,14 @@ def _authors(deciles: list[dict[str, float]]) -> Any:
 
 
 def track_decoding(recipes: Sequence[Recipe]) -> None:
-    """Logs each method's figures (answer accuracy, S, tokens per problem) and its panels (decode_panels.py)."""
-    from cord_distill.decode.figures import summarise_method
-    from cord_distill.decode.inputs import decode_inputs
-    from cord_distill.run_folder.trajectories import read_rows
-
+    """Logs each method's figures (answer accuracy, S, tokens per problem) and its panels."""
     for recipe in recipes:
         run = RunFolder.of(recipe)
         facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
         with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
             if tracked is not None:
-                figures = summarise_method(read_rows(run.trajectories))
-                values = {f"decode/{name}": v for name, v in figures.items() if isinstance(v, (int, float))}
+                figures = method_figures(read_rows(run.trajectories))
+                values = {f"decode/{name}": v for name, v in asdict(figures).items() if isinstance(v, (int, float))}
                 tracked.log(values)
                 tracked.summary.update(values)
                 tracked.log(panels(recipe, figures))

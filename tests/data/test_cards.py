@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
+from made_rows import made_scores, made_summary
 from test_dataset import trajectory
 
 from cord_distill.common.jsonl import own_rows
 from cord_distill.data.build import build_dataset
 from cord_distill.data.card import size_category
+from cord_distill.evaluation.figures import ModelScores
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.model_card import student_figures, write_checkpoint_card, write_model_card
@@ -31,8 +33,8 @@ VALUES = {
     },
     "evaluate": {"suites": ["aime24"], "max_new_tokens": 32768},
 }
-AIME = {"avg_at_16": 0.6083, "avg_at_16_ci": [0.45, 0.75], "k": 16, "num_problems": 30}
-SUMMARY = {"students": {"cord": {"suites": {"aime24": AIME}}}}
+AIME = made_scores(0.6083, k=16, suite="aime24", avg_at_k_ci=[0.45, 0.75], num_problems=30)
+SUMMARY = made_summary(students={"cord": AIME})
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_the_example_asks_a_question_of_the_run(recipe: Recipe) -> None:
 
 def test_a_model_that_was_not_evaluated_claims_nothing(recipe: Recipe) -> None:
     """Fails a card with an empty table, or with the figures of another student."""
-    text = write_model_card(recipe, {"students": {"curation": {"suites": {"aime24": AIME}}}}).read_text()
+    text = write_model_card(recipe, made_summary(students={"curation": AIME})).read_text()
     assert "## Evaluation\nNot evaluated.\n" in text
     assert not ModelCard(text).data.eval_results
 
@@ -181,8 +183,8 @@ def test_a_local_base_model_is_no_hub_id(recipe: Recipe) -> None:
 
 def test_each_seed_has_its_own_figures() -> None:
     recipe = Recipe.model_validate({**VALUES, "seed": [3, 1]})
-    summary = {"students": {"cord": {"suites": {}, "seeds": {3: {"suites": {"aime24": AIME}}, 1: {"suites": {}}}}}}
-    assert [student_figures(run, summary) for run in recipe.seed_runs()] == [{"aime24": AIME}, {}]
+    summary = made_summary(students={"cord": ModelScores(seeds={3: AIME, 1: ModelScores()})})
+    assert [student_figures(run, summary) for run in recipe.seed_runs()] == [AIME.suites, {}]
 
 
 def test_an_exported_checkpoint_has_a_card_with_its_own_figures(recipe: Recipe, tmp_path: Path) -> None:

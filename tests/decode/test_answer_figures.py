@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cord_distill.decode.answer_figures import AnswerFacts, answer_facts, answer_figures, holds
-from cord_distill.decode.figures import summarise_method
+from cord_distill.decode.answer_figures import AnswerFacts, MarginFigures, answer_facts, answer_figures, holds
+from cord_distill.decode.figures import method_figures
 from cord_distill.decode.pipelines import Ensemble, Outcome
 from cord_distill.decode.pipelines.rivals import rival_answers, with_rivals
 from cord_distill.grading import load_grader
@@ -93,14 +93,14 @@ def test_a_margin_is_over_the_best_rival_and_means_are_over_those_that_have_one(
         {"id": "e", "problem": {"answer": "18"}, "steps": [], "correct": None, "prediction": None},
         row(("9", 0.1), id="f", error="engine gone"),
     ]
-    found = summarise_method(rows)["answers"]
-    assert found["margins"] == {"right": {"traces": 2, "mean": 0.0, "below": 0.5}}
-    assert (found["traces"], found["gradable"], found["traced"]) == (4, 0.75, 4)
-    assert found["rules"] == {"at_once": 3, "answer_opening": 1}
-    assert found["leaps"] == 0.75
-    assert answer_figures([None]) is None and summarise_method([])["answers"] is None
+    found = method_figures(rows).answers
+    assert found is not None and found.margins == {"right": MarginFigures(traces=2, mean=0.0, below=0.5)}
+    assert (found.traces, found.gradable, found.traced) == (4, 0.75, 4)
+    assert found.rules == {"at_once": 3, "answer_opening": 1}
+    assert found.leaps == 0.75
+    assert answer_figures([None]) is None and method_figures([]).answers is None
     alone = AnswerFacts("at_once", True, None, None, None, None)
-    assert (answer_figures([alone]) or {})["leaps"] is None
+    assert answer_figures([alone]).leaps is None
 
 
 # Rivals

@@ -410,9 +410,9 @@ def test_the_reward_model_is_in_the_figures_of_the_run(run, tmp_path):
     calls = [json.loads(line).get("v") for line in folder.journal.read_text().splitlines()[1:]]
     assert meters["prover"]["scores"] == 7, "S is asked once for each trace"
     assert meters["prm"]["requests"] == meters["prm"]["scores"] == sum(isinstance(call, list) for call in calls) - 7
-    (method,) = build_summary(Experiment.load(tmp_path / "recipe.yaml"))["methods"].values()
-    assert method["models"]["prm"]["scored_tokens"] == meters["prm"]["scored_tokens"] > 1000
-    assert method["models"]["prm"]["request_seconds"] > 0
+    (method,) = build_summary(Experiment.load(tmp_path / "recipe.yaml")).methods.values()
+    assert method.models["prm"].scored_tokens == meters["prm"]["scored_tokens"] > 1000
+    assert method.models["prm"].request_seconds > 0
 
 
 def test_another_reward_is_another_run_and_another_place_for_it_is_not(random_models):

@@ -8,18 +8,20 @@ import random
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import MALICE, TEACHERS, made_row, made_rows, write_run
+from made_rows import MALICE, TEACHERS, made_row, made_rows, made_summary, write_run
 
 from cord_distill.cli import main
+from cord_distill.decode.figures import MethodFigures
+from cord_distill.evaluation.figures import ModelScores
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.page import by_method, render_page, write_report
 from cord_distill.report.pictures import pictures
-from cord_distill.report.summary import build_summary, write_summary
+from cord_distill.report.summary import Summary, build_summary, write_summary
 from cord_distill.report.table import data_cells, duration, markdown_table, model_cells, terminal_table
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.types import Step, Stop
@@ -39,14 +41,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def summary(run: Path) -> dict[str, Any]:
-    return json.loads((run / "summary.json").read_text())
+def summary(run: Path) -> Summary:
+    return build_summary(Experiment.load(run.parent / "made.yaml"))
 
 
 # The table.
 
 
-def test_the_two_tables_hold_every_figure(summary: dict[str, Any]) -> None:
+def test_the_two_tables_hold_every_figure(summary: Summary) -> None:
     """Fails one table of both, half of whose cells are empty."""
     head, rows = data_cells(summary)
     assert head == ["", "right answers %", "all steps right %", "S", "tokens/problem"]
@@ -55,30 +57,34 @@ def test_the_two_tables_hold_every_figure(summary: dict[str, Any]) -> None:
     assert head == ["", "right, avg@4 %", "steps right %"]
     assert rows[0] == ["untrained", "0.0 [0.0, 5.0]", "40.0"] and rows[1] == ["cord", "52.0 [47.0, 57.0]", "66.0"]
     assert rows[3][0] == "ada (teacher, avg@1)"
-    noted = {**summary, "protocol": {**summary["protocol"], "teacher_notes": {"ada": "cannot add"}}}
+    noted = replace(summary, protocol=replace(summary.protocol, teacher_notes={"ada": "cannot add"}))
     assert model_cells(noted)[1][3][0] == "ada (teacher, avg@1, cannot add)"
 
 
-def test_a_figure_that_nothing_has_is_no_column_and_no_row(summary: dict[str, Any]) -> None:
+def test_a_figure_that_nothing_has_is_no_column_and_no_row(summary: Summary) -> None:
     """Real suites check no steps. Fails tables of dashes."""
-    unchecked = {"all_steps_right": None, "step_accuracy": None, "lucky": None}
-    methods = {name: {**m, **unchecked} for name, m in summary["methods"].items()}
-    students = {name: {**s, "step_accuracy": None} for name, s in summary["students"].items()}
-    bare = {**summary, "methods": methods, "students": students, "teachers": {}}
+    methods = {
+        name: replace(one, all_steps_right=None, step_accuracy=None, lucky=None)
+        for name, one in summary.methods.items()
+    }
+    students = {
+        name: ModelScores({"ledger": replace(one.first, step_accuracy=None)}) for name, one in summary.students.items()
+    }
+    bare = replace(summary, methods=methods, students=students, teachers={})
     assert data_cells(bare)[0] == ["", "right answers %", "S", "tokens/problem"]
     assert model_cells(bare)[0] == ["", "right, avg@4 %"]
     said = [row[0] for row in by_method(bare)[1]]
     assert "lucky %" not in said and "steps right %" not in said and "steps by ada %" in said
 
 
-def test_the_page_has_a_column_for_each_method(summary: dict[str, Any]) -> None:
+def test_the_page_has_a_column_for_each_method(summary: Summary) -> None:
     head, rows = by_method(summary)
     assert head == ["", "cord", "curation"] and {len(row) for row in rows} == {3}
-    assert by_method({"protocol": {"teachers": []}}) == ([""], [])
+    assert by_method(made_summary()) == ([""], [])
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
-def test_the_terminal_table_fits_and_is_plain_without_a_terminal(summary: dict[str, Any], width: int) -> None:
+def test_the_terminal_table_fits_and_is_plain_without_a_terminal(summary: Summary, width: int) -> None:
     text = terminal_table(summary, width, colour=False)
     assert max(map(len, text.splitlines())) <= width
     assert text.isascii()
@@ -86,13 +92,13 @@ def test_the_terminal_table_fits_and_is_plain_without_a_terminal(summary: dict[s
 
 
 def test_a_name_cannot_style_or_break_a_table() -> None:
-    made = {"methods": {"[red]|<b>": {"answer_accuracy": 0.5, "failed": 2}}}
+    made = made_summary(methods={"[red]|<b>": MethodFigures(4, failed=2, answer_accuracy=0.5)})
     assert "[red]|<b> (2 failed)" in terminal_table(made, 120, colour=False)
     assert "[red]\\|&lt;b> (2 failed)" in markdown_table(*data_cells(made))
 
 
 def test_an_empty_summary_says_so() -> None:
-    assert terminal_table({}, 80, colour=False) == "Nothing measured yet."
+    assert terminal_table(made_summary(), 80, colour=False) == "Nothing measured yet."
 
 
 @pytest.mark.parametrize(
@@ -204,9 +210,9 @@ def test_text_from_models_cannot_close_the_payload(run: Path) -> None:
     assert json.loads(embedded_json(MALICE)) == MALICE
 
 
-def test_names_from_the_recipe_are_escaped(summary: dict[str, Any]) -> None:
+def test_names_from_the_recipe_are_escaped(summary: Summary) -> None:
     evil = "<script>alert(1)</script>$x$"
-    renamed = {**summary, "name": evil, "methods": {evil: summary["methods"]["cord"]}, "seconds": {evil: 1.0}}
+    renamed = replace(summary, name=evil, methods={evil: summary.methods["cord"]}, seconds={evil: 1.0})
     page = render_page(renamed, {"teachers": [], "notes": [], "pair": None, "problems": []}, f"name: {evil}")
     assert evil not in page
     assert page.count("<script") == 2
@@ -220,7 +226,7 @@ def test_the_page_holds_table_recipe_time_and_pictures(run: Path) -> None:
     assert page.count("<svg") == 4
 
 
-def test_pictures_take_their_colours_from_the_page(summary: dict[str, Any]) -> None:
+def test_pictures_take_their_colours_from_the_page(summary: Summary) -> None:
     for _, svg in pictures(summary):
         colours = set(re.findall(r"(?:fill|stroke): ?([^;\"]+)", svg))
         assert not {c for c in colours if c.startswith("#")}
@@ -262,7 +268,7 @@ def test_other_evaluated_models_are_on_the_page(tmp_path: Path) -> None:
     )
     page = write_report(Experiment.load(recipe))
     summary = build_summary(Experiment.load(recipe))
-    assert summary["models"]["other-7b"]["avg_at_4"] == 0.61
+    assert summary.models["other-7b"].first.avg_at_k == 0.61
     assert model_cells(summary)[1][-1] == ["other-7b", "61.0 [55.0, 67.0]", "70.0"]
     assert "61.0 [55.0, 67.0]" in page.read_text() and "| other-7b |" in page.with_suffix(".md").read_text()
     assert any("other-7b" in svg for title, svg in pictures(summary) if title.startswith("Held-out"))
@@ -272,7 +278,7 @@ def test_a_report_reads_the_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Rows of a large run are gigabytes. Fails `cord report` that makes the summary for itself and for the page."""
     recipe, made = write_run(tmp_path), []
 
-    def counted(*arguments: Any) -> dict[str, Any]:
+    def counted(*arguments: Any) -> Summary:
         made.append(arguments)
         return build_summary(*arguments)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import MALICE, write_run
+from made_rows import MALICE, made_summary, write_run
 
+from cord_distill.decode.answer_figures import AnswerFigures, MarginFigures
+from cord_distill.decode.figures import MethodFigures, ModelCost
+from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.evaluation.paper import paper
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.recipe import Recipe
@@ -27,12 +31,13 @@ from cord_distill.report.sections import (
     rows_of,
     sections,
 )
+from cord_distill.report.summary import Summary
 from cord_distill.run_folder import checkpoints as training
 from cord_distill.run_folder.paths import RunFolder
 
 TEACHERS = [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "microsoft/Phi-4-reasoning-plus", "name": "b"}]
 STUDENT = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
-METHOD = {"answer_accuracy": 0.9, "answer_accuracy_ci": [0.88, 0.92], "score": 0.7, "models": {}}
+METHOD = MethodFigures(100, answer_accuracy=0.9, answer_accuracy_ci=[0.88, 0.92], score=0.7)
 
 
 def made(tmp_path: Path, **values: Any) -> Recipe:
@@ -46,7 +51,7 @@ def made(tmp_path: Path, **values: Any) -> Recipe:
 
 def test_our_data_stand_beside_the_papers_of_the_same_method_and_teachers(tmp_path: Path) -> None:
     """Fails a table that shows the heterogeneous row beside homogeneous teachers, and one beside other problems."""
-    summary = {"methods": {"cord": METHOD}}
+    summary = made_summary(methods={"cord": METHOD})
     for other in ({"path": "mine.jsonl"}, {"dataset": "openai/gsm8k"}):
         assert paper_data([made(tmp_path, problems=other)], summary).rows == []
     assert paper_data([made(tmp_path)], summary).rows == [["cord", "90.0 [88.0, 92.0]", "93.1", "0.700", "0.774"]]
@@ -59,15 +64,17 @@ def test_our_data_stand_beside_the_papers_of_the_same_method_and_teachers(tmp_pa
 @pytest.mark.parametrize("decode", [{"pipeline": "mcts"}, {"selector": "random", "pipeline": "curation"}])
 def test_what_the_paper_has_no_such_row_of_is_left_out(tmp_path: Path, decode: dict[str, Any]) -> None:
     recipe = made(tmp_path, decode=decode)
-    assert paper_data([recipe], {"methods": {decode["pipeline"]: METHOD}}).rows == []
+    assert paper_data([recipe], made_summary(methods={decode["pipeline"]: METHOD})).rows == []
 
 
 def test_our_students_stand_beside_the_papers_of_the_same_size(tmp_path: Path) -> None:
-    suites = {
-        "aime24": {"avg_at_16": 0.6, "avg_at_16_ci": [0.5, 0.7], "k": 16},
-        "gsm8k": {"avg_at_16": 0.9, "k": 16},
-    }
-    summary = {"students": {"untrained": {"suites": suites}, "cord": {"suites": suites}}}
+    scores = ModelScores(
+        {
+            "aime24": SuiteFigures(avg_at_k=0.6, avg_at_k_ci=[0.5, 0.7], k=16),
+            "gsm8k": SuiteFigures(avg_at_k=0.9, k=16),
+        }
+    )
+    summary = made_summary(students={"untrained": scores, "cord": scores})
     assert paper_students([made(tmp_path)], summary).rows == [
         ["untrained", "aime24", "60.0 [50.0, 70.0]", "51.3"],
         ["cord", "aime24", "60.0 [50.0, 70.0]", "60.8"],
@@ -99,43 +106,44 @@ def test_dropped_rows_are_counted_by_reason_over_all_methods(tmp_path: Path) -> 
     assert section.rows == [["one", "100", "93", "0", "7"], ["two", "100", "98", "2", "0"]]
 
 
-ANSWERS: dict[str, Any] = {
-    "traces": 40, "gradable": 0.975, "rules": {"at_once": 2, "answer_opening": 30, "stated_in_thought": 8},
-    "traced": 40, "leaps": 0.25, "inside": 0.05,
-    "margins": {
-        "right": {"traces": 7, "mean": 0.8125, "below": 0.0}, "wrong": {"traces": 30, "mean": -0.1, "below": 0.9},
-    },
-}  # fmt: skip
+ANSWERS = AnswerFigures(
+    traces=40, gradable=0.975, rules={"at_once": 2, "answer_opening": 30, "stated_in_thought": 8}, traced=40,
+    leaps=0.25, inside=0.05,
+    margins={"right": MarginFigures(7, mean=0.8125, below=0.0), "wrong": MarginFigures(30, mean=-0.1, below=0.9)},
+)  # fmt: skip
+
+
+def with_answers(**methods: AnswerFigures | None) -> Summary:
+    return made_summary(methods={name: MethodFigures(40, answers=one) for name, one in methods.items()})
 
 
 def test_final_answers_are_counted_by_their_rule() -> None:
     """Fails a table that holds the rules of the first method alone."""
-    other = {**ANSWERS, "rules": {"at_once": 3, "another_seed": 37}}
-    section = final_answers({"methods": {"cord": {"answers": ANSWERS}, "curation": {"answers": other}}})
+    other = replace(ANSWERS, rules={"at_once": 3, "another_seed": 37})
+    section = final_answers(with_answers(cord=ANSWERS, curation=other))
     assert section.head[2:] == ["gradable %", "at once", "another seed", "answer opening", "stated in thought"]
     assert section.rows == [
         ["cord", "40", "97.5", "2", "0", "30", "8"],
         ["curation", "40", "97.5", "3", "37", "0", "0"],
     ]
-    plain = {**ANSWERS, "rules": {"at_once": 40}}
-    assert final_answers({"methods": {"cord": {"answers": plain}, "old": {}}}).rows == []
+    plain = replace(ANSWERS, rules={"at_once": 40})
+    assert final_answers(with_answers(cord=plain, old=None)).rows == []
 
 
 def test_the_known_answer_has_leaps_and_margins(tmp_path: Path) -> None:
     """Fails a table that calls a reward's rise a leap of S."""
-    summary = {"methods": {"cord": {"answers": ANSWERS}}}
+    summary = with_answers(cord=ANSWERS)
     right, wrong = "+0.812 (n=7, below 0: 0.0 %)", "-0.100 (n=30, below 0: 90.0 %)"
     assert known_answer([made(tmp_path)], summary).rows == [["cord", "25.0", "5.0", right, "–", wrong]]
     by_length = made(tmp_path, decode={"selector": "process_reward"})
     assert known_answer([by_length], summary).rows == [["cord", "–", "–", right, "–", wrong]]
-    bare = {"methods": {"cord": {"answers": {**ANSWERS, "margins": {}, "leaps": None}}}}
+    bare = with_answers(cord=replace(ANSWERS, margins={}, leaps=None))
     assert known_answer([made(tmp_path)], bare).rows == []
 
 
 def test_cost_is_per_method_and_model_without_columns_of_zeros() -> None:
-    one = {"requests": 1200, "generated_tokens": 34567, "scored_tokens": 0, "request_seconds": 61.0,
-           "cache_hit_rate": 0.931, "discarded": None}  # fmt: skip
-    section = cost({"methods": {"cord": {"models": {"r1": one}}}})
+    one = ModelCost(1200, 34567, 0, request_seconds=61.0, cache_hit_rate=0.931, discarded=None)
+    section = cost(made_summary(methods={"cord": MethodFigures(4, models={"r1": one})}))
     assert section.head == ["", "requests", "generated tokens", "prompt tokens from the cache %"]
     assert section.rows == [["cord: r1", "1,200", "34,567", "93.1"]]
 
@@ -160,7 +168,7 @@ def test_checkpoints_stand_by_their_updates_and_only_those_of_this_training(tmp_
 
 
 def test_a_run_with_nothing_has_no_sections(tmp_path: Path) -> None:
-    assert sections([made(tmp_path)], {}) == []
+    assert sections([made(tmp_path)], made_summary()) == []
 
 
 # The loss.
@@ -214,7 +222,7 @@ def test_both_pages_hold_the_sections_and_no_markup_from_outside(run: Path) -> N
 
 
 def test_the_loss_curve_is_drawn_in_the_colours_of_the_page() -> None:
-    ((title, svg),) = pictures({}, {"cord": [(1, 2.0), (2, 1.0)], "curation": [(1, 2.5), (2, 2.0)]})
+    ((title, svg),) = pictures(made_summary(), {"cord": [(1, 2.0), (2, 1.0)], "curation": [(1, 2.5), (2, 2.0)]})
     assert title == "Training loss per token"
     assert not re.findall(r"(?:fill|stroke): ?#", svg) and "var(--ink)" in svg and svg.count("stroke-dasharray") > 0
     assert "var(--t0)" not in svg  # colours are the teachers'

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import made_row, write_run
+from made_rows import made_row, made_scores, made_summary, write_run
 
+from cord_distill.decode.figures import MethodFigures
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.page import telling_problem
 from cord_distill.report.story import compared_methods, story
-from cord_distill.report.summary import build_summary
+from cord_distill.report.summary import StudentDifference, Summary, build_summary
+
+CORD = MethodFigures(100, answer_accuracy=0.86, tokens_per_problem=593, teacher_changes=3.35, steps_per_trace=6.0)
+CURATION = MethodFigures(100, answer_accuracy=0.34, tokens_per_problem=1972, teacher_changes=0, steps_per_trace=6.0)
+WINS = StudentDifference("cord", "curation", "ledger", 0.665, 0.2175, 0.4475, [0.36, 0.535], 0.0001, 80, True)
 
 
-def figures(**changes: Any) -> dict[str, Any]:
+def figures(**changes: Any) -> Summary:
     """A run whose student on CoRD's data is better, with every figure known."""
-
-    def method(right: float, tokens: float, changes: float) -> dict[str, Any]:
-        return {"answer_accuracy": right, "num_problems": 100, "tokens_per_problem": tokens, "teacher_changes": changes,
-                "steps_per_trace": 6.0}  # fmt: skip
-
-    students = {name: {"k": 4, "avg_at_4": x, "num_problems": 80} for name, x in
-                {"untrained": 0.0, "cord": 0.665, "curation": 0.2175}.items()}  # fmt: skip
-    one = {"a": "cord", "b": "curation", "difference": 0.4475, "ci": [0.36, 0.535], "p_value": 0.0001}
-    made: dict[str, Any] = {
-        "protocol": {"pipelines": {"cord": "cord", "curation": "curation"}, "teacher_notes": {"adder": "cannot flip"}},
-        "methods": {"cord": method(0.86, 593, 3.35), "curation": method(0.34, 1972, 0)},
-        "students": students,
-        "teachers": {"adder": {"answer_accuracy": 0.03}, "flipper": {"answer_accuracy": 0.07}},
-        "differences": [one],
-    }
-    return {**made, **changes}
+    shares = {"untrained": 0.0, "cord": 0.665, "curation": 0.2175}
+    made = made_summary(
+        methods={"cord": CORD, "curation": CURATION},
+        students={name: made_scores(share, num_problems=80) for name, share in shares.items()},
+        teachers={"adder": made_scores(0.03), "flipper": made_scores(0.07)},
+        differences=[WINS],
+    )
+    noted = replace(made, protocol=replace(made.protocol, teacher_notes={"adder": "cannot flip"}))
+    return replace(noted, **changes)
 
 
 def test_a_whole_run_is_told_in_three_sentences() -> None:
@@ -49,19 +48,19 @@ def test_a_whole_run_is_told_in_three_sentences() -> None:
 @pytest.mark.parametrize("low", [0.0, -0.02])
 def test_a_difference_that_may_be_nothing_gets_no_why(low: float) -> None:
     """Fails the story that gives CoRD's reasons for a win that the interval does not show."""
-    one = {**figures()["differences"][0], "ci": [low, 0.1], "p_value": 0.21}
+    one = replace(WINS, ci=[low, 0.1], p_value=0.21)
     found = story(figures(differences=[one]))
     assert "p = 0.21" in found.found and found.why.startswith("No teacher alone")
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    assert story({}).sentences == []
-    assert story({"methods": {"cord": {"answer_accuracy": None}}}).sentences == []
-    alone = story(figures(students={}, differences=[], teachers={}, protocol={}))
+    assert story(made_summary()).sentences == []
+    assert story(made_summary(methods={"cord": MethodFigures(4)})).sentences == []
+    alone = story(figures(students={}, differences=[], teachers={}))
     assert alone.found.startswith("CoRD's traces end") and alone.data == "" and alone.why.startswith("CoRD changes")
     without = story(figures(differences=[])).found
     assert without.endswith("Curation's 21.8 %. Untrained, it answers 0.0 %.")
-    one = figures(methods={"mine": figures()["methods"]["cord"]}, students={}, differences=[])
+    one = figures(methods={"mine": CORD}, students={}, differences=[])
     assert story(one).found == (
         "mine's traces end in the right answer for 86 % of 100 training problems; "
         "they took 593 generated tokens per problem."
@@ -69,16 +68,16 @@ def test_what_is_not_known_is_not_said() -> None:
 
 
 def test_cord_is_held_against_curation_whatever_the_order() -> None:
-    protocol = {"pipelines": {"base": "curation", "wide": "cord", "narrow": "cord"}}
-    methods: dict[str, Any] = {"base": {}, "wide": {}, "narrow": {}}
-    assert compared_methods({"protocol": protocol, "methods": methods}) == ["wide", "base"]
-    assert compared_methods({"students": {"untrained": {}, "x": {}}}) == ["x"]
+    protocol = replace(made_summary().protocol, pipelines={"base": "curation", "wide": "cord", "narrow": "cord"})
+    methods = dict.fromkeys(("base", "wide", "narrow"), MethodFigures(0))
+    assert compared_methods(made_summary(protocol=protocol, methods=methods)) == ["wide", "base"]
+    assert compared_methods(made_summary(students={"untrained": made_scores(), "x": made_scores()})) == ["x"]
 
 
 def test_the_paired_difference_of_the_students_is_in_the_summary(tmp_path: Path) -> None:
     """Fails the report that sets each student beside the untrained model alone."""
     recipe = write_run(tmp_path)
-    assert build_summary(Experiment.load(recipe))["differences"] == []  # evaluated without the answers to each problem
+    assert build_summary(Experiment.load(recipe)).differences == []  # evaluated without the answers to each problem
     for label, right in (("cord", [True] * 4), ("curation", [True, False, False, False])):
         folder = tmp_path / "out/eval" / label
         results = json.loads((folder / "results.json").read_text())
@@ -87,9 +86,9 @@ def test_the_paired_difference_of_the_students_is_in_the_summary(tmp_path: Path)
         (folder / "results.json").write_text(json.dumps(results))
         rows = [{"suite": "ledger", "id": f"p{i}", "correct": [x], "avg": float(x)} for i, x in enumerate(right)]
         (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (one,) = build_summary(Experiment.load(recipe))["differences"]
-    assert (one["a"], one["b"], one["suite"], one["difference"]) == ("cord", "curation", "ledger", 0.75)
-    assert (one["share_a"], one["share_b"], one["num_problems"]) == (1.0, 0.25, 4)
+    (one,) = build_summary(Experiment.load(recipe)).differences
+    assert (one.a, one.b, one.suite, one.difference) == ("cord", "curation", "ledger", 0.75)
+    assert (one.share_a, one.share_b, one.num_problems) == (1.0, 0.25, 4)
     assert "the one trained on Curation's 16.0 %: +75.0 points" in story(build_summary(Experiment.load(recipe))).found
 
 
@@ -99,7 +98,7 @@ def test_stages_side_by_side_count_once_by_the_clock(tmp_path: Path) -> None:
     stages = {"generate": (60.0, "10:01:00"), "train/cord": (30.0, "10:01:30"), "train/curation": (28.0, "10:01:28")}
     made = {key: {"seconds": s, "ended": f"2026-01-01T{end}", "fingerprint": "x"} for key, (s, end) in stages.items()}
     (tmp_path / "out/stages.json").write_text(json.dumps(made))
-    assert build_summary(Experiment.load(recipe))["wall_seconds"] == 90.0
+    assert build_summary(Experiment.load(recipe)).wall_seconds == 90.0
 
 
 def test_the_telling_problem_is_right_in_every_step_and_wrong_under_the_other(tmp_path: Path) -> None:

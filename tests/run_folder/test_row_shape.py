@@ -12,7 +12,7 @@ from made_rows import made_row, write_run
 
 from cord_distill.common.errors import CordError
 from cord_distill.data.sources import incoming
-from cord_distill.decode.figures import summarise_method
+from cord_distill.decode.figures import method_figures
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
 from cord_distill.run_folder.row_shape import odd_part
 from cord_distill.run_folder.trajectories import read_rows
@@ -57,7 +57,7 @@ def test_every_odd_row_is_read_or_named(tmp_path: Path) -> None:
         path.write_text(json.dumps(row) + "\n")
         for read in (
             lambda: gather(find_run(tmp_path)),
-            lambda: summarise_method(read_rows(path)),
+            lambda: method_figures(read_rows(path)),
             lambda: list(incoming(source, FiltersConfig(), None)),
         ):
             try:

@@ -13,6 +13,7 @@ from made_rows import write_run
 from cord_distill.ablation.ablate import load_ablation
 from cord_distill.common.errors import CordError
 from cord_distill.decode.inputs import decode_inputs
+from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.evaluation.over_seeds import NOTE, mean_over_seeds, over_seeds
 from cord_distill.evaluation.table import results_table
 from cord_distill.evaluation.targets import methods, targets
@@ -200,8 +201,8 @@ def test_the_table_gives_mean_interval_and_every_run(tmp_path: Path) -> None:
     ]
     assert " ".join(table.split()).endswith(NOTE)
     assert data[1].strip() == "cord"  # the data are one
-    assert list(summary["students"]["cord"]["seeds"]) == ["0", "1", "2"]
-    assert summary["protocol"]["train_seeds"] == [0, 1, 2]
+    assert list(summary.students["cord"].seeds) == [0, 1, 2]
+    assert summary.protocol.train_seeds == [0, 1, 2]
     page = write_report(Experiment.load(path))
     for text in (page.read_text(), page.with_suffix(".md").read_text()):
         assert "cord, mean of 3 seeds" in text and NOTE in text and "Trained with seeds 0, 1, 2." in text
@@ -211,19 +212,20 @@ def test_the_table_gives_mean_interval_and_every_run(tmp_path: Path) -> None:
 def test_half_done_seeds_are_said_and_one_run_has_no_interval(tmp_path: Path) -> None:
     summary = build_summary(Experiment.load(of_seeds(tmp_path, shares=(0.5,))))
     assert "cord, mean of 1 of 3 seeds" in terminal_table(summary, 160, colour=False)
-    student = summary["students"]["cord"]
-    assert (student["avg_at_4"], student["avg_at_4_ci"]) == (0.5, None)
+    student = summary.students["cord"].first
+    assert (student.avg_at_k, student.avg_at_k_ci) == (0.5, None)
     (tmp_path / "none").mkdir()
-    assert "cord" not in build_summary(Experiment.load(of_seeds(tmp_path / "none", shares=())))["students"]
+    assert "cord" not in build_summary(Experiment.load(of_seeds(tmp_path / "none", shares=()))).students
 
 
 def test_runs_measured_differently_have_no_mean() -> None:
     """Fails for the lazy version that averages avg@1 with avg@16, or 30 problems with 5."""
     runs = {
-        seed: {"suite": "s", "seconds": 1.0, "suites": {"s": {"k": 4, "num_problems": n, "avg_at_4": 0.5}}}
+        seed: ModelScores({"s": SuiteFigures(avg_at_k=0.5, k=4, num_problems=n)}, seconds=1.0)
         for seed, n in ((0, 30), (1, 5))
     }
-    assert over_seeds(runs, of=2)["suites"]["s"]["avg_at_4"] is None
+    found = over_seeds(runs, of=2)
+    assert found.first == SuiteFigures(k=4, num_problems=30) and found.seconds == 2.0
 
 
 def test_results_md_has_a_row_for_the_mean_and_the_papers_figure_beside_it(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ chain), model files copied into an artifact, late results on the trainer's own s
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import made_row, made_rows
+from made_rows import made_row, made_rows, made_summary
 from wandb_offline import read_all
 
 from cord_distill.data.build import build_dataset
+from cord_distill.decode.figures import MethodFigures
 from cord_distill.evaluation.targets import methods, training_of
 from cord_distill.evaluation.wandb_panels import track_evaluation
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.report.summary import StudentDifference
 from cord_distill.report.wandb_report import difference_figures, track_report
 from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder
@@ -166,10 +169,9 @@ def test_the_report_is_a_run_of_its_own_and_is_sent_once(tmp_path: Path) -> None
     """Fails the version that makes one more run at every `cord report`."""
     recipe = decoded(tmp_path)
     run = RunFolder.of(recipe)
-    one = {"a": "cord", "b": "curation", "difference": 0.4, "ci": [0.3, 0.5], "p_value": 0.001, "num_problems": 4}
-    method = {"answer_accuracy": 0.9, "num_problems": 8, "failed": 0}
-    summary: dict[str, Any] = {"name": "quickstart", "protocol": {}, "methods": {"cord": method, "curation": method}}
-    summary["differences"] = [{**one, "share_a": 0.6, "share_b": 0.2}]
+    one = StudentDifference("cord", "curation", "ledger", 0.6, 0.2, 0.4, [0.3, 0.5], 0.001, 4, True)
+    method = MethodFigures(8, answer_accuracy=0.9)
+    summary = made_summary(methods={"cord": method, "curation": method}, differences=[one])
     for path in (run.report, run.report.with_suffix(".md"), run.summary):
         path.write_text("what was found")
     for _ in range(2):
@@ -178,9 +180,9 @@ def test_the_report_is_a_run_of_its_own_and_is_sent_once(tmp_path: Path) -> None
     assert tracked.job_type == "report" and "quickstart-report" in tracked.made
     assert rows_of(tmp_path, tracked.column("data.path")[0])[0][:2] == ["cord", "90.0"]
     assert sync_line(recipe).startswith("1 offline runs; send them: wandb sync")
-    track_report(recipe, {**summary, "methods": {"cord": method}})
+    track_report(recipe, replace(summary, methods={"cord": method}))
     assert len(read_all(tmp_path)) == 2
-    assert difference_figures(summary)["difference/points"] == 0.4 and difference_figures({}) == {}
+    assert difference_figures(summary)["difference/points"] == 0.4 and difference_figures(made_summary()) == {}
 
 
 def test_weights_are_copied_only_when_asked_for(tmp_path: Path) -> None:
