@@ -10,9 +10,11 @@ from cord_distill.decode.model_facts import ModelFacts, model_facts
 from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
+from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import changes_text, tokenizer_head
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.thought_tags import student_prompt
 
 STUDENT = "train"
 REWARD = "decode.process_reward"
@@ -45,9 +47,8 @@ def rendering_sections(recipe: Recipe) -> dict[str, ModelConfig]:
     sections |= {key: section for key, section in chat.items() if section and section.engine == "vllm"}
     student = recipe.train.get("model_name_or_path")
     if student:
-        told = recipe.train.get("chat_template_kwargs") or {}
         template = recipe.train.get("chat_template_path")
-        sections[STUDENT] = ModelConfig(model=str(student), chat_template=template, chat_template_kwargs=told)
+        sections[STUDENT] = ModelConfig(model=str(student), chat_template=template, **student_prompt(recipe.train))
     if evaluate.suites:
         sections |= {f"evaluate.models.{i}": section for i, section in enumerate(evaluate.models)}
     return sections
@@ -76,6 +77,7 @@ def facts_of(section: ModelConfig, folder: Path) -> ModelFacts:
         chat_template=section.chat_template,
         template_args=section.chat_template_kwargs,
         system=_system_prompt(section, folder),
+        thought=Thought(section.think_open, section.think_close),
     )
 
 
@@ -92,6 +94,7 @@ def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
             system_prompt=_system_prompt(section, folder),
             key="train.chat_template_path" if key == STUDENT else "chat_template",
             thinks=key != REWARD,
+            thought=Thought(section.think_open, section.think_close),
         )
         fault = fault or _tokenizer_fault(folder, section, writes=key != REWARD)
         if fault:

@@ -30,13 +30,14 @@ from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 from cord_distill.types import THINK_CLOSE, Problem
 
 ROUND_TRIPS_CHECKED = 50
 # What may differ between two models of one recipe that still share an engine.
 PER_REQUEST = {
     *("name", "temperature", "top_p", "top_k", "min_p", "repetition_detection"),
-    *("system_prompt", "chat_template", "chat_template_kwargs", "same_as"),
+    *("system_prompt", "chat_template", "chat_template_kwargs", "same_as", *PROMPT_DEFAULTS),
 }
 
 
@@ -86,7 +87,9 @@ class EnginePool:
         if section.engine == "server" and (key in ("meta_prover", STUDENT) or consensus):
             check_scores(engine.endpoints, key)
         self.meters.setdefault(section.label, Meter())
-        vocabulary = f"{by_content(path)}@{section.revision}"
+        # Ids are handed on with the thought closed by them, so models that close it otherwise hand on text.
+        closes = "" if renderer.thought.ours else f"@{section.think_close}"
+        vocabulary = f"{by_content(path)}@{section.revision}{closes}"
         return Model(
             section.label,
             vocabulary,
@@ -116,8 +119,8 @@ class EnginePool:
             engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
         identity = f"{by_content(path) or section.model or section.script}@{section.revision}@{section.system_prompt}"
-        if section.chat_template_kwargs:
-            identity += f"@{recipe_hash(section.chat_template_kwargs)}"
+        if section.prompt_keys:
+            identity += f"@{recipe_hash(section.prompt_keys)}"
         return ChatModel(section.label, identity, engine, sampling_of(section, section.max_tokens))
 
     async def _engine(

@@ -63,7 +63,7 @@ def try_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
     asked = hard_for.model_dump(mode="json", include=MODEL_KEYS)
     inputs = {
         **{f"problems.{key}": value for key, value in problems.model_dump(mode="json", include=SOURCE_KEYS).items()},
-        **{f"problems.hard_for.{key}": value for key, value in asked.items()},
+        **{f"problems.hard_for.{key}": value for key, value in {**hard_for.prompt_keys, **asked}.items()},
         **({"models": models} if hard_for.model.startswith("built:") else {}),
     }
     if by_place:

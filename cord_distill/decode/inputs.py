@@ -7,6 +7,7 @@ from typing import Any
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.model_files.content import by_content
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
 NEUTRAL = {
@@ -53,6 +54,7 @@ def decode_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
         mode="json", include={"seed", "models", "teachers", "meta_prover", "problems", "decode"}
     )
     flat = dict(_flatten({**sections, "seed": recipe.decode_seed}, ""))
+    flat = {key: value for key, value in flat.items() if not _said_by_default(key, value)}
     return {
         key: by_content(value) if isinstance(value, str) and not by_place else value
         for key, value in flat.items()
@@ -69,6 +71,12 @@ def _flatten(value: Any, key: str) -> list[tuple[str, Any]]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [pair for i, v in enumerate(value) for pair in _flatten(v, f"{key}.{i}")]
     return [(key, value)]
+
+
+def _said_by_default(key: str, value: Any) -> bool:
+    """Of keys that came later: journals of before go on where they stand at their default."""
+    name = key.rsplit(".", 1)[-1]
+    return name in PROMPT_DEFAULTS and PROMPT_DEFAULTS[name] == value and _of_model(key)
 
 
 def _of_model(key: str) -> bool:

@@ -78,9 +78,20 @@ class Model:
 
     @cached_property
     def close_ids(self) -> tuple[int, ...]:
-        """`</think>` where it is one token of this vocabulary: it ends a thought, and has no place in an answer."""
-        known = self.renderer.tokenizer.get_added_vocab().get(THINK_CLOSE)
-        return () if known is None else (known,)
+        """The control tokens of `</think>`, as this vocabulary has it: they end a thought and stand in no answer."""
+        control = set(self.renderer.control_tokens.values()) - {self.renderer.end_of_turn_id}
+        return tuple(i for i in dict.fromkeys(self.renderer.encode(THINK_CLOSE)) if i in control)
+
+    async def _generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        """The engine's answer with the thought closed as ours is: the model is stopped by its own closing text."""
+        thought = self.renderer.thought
+        if thought.ours or not sampling.stop:
+            return await self.engine.generate(ids, sampling)
+        stops = [x for stop in sampling.stop for x in (thought.stops if stop == THINK_CLOSE else (stop,))]
+        out = await self.engine.generate(ids, replace(sampling, stop=tuple(stops)))
+        closed = out.matched in thought.stops
+        matched, stop = (THINK_CLOSE, Stop.THINK_END) if closed else (out.matched, out.stop)
+        return replace(out, text=thought.read(out.text), matched=matched, stop=stop)
 
     def encode(self, text: str) -> list[int]:
         if text not in self.segments:
@@ -128,7 +139,7 @@ class Model:
         made: list[int] = []
         generated = begun = 0
         while True:
-            out = await self.engine.generate(
+            out = await self._generate(
                 context + made,
                 replace(
                     self.sampling,
@@ -191,7 +202,7 @@ class Model:
     async def _run(
         self, context: list[int], opening: str, *, max_tokens: int, seed: int, stop: tuple[str, ...]
     ) -> Completion:
-        out = await self.engine.generate(
+        out = await self._generate(
             context,
             replace(
                 self.sampling,
@@ -292,7 +303,7 @@ class Model:
         key = f"\0before {following[:AHEAD]}\0{text}"
         if key not in self.segments:
             own = self.renderer.foreign(text)
-            ids, offsets = self.renderer.encode_with_offsets(own + following[:AHEAD])
+            ids, offsets = self.renderer.encode_with_offsets(own + self.renderer.written(following)[:AHEAD])
             first = next((i for i, (_, end) in enumerate(offsets) if end > len(text)), len(ids))
             across = first < len(ids) and offsets[first][0] < len(text)
             self.segments[key] = self.renderer.encode(own) if across else ids[:first]
@@ -300,7 +311,7 @@ class Model:
 
     def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
         """(ids before the answer, ids of the answer) of the scoring suffix."""
-        head = suffix.partition("{A}")[0]
+        head = self.renderer.written(suffix.partition("{A}")[0])
         key = ("\0before\0" + head + answer, "\0target\0" + head + answer)
         if key[1] not in self.segments:
             ids, offsets = self.renderer.encode_with_offsets(head + self.renderer.foreign(answer))

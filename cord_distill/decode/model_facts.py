@@ -8,6 +8,7 @@ from typing import Any
 
 from cord_distill.model_files.context import Context, context_of
 from cord_distill.prompts.template_check import PROBE, own_template, read_object, rendered
+from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import added_tokens, puts_blanks, tokenizer_head
 
 ANSWER = "The sum is 42."
@@ -30,18 +31,20 @@ class ModelFacts:
     ends: tuple[int, ...]
     blanks: bool
     opens: bool
+    thought: Thought
     system: str
 
 
 def model_facts(
-    folder: Path, *, chat_template: str | None = None, template_args: dict[str, Any] | None = None, system: str = ""
-) -> ModelFacts:
+    folder: Path, *, chat_template: str | None = None, template_args: dict[str, Any] | None = None, system: str = "",
+    thought: Thought | None = None,
+) -> ModelFacts:  # fmt: skip
     """Arguments as for template_check.template_fault; a template that fails leaves its facts out."""
     config, known = read_object(folder / "config.json"), read_object(folder / "tokenizer_config.json")
     head = tokenizer_head(folder)
     ids = added_tokens(head)
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else own_template(folder, known)
-    told = template_args or {}
+    told, thought = template_args or {}, thought or Thought()
     tokens = {name: _written(known.get(f"{name}_token")) for name in ("bos", "eos", "pad")}
     user = {"role": "user", "content": PROBE}
     prompt, said = _tried(template, [user], known, told), {"role": "assistant", "content": ANSWER}
@@ -62,7 +65,8 @@ def model_facts(
         ids=ids,
         ends=tuple(int(i) for i in listed if i not in named),
         blanks=puts_blanks(head),
-        opens=prompt.rstrip().endswith("<think>"),
+        opens=prompt.rstrip().endswith(thought.tag),
+        thought=thought,
         system=_system(template, user, known, told, system),
     )
 
@@ -79,16 +83,16 @@ def facts_line(facts: ModelFacts) -> str:
     tokens.append(f"ends a turn with {_token(facts, facts.tokens['turn'])}")
     if facts.ends:
         tokens.append(f"also ended by {', '.join(map(str, facts.ends))}")
-    tags = " ".join(f"{tag} ({facts.ids[tag]})" if tag in facts.ids else f"{tag} as text" for tag in TAGS)
+    tags = " ".join(
+        f"{tag} ({facts.ids[tag]})" if tag in facts.ids else f"{tag} as text"
+        for tag in (facts.thought.tag, facts.thought.close)
+    )
     thought = "opened by its template" if facts.opens else "opened by us"
     blanks = "; puts a blank before every text, which steps are freed of" if facts.blanks else ""
     return (
         f"{facts.family}, vocabulary {vocabulary}, context {length}; {', '.join(tokens)}; {tags}, {thought}; "
         f"system message {facts.system}{blanks}"
     )
-
-
-TAGS = ("<think>", "</think>")
 
 
 def _token(facts: ModelFacts, token: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from cord_distill.engines.base import Engine, EngineError, Sampling
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.prompts.render import Renderer
+from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.models import ChatModelConfig
 from cord_distill.types import Stop
 
@@ -45,8 +46,10 @@ class ServedChat:
     keeps_time = True
 
     def __init__(
-        self, client: HttpClient, model: str, *, system_prompt: str | None = None, extra: dict[str, Any] | None = None
-    ) -> None:
+        self, client: HttpClient, model: str, *, system_prompt: str | None = None, extra: dict[str, Any] | None = None,
+        thought: Thought | None = None, suffix: str = "",
+    ) -> None:  # fmt: skip
+        self.thought, self.suffix = thought or Thought(), suffix
         self.client = client
         self.model = model
         self.system_prompt = system_prompt
@@ -56,7 +59,7 @@ class ServedChat:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         body = {
             "model": self.model,
-            "messages": [*system, {"role": "user", "content": prompt}],
+            "messages": [*system, {"role": "user", "content": prompt + self.suffix}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -81,7 +84,7 @@ class ServedChat:
                 f"{', '.join(r.url for r in self.client.replicas)}: no chat completion came back "
                 f"({type(error).__name__}: {error})"
             ) from None
-        return Reply(text, Stop.LENGTH if cut else Stop.EOS, *counts)
+        return Reply(self.thought.read(text), Stop.LENGTH if cut else Stop.EOS, *counts)
 
     async def close(self) -> None:
         await self.client.close()
@@ -117,7 +120,7 @@ class EngineChat:
             ids,
             replace(sampling, stop_ids=(self.renderer.end_of_turn_id,)),
         )
-        return Reply(out.text, out.stop, len(out.ids), len(ids))
+        return Reply(self.renderer.thought.read(out.text), out.stop, len(out.ids), len(ids))
 
     def for_problem(self, problem_id: str) -> EngineChat:
         """The same, whose requests stay on one replica where the engine has several."""
@@ -151,4 +154,11 @@ def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> Ser
     client = HttpClient(urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait, limit=section.concurrency)
     model = section.served_model_name or section.model
     told = {"chat_template_kwargs": section.chat_template_kwargs} if section.chat_template_kwargs else {}
-    return ServedChat(client, model, system_prompt=section.system_prompt, extra={**told, **section.engine_args})
+    return ServedChat(
+        client,
+        model,
+        system_prompt=section.system_prompt,
+        extra={**told, **section.engine_args},
+        thought=Thought(section.think_open, section.think_close),
+        suffix=section.prompt_suffix,
+    )

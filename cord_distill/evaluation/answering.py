@@ -113,6 +113,14 @@ class Answers:
         )
         question = wanted.question
         about = (question.suite, question.id, wanted.sample, wanted.seed)
-        self.store.add(Sample(*about, text=out.text, stop=out.stop, num_tokens=len(out.ids), key=wanted.key))
+        self.store.add(
+            Sample(
+                *about,
+                text=self.renderer.thought.read(out.text),
+                stop=out.stop,
+                num_tokens=len(out.ids),
+                key=wanted.key,
+            )
+        )
         self.made += 1
         display.advance()

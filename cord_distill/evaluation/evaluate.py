@@ -106,6 +106,7 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
     with quiet():
         from cord_distill.evaluation.lighteval_backend import run_pipeline
     from cord_distill.prompts.render import load_renderer
+    from cord_distill.prompts.thought import Thought
 
     target, model = job.target, job.target.model
     renderer = load_renderer(
@@ -113,6 +114,8 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
         system_prompt=target.system_prompt,
         chat_template=model.chat_template,
         template_args=model.chat_template_kwargs,
+        thought=Thought(model.think_open, model.think_close),
+        suffix=model.prompt_suffix,
         trust_remote_code=model.trust_remote_code,
         name=target.label,
     )

@@ -53,7 +53,7 @@ def make_job(
         "system_prompt": target.system_prompt,
         "chat_template": _template(model.chat_template),
         # Only where there are some: results of before the key existed keep their protocol.
-        **({"chat_template_kwargs": model.chat_template_kwargs} if model.chat_template_kwargs else {}),
+        **model.prompt_keys,
         "instruction": evaluate.instruction,
         "answer_in_thought": evaluate.answer_in_thought,
         "max_new_tokens": evaluate.max_new_tokens,

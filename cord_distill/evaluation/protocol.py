@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
+
 # Who answers, not how: these differ between any two models.
 OF_THE_MODEL = ("weights", "max_model_len")
 PER_SUITE = ("version", "grader", "grader_version", "check", "judge_prompt_version", "data", "problems")
@@ -39,6 +41,7 @@ def protocol_lines(protocol: dict[str, Any]) -> list[str]:
     prompt = [system, f"chat template: {kept['chat_template']}"]
     if kept.get("chat_template_kwargs"):
         prompt.append(f"chat_template_kwargs: {kept['chat_template_kwargs']}")
+    prompt += [f"{key}: {kept[key]!r}" for key in PROMPT_DEFAULTS if kept.get(key)]
     if kept.get("instruction"):
         prompt.append(f"instruction: {kept['instruction']!r}")
     found = [

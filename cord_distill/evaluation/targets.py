@@ -15,6 +15,7 @@ from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.thought_tags import student_prompt
 from cord_distill.recipe.training_stages import base_model, training_runs
 from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
 from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
@@ -46,7 +47,7 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
     """All checkpoints of a run in table order. labels: only these. CordError where one is missing, with its maker.
 
     A trained student is prompted as its base model is: the card's system prompt goes by the base model's name. Both are
-    prompted with `train.chat_template_kwargs`, as the training rows are.
+    prompted with the keys of `train` for it, as the training rows are.
     """
     evaluate = recipe.evaluate
     base = base_model(recipe)
@@ -131,8 +132,7 @@ def _trained(method: RunFolder) -> str:
 
 
 def _student(recipe: Recipe, label: str, path: str, base: str) -> Target:
-    told = recipe.train.get("chat_template_kwargs") or {}
-    model = _with(ModelConfig(model=path, name=label, chat_template_kwargs=told), recipe)
+    model = _with(ModelConfig(model=path, name=label, **student_prompt(recipe.train)), recipe)
     system = recommended_system_prompt(base) if model.system_prompt is None else model.system_prompt
     return Target(label, path, model, system, recipe.evaluate.samples, base, student=True)
 

@@ -33,8 +33,7 @@ def identity(judge: JudgeConfig, side_file: Path) -> dict[str, Any]:
         **{key: getattr(judge, key) for key in KEYS},
         "reading": READING,
     }
-    if judge.chat_template_kwargs:
-        shared["chat_template_kwargs"] = judge.chat_template_kwargs
+    shared |= judge.prompt_keys
     if judge.repetition_detection:
         shared["repetition_detection"] = judge.repetition_detection.model_dump()
     if judge.engine == "server":

@@ -1,9 +1,10 @@
 """One renderer per tokenizer: the same text and the same ids for decoding, scoring, training and evaluation.
 
 The prompt always ends with one `<think>\\n`, whether the model's chat template writes it or not. Everything after it is
-the completion: reasoning, `</think>`, final answer. Ids come from `encode` without added special tokens, since
-the template itself writes BOS. Only what we and the template write may hold control tokens: questions and steps go
-through `foreign`, so that a `<|im_end|>` in them stays the text that it is.
+the completion: reasoning, `</think>`, final answer. A model may have other texts for the two (thought.py). Ids come
+from `encode` without added special tokens, since the template itself writes BOS. Only what we and the template write
+may hold control tokens: questions and steps go through `foreign`, so that a `<|im_end|>` in them stays the text that it
+is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from cord_distill.common.errors import CordError
 from cord_distill.prompts.coder import Coder
 from cord_distill.prompts.foreign import Guard, uncut
-from cord_distill.types import THINK_CLOSE, THINK_OPEN
+from cord_distill.prompts.thought import Thought
+from cord_distill.types import THINK_CLOSE
 
 if TYPE_CHECKING:
     from cord_distill.recipe.models import ModelConfig
@@ -32,7 +34,8 @@ class Renderer:
     """Text and ids of one tokenizer under one chat template.
 
     system_prompt: None or "" = no system message of ours (a template may still write its own). template_args: further
-    names that the template reads, e.g. {"enable_thinking": True}.
+    names that the template reads, e.g. {"enable_thinking": True}. thought: how the model marks it. suffix: behind every
+    question.
     Raises CordError when the tokenizer has no chat template, or does not give back the text it was given.
     """
 
@@ -43,9 +46,13 @@ class Renderer:
         system_prompt: str | None = None,
         chat_template: str | None = None,
         template_args: dict[str, Any] | None = None,
+        thought: Thought | None = None,
+        suffix: str = "",
         name: str = "",
     ) -> None:
         self.tokenizer = tokenizer
+        self.thought = thought or Thought()
+        self.suffix = suffix
         self.coder = Coder(tokenizer)
         self.template_args = dict(template_args or {})
         self.system_prompt = system_prompt or ""
@@ -56,6 +63,17 @@ class Renderer:
             raise CordError(
                 f"{self.name}: the tokenizer has no chat template; give one with `chat_template: ./file.jinja`"
             )
+
+    def with_system(self, system_prompt: str) -> Renderer:
+        """The same under another system prompt, as a training row may bring its own."""
+        return Renderer(
+            self.tokenizer,
+            system_prompt=system_prompt,
+            template_args=self.template_args,
+            thought=self.thought,
+            suffix=self.suffix,
+            name=self.name,
+        )
 
     def messages(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
@@ -69,7 +87,7 @@ class Renderer:
         return self.coder.encode_first(self._turn(question))
 
     def prompt_text(self, question: str) -> str:
-        """The model's own template around `question`, ending with exactly one open `<think>\\n`."""
+        """The model's own template around `question`, ending with its thought opened once."""
         return uncut(self.prompt_with_cuts(question))
 
     def prompt_ids(self, question: str) -> list[int]:
@@ -87,14 +105,14 @@ class Renderer:
         `check_prompt` for all others.
         """
         text = self._turn(question)
-        tag = THINK_OPEN.strip()
+        tag, opens = self.thought.tag, self.thought.open
         head = text.rstrip()
-        if head.endswith(THINK_CLOSE):
+        if head.endswith(self.thought.close.strip()):
             return text
-        return head[: -len(tag)] + THINK_OPEN if head.endswith(tag) else text + THINK_OPEN
+        return head[: -len(tag)] + opens if head.endswith(tag) else text + opens
 
     def _turn(self, question: str) -> str:
-        turns = self.messages(self.foreign(question))
+        turns = self.messages(self.foreign(question) + self.suffix)
         if self.system_prompt:
             turns[0]["content"] = self._guard_of_system(self.system_prompt)
         return self._templated(turns, add_generation_prompt=True)
@@ -114,12 +132,12 @@ class Renderer:
 
     @cached_property
     def _guard(self) -> Guard:
-        return Guard(self.control_tokens)
+        return Guard(self.control_tokens if self.thought.ours else {*self.control_tokens, *self.thought.spellings})
 
     @cached_property
     def _guard_of_system(self) -> Guard:
         # A system prompt may speak of the tags, as Phi-4's does, and the model then reads its own.
-        return Guard(set(self.control_tokens) - {THINK_OPEN.strip(), THINK_CLOSE})
+        return Guard(set(self.control_tokens) - self.thought.spellings)
 
     def _templated(self, turns: list[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
         """What the chat template makes of a conversation. Raises CordError where it raises (its author's own words)."""
@@ -139,13 +157,23 @@ class Renderer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text that stands behind the prompt: what we write, or what `foreign` or `step` gives back."""
-        return self.coder.encode(text)
+        return self.coder.encode(self.thought.written(text))
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and, for each, the characters [start, end) of `text` that it covers, cuts not counted."""
+        """Ids and, for each, the characters [start, end) of `text` that it covers, cuts not counted. `text` is as
+        `written` gives it."""
         return self.coder.encode_with_offsets(text)
 
+    def written(self, text: str) -> str:
+        """A text of ours, such as a suffix with `</think>`, as this model reads it."""
+        return self.thought.written(text)
+
     def decode(self, ids: list[int] | tuple[int, ...]) -> str:
+        """What the model wrote, its thought closed as ours is."""
+        return self.thought.read(self.coder.decode(list(ids)))
+
+    def decode_as_is(self, ids: list[int] | tuple[int, ...]) -> str:
+        """What stands in the model's context, to the letter."""
         return self.coder.decode(list(ids))
 
     @cached_property
@@ -163,7 +191,7 @@ class Renderer:
         written = f"{tokenizer.chat_template} {said}"
         if self.system_prompt:
             written = written.replace(self.system_prompt.strip(), "")
-        known = set(tokenizer.all_special_tokens) | {THINK_OPEN.strip(), THINK_CLOSE}
+        known = set(tokenizer.all_special_tokens) | self.thought.spellings
         # A property that is made anew at every look, of thousands of tokens.
         added = tokenizer.added_tokens_decoder
         return {
@@ -207,13 +235,16 @@ class Renderer:
     def check_prompt(self, *, thinks: bool = True) -> None:
         """Raises CordError where the template leaves the question out, or no thought is open for one that `thinks`."""
         fix = "give another with a Jinja file (`chat_template`; for a student `train.chat_template_path`)"
-        _, found, tail = self.prompt_text(QUESTION).rpartition(QUESTION)
+        unknown = self.thought.fault(self.tokenizer.get_added_vocab(), str(self.tokenizer.chat_template))
+        if thinks and unknown:
+            raise CordError(f"{self.name}: {unknown}")
+        _, found, tail = self.prompt_text(QUESTION).rpartition((QUESTION + self.suffix).strip())
         if not found:
             raise CordError(
                 f"{self.name}: its chat template leaves the question out of the prompt (it may want a list of content "
                 f"parts); {fix}"
             )
-        if thinks and (THINK_CLOSE in tail or tail.count(THINK_OPEN.strip()) != 1):
+        if thinks and (self.thought.close in tail or tail.count(self.thought.tag) != 1):
             raise CordError(
                 f"{self.name}: its chat template closes the thought before the model writes one; set "
                 f"chat_template_kwargs, e.g. {{enable_thinking: true}}, or {fix}"
@@ -221,7 +252,7 @@ class Renderer:
 
     def check_seams(self, question: str, *pieces: str) -> None:
         """Raises CordError where the prompt and texts behind it, each encoded alone, do not decode to their whole."""
-        fault = self.coder.seam_fault(self.prompt_with_cuts(question), *pieces)
+        fault = self.coder.seam_fault(self.prompt_with_cuts(question), *map(self.written, pieces))
         if fault:
             raise CordError(f"{self.name}: {fault}")
 
@@ -240,6 +271,8 @@ def renderer_of(section: ModelConfig, path: str) -> Renderer:
         system_prompt=section.system_prompt,
         chat_template=section.chat_template,
         template_args=section.chat_template_kwargs,
+        thought=Thought(section.think_open, section.think_close),
+        suffix=section.prompt_suffix,
         trust_remote_code=section.trust_remote_code,
         name=section.label,
     )
@@ -252,6 +285,8 @@ def load_renderer(
     system_prompt: str | None = None,
     chat_template: str | None = None,
     template_args: dict[str, Any] | None = None,
+    thought: Thought | None = None,
+    suffix: str = "",
     trust_remote_code: bool = False,
     name: str = "",
 ) -> Renderer:
@@ -276,5 +311,11 @@ def load_renderer(
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     system = recommended_system_prompt(path) if system_prompt is None else system_prompt
     return Renderer(
-        tokenizer, system_prompt=system, chat_template=template, template_args=template_args, name=name or path
+        tokenizer,
+        system_prompt=system,
+        chat_template=template,
+        template_args=template_args,
+        thought=thought,
+        suffix=suffix,
+        name=name or path,
     )

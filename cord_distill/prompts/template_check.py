@@ -12,6 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cord_distill.prompts.thought import Thought
+from cord_distill.prompts.tokenizer_file import added_tokens, tokenizer_head
+
 PROBE = "What is the sum of 17 and 25?"
 # Marks where a template writes the assistant's part, for training; it writes nothing.
 GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
@@ -29,12 +32,13 @@ def template_fault(
     system_prompt: str = "",
     key: str = "chat_template",
     thinks: bool = True,
+    thought: Thought | None = None,
 ) -> str | None:
     """One sentence about what makes the folder's chat template unusable, None where nothing does.
 
     chat_template: path of a Jinja file that replaces the model's own. template_args: what it is told besides
     (`chat_template_kwargs`). system_prompt: what the recipe puts first. key: the recipe's key for such a file. thinks:
-    the model is to write a thought (a reward model reads one).
+    the model is to write a thought (a reward model reads one). thought: how it marks it.
     """
     config = read_object(folder / "tokenizer_config.json")
     if chat_template and not Path(chat_template).is_file():
@@ -54,7 +58,11 @@ def template_fault(
         return f"its chat template fails on a plain question ({_first_line(error)}); {fix}"
     if PROBE not in prompt:
         return f"its chat template leaves the question out of the prompt (it may want a list of content parts); {fix}"
-    if thinks and prompt.rstrip().endswith("</think>"):
+    thought = thought or Thought()
+    unknown = thought.fault(added_tokens(tokenizer_head(folder)), template)
+    if thinks and unknown:
+        return unknown
+    if thinks and prompt.rstrip().endswith(thought.close.strip()):
         return f"its chat template closes the thought before the model writes one; {_switch(template)}{fix}"
     if system_prompt:
         try:

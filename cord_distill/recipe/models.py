@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share, check_url, folder_name
 from cord_distill.recipe.template_args import TemplateArgs
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought, told_of_prompt
+from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 
 class ModelsConfig(Section):
@@ -81,6 +83,12 @@ class ModelConfig(Section):
     """A Jinja file in place of the tokenizer's own chat template."""
     chat_template_kwargs: TemplateArgs = {}
     """What the chat template is told besides, for example `{enable_thinking: true}`."""
+    think_open: str = THINK_OPEN
+    """The text that opens the model's thought, with the line break behind it where its card has one: `"[THINK]"`."""
+    think_close: str = THINK_CLOSE
+    """The text between the model's thought and its answer: `"[/THINK]"`."""
+    prompt_suffix: str = ""
+    """A text behind every question that this model is asked, such as the line that DeepSeek-R1's card recommends."""
     trust_remote_code: bool = False
     """Code that lies in the model's folder may run."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -112,8 +120,19 @@ class ModelConfig(Section):
         return self.name or self.model.removeprefix("built:").rstrip("/").rsplit("/", 1)[-1] or self.engine
 
     @property
+    def prompt_keys(self) -> dict[str, Any]:
+        """What this section says of its prompt beyond the defaults; results are bound to it."""
+        told = {"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {}
+        return {**told, **told_of_prompt(self.model_dump(include=set(PROMPT_DEFAULTS)))}
+
+    @property
     def urls(self) -> list[str]:
         return [self.url] if isinstance(self.url, str) else list(self.url or [])
+
+    @model_validator(mode="after")
+    def _thought_is_a_pair(self) -> ModelConfig:
+        check_thought({"think_open": self.think_open, "think_close": self.think_close})
+        return self
 
     @model_validator(mode="after")
     def _has_what_its_engine_needs(self) -> ModelConfig:

@@ -120,8 +120,8 @@ class Recipe(Section):
     data: DataConfig = DataConfig()
     """Which trajectories, and which rows of others, become training rows."""
     train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
-    """Keys of TRL's SFTConfig and ModelConfig, `global_batch_size`, and `chat_template_kwargs` (as in a `Model`
-    section; evaluation takes them too)."""
+    """Keys of TRL's SFTConfig and ModelConfig, `global_batch_size`, and `chat_template_kwargs`, `think_open`,
+    `think_close` and `prompt_suffix` (as in a `Model` section; evaluation takes them too)."""
     dpo: Annotated[dict[str, Any] | None, AfterValidator(check_dpo_keys)] = None
     """Keys of TRL's DPOConfig for the stage that trains the student on `data.preferences`; `{}` takes the defaults and
     null leaves the stage out. Keys of `train` that say how a training is run hold here too."""

@@ -16,7 +16,7 @@ def recipe_schema() -> dict[str, Any]:
     """Pydantic's, with TRL's keys under `train`, and as files have it: with `extends`, and `name` may be left out."""
     schema = Recipe.model_json_schema(mode="validation")
     properties = schema["properties"]
-    known = {key: _of(kind) for key, kind in train_key_types().items()} | {key: {} for key in OURS}
+    known = {key: _of(kind) for key, kind in train_key_types().items()} | {key: {} for key in OURS["train"]}
     properties["train"] |= {"properties": known, "additionalProperties": False}
     properties["extends"] = {
         "type": "string",

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from cord_distill.recipe.template_args import check_template_args
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought
 
 FILE = Path(__file__).with_suffix(".json")
 # Each training's section and the class of TRL whose keys it takes, in the order in which they run.
 TRAININGS = {"train": "SFTConfig", "dpo": "DPOConfig", "distil": "DistillationConfig"}
+PROMPT = ("chat_template_kwargs", *PROMPT_DEFAULTS)
 OURS = {
-    "train": ("global_batch_size", "chat_template_kwargs"),
-    "dpo": ("global_batch_size", "chat_template_kwargs", "chat_template_path"),
-    "distil": ("global_batch_size", "chat_template_kwargs", "chat_template_path", "max_length", "teacher"),
+    "train": ("global_batch_size", *PROMPT),
+    "dpo": ("global_batch_size", *PROMPT, "chat_template_path"),
+    "distil": ("global_batch_size", *PROMPT, "chat_template_path", "max_length", "teacher"),
 }
 # Keys that would put a secret or a surprise into a record.
 REFUSED = {
@@ -117,6 +119,7 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
     if not isinstance(told, dict):
         raise ValueError(f"[chat_template_kwargs] {told!r} is no mapping; write e.g. {{enable_thinking: true}}")
     check_template_args(told)
+    check_thought(train)
     return train
 
 

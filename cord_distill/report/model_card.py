@@ -13,6 +13,7 @@ from cord_distill.common.jsonl import own_rows, read_json
 from cord_distill.common.markdown import inline, without_places
 from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
+from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.models import ModelConfig
@@ -106,13 +107,14 @@ def model_card(
     of the model's name."""
     name = f"{recipe.name}-{RunFolder.of(recipe).label}{suffix}"
     base = inline(_name(base_model(recipe)))
+    tags = Thought.of(section_of(recipe))
     return f"""---
 {_header(recipe, name, suites)}
 ---
 # {inline(name)}
 
 {base}, {STAGE_SAID[recipe.stage]} {_data(recipe, stats)} by cord-distill {__version__}.
-It thinks in `<think>` … `</think>` and then answers; the chat template opens the thought, or the prompt does.
+It thinks in `{tags.tag}` … `{tags.close}` and then answers; the chat template opens the thought, or the prompt does.
 
 ```python
 from transformers import pipeline

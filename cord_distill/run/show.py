@@ -99,10 +99,10 @@ def _scored(recipe: Recipe, renderer: Renderer, problem: Problem, question: str,
     suffix = recipe.decode.answer_suffix
     ids, _ = model.reading(question, (step,), suffix.partition("{A}")[0])
     before, target = model.answer_ids(suffix, problem.answer)
-    tokens = " ".join(repr(renderer.decode([i])) for i in target)
-    behind = renderer.decode([*ids, *before])[len(renderer.prompt_text(question)) :]
+    tokens = " ".join(repr(renderer.decode_as_is([i])) for i in target)
+    behind = renderer.decode_as_is([*ids, *before])[len(renderer.prompt_text(question)) :]
     head = f"scored behind the same prompt: the probability of the {len(target)} tokens {tokens}"
-    return head, behind + renderer.decode(target)
+    return head, behind + renderer.decode_as_is(target)
 
 
 def _training_row(recipe: Recipe, renderer: Renderer) -> tuple[tuple[str, str], ...]:

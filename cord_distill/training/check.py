@@ -16,6 +16,7 @@ from cord_distill.model_files.locate import PREFIX, model_path
 from cord_distill.model_files.look import folder_facts, folder_faults
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
+from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.tracking.wandb_mode import wandb_mode
@@ -138,6 +139,7 @@ def _student_faults(recipe: Recipe, rows_are_there: bool) -> list[str]:
         template_args=recipe.train.get("chat_template_kwargs") or {},
         system_prompt=recommended_system_prompt(str(folder)) or "",
         key="train.chat_template_path",
+        thought=Thought.of(recipe.train),
     )
     found += [f"train: {ModelConfig(model=name).label}: {wrong}"] if wrong else []
     return found if rows_are_there else found + _length_faults(recipe, folder)

@@ -27,9 +27,7 @@ def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> Stag
     for number, row in read_rows(made.data):
         one = exchange(row, f"{made.data.name}, line {number}")
         if one.system not in renderers:
-            renderers[one.system] = Renderer(
-                renderer.tokenizer, system_prompt=one.system, template_args=renderer.template_args, name=renderer.name
-            )
+            renderers[one.system] = renderer.with_system(one.system)
         asked.setdefault((one.system, one.question), renderers[one.system].prompt_ids(one.question))
     prompts = list(asked.values())
     if not prompts:
@@ -48,7 +46,7 @@ def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> Stag
         f"{len(prompts)} questions, answered by the student with up to {room} tokens each and corrected by "
         f"{made.teacher.label}; the longest prompt has {longest} tokens"
     )
-    sample = f"--- given, no loss ({len(prompts[0])} tokens)\n{visible(renderer.decode(prompts[0]))}\n"
+    sample = f"--- given, no loss ({len(prompts[0])} tokens)\n{visible(renderer.decode_as_is(prompts[0]))}\n"
     return StageRows({"prompt": prompts}, summary, sample + "--- trained\nwhat the student writes\n")
 
 

@@ -40,9 +40,7 @@ def pair_rows(
         system, question, chosen, rejected = _pair(row, place)
         total += 1
         if system not in renderers:
-            renderers[system] = Renderer(
-                renderer.tokenizer, system_prompt=system, template_args=renderer.template_args, name=renderer.name
-            )
+            renderers[system] = renderer.with_system(system)
         one = renderers[system]
         prompt, better, worse = _ids(one, question, chosen, rejected)
         longest = len(prompt) + max(len(better), len(worse))
@@ -104,7 +102,7 @@ def _end(renderer: Renderer, completion: str) -> list[int]:
 
 def _sample(renderer: Renderer, prompt: list[int], better: list[int], worse: list[int]) -> str:
     parts = (("given, no loss", prompt), ("chosen", better), ("rejected", worse))
-    return "".join(f"--- {said} ({len(ids)} tokens)\n{visible(renderer.decode(ids))}\n" for said, ids in parts)
+    return "".join(f"--- {said} ({len(ids)} tokens)\n{visible(renderer.decode_as_is(ids))}\n" for said, ids in parts)
 
 
 def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.prompts.foreign import uncut
 from cord_distill.prompts.render import Renderer
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
@@ -110,9 +111,7 @@ def render(
         one = exchange(row, place)
         total += 1
         if one.system not in renderers:
-            renderers[one.system] = Renderer(
-                renderer.tokenizer, system_prompt=one.system, template_args=renderer.template_args, name=renderer.name
-            )
+            renderers[one.system] = renderer.with_system(one.system)
         ids, labels = renderers[one.system].training_ids(one.question, one.completion)
         if max_tokens is not None and len(ids) > max_tokens:
             out.dropped[f"longer than data.filters.max_tokens {max_tokens}"] += 1
@@ -148,24 +147,25 @@ def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[in
         raise CordError(
             f"{place}: the end of turn {renderer.end_of_turn!r} is not trained, so the student would not stop"
         )
-    tag = THINK_OPEN.strip()
+    thought = renderer.thought
     if control_ids(renderer) & set(ids[start:-1]):
         return "a control token of the student stands in the text and cannot be written out"
-    prompt = renderer.decode(ids[:start])
+    prompt = renderer.decode_as_is(ids[:start])
     if one.system.strip() not in prompt:
         raise CordError(
             f"{place}: the student's chat template leaves the system message {one.system[:40]!r} out: put it into the "
             "question, or give train.chat_template_path a template that keeps it"
         )
     # After the question only: Phi-4's own system prompt speaks of <think>.
-    if prompt.rpartition(one.question.strip())[2].count(tag) != 1 or not prompt.endswith(THINK_OPEN):
+    behind = prompt.rpartition((one.question + renderer.suffix).strip())[2]
+    if behind.count(thought.tag) != 1 or not prompt.endswith(thought.open):
         raise CordError(f"{place}: the prompt has to open the thought once, at its end; it ends with {prompt[-40:]!r}")
     _check_bos(renderer, renderer.prompt_with_cuts(one.question), ids[:start], place)
-    trained = renderer.decode(ids[start:-1])
-    if trained != one.completion:
-        at = next((i for i, (a, b) in enumerate(zip(trained, one.completion, strict=False)) if a != b), 0)
+    trained, given = renderer.decode_as_is(ids[start:-1]), uncut(renderer.written(renderer.step(one.completion)))
+    if trained != given:
+        at = next((i for i, (a, b) in enumerate(zip(trained, given, strict=False)) if a != b), 0)
         raise CordError(
-            f"{place}: the tokenizer gives back {trained[at : at + 30]!r} for {one.completion[at : at + 30]!r}; it was "
+            f"{place}: the tokenizer gives back {trained[at : at + 30]!r} for {given[at : at + 30]!r}; it was "
             "loaded as another class than the model's own (put config.json beside the tokenizer files)"
         )
     return None
@@ -197,10 +197,9 @@ def _check_bos(renderer: Renderer, written: str, prompt: list[int], place: str) 
 def control_ids(renderer: Renderer) -> set[int]:
     """Ids of the tokens that steer a conversation (BOS, end of turn, roles), which are never part of a thought.
 
-    `</think>` is not among them, special or not: every thought ends with it.
+    `</think>`, or what the student has for it, is not among them, special or not: every thought ends with it.
     """
-    close = renderer.tokenizer.get_added_vocab().get(THINK_CLOSE)
-    return (set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}) - {close}
+    return (set(renderer.tokenizer.all_special_ids) | {renderer.end_of_turn_id}) - set(renderer.encode(THINK_CLOSE))
 
 
 def check_lengths(lengths: list[int], total: int, max_length: int, context: int | None, stage: str = "train") -> None:
@@ -224,8 +223,8 @@ def sample_row(renderer: Renderer, ids: list[int], labels: list[int]) -> str:
     """One row as a person reads it: what is given, then what is trained. Control characters are escaped."""
     start = sum(label == IGNORED for label in labels)
     return (
-        f"--- given, no loss ({start} tokens)\n{visible(renderer.decode(ids[:start]))}\n"
-        f"--- trained ({len(ids) - start} tokens)\n{visible(renderer.decode(ids[start:]))}\n"
+        f"--- given, no loss ({start} tokens)\n{visible(renderer.decode_as_is(ids[:start]))}\n"
+        f"--- trained ({len(ids) - start} tokens)\n{visible(renderer.decode_as_is(ids[start:]))}\n"
     )
 
 

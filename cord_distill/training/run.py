@@ -131,6 +131,7 @@ def _stage(made: Plan) -> Any:
 def _rows(made: Plan, model_config: Any, args: Any) -> tuple[StageRows, Any]:
     from cord_distill.model_files.context import context_of, read_config
     from cord_distill.prompts.render import load_renderer
+    from cord_distill.prompts.thought import Thought
     from cord_distill.training.rows import shortened
 
     path, trust = made.section["model_name_or_path"], bool(args.trust_remote_code)
@@ -142,6 +143,8 @@ def _rows(made: Plan, model_config: Any, args: Any) -> tuple[StageRows, Any]:
         system_prompt=recommended_system_prompt(base_model(made.recipe)) if stage_before(made.recipe) else None,
         chat_template=made.section.get("chat_template_path"),
         template_args=made.section.get("chat_template_kwargs"),
+        thought=Thought.of(made.section),
+        suffix=made.section.get("prompt_suffix", ""),
         trust_remote_code=trust,
         name="student",
     )

@@ -91,10 +91,16 @@ def shape_of(model: str) -> Shape:
     raise CordError(f"the sizes of {model} are not known here: download it and give its folder as ./{folder.name}")
 
 
+SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size")
+
+
 def _from_config(config: dict[str, Any], name: str) -> Shape:
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
         raise CordError(f"{name}: model_type {kind!r} is none whose memory is predicted ({', '.join(MODEL_TYPES)})")
+    lacking = [key for key in SIZES if not isinstance(config.get(key), int)]
+    if lacking:
+        raise CordError(f"{name}: its config.json names no {lacking[0]}; copy the model again")
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     return Shape(
         hidden=hidden,
