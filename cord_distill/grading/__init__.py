@@ -20,7 +20,7 @@ from cord_distill.types import Problem
 
 __all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader", "ungraded"]
 
-GRADER_VERSION = 3
+GRADER_VERSION = 4
 # None: a judge gave no verdict.
 Grader = Callable[[str, Problem], tuple[str | None, bool | None]]
 INTEGER = re.compile(r"[+-]?\d{1,30}(?:\.0+)?")
@@ -66,7 +66,7 @@ def same_text(gold: str, prediction: str) -> bool:
 def integer(text: str) -> int | None:
     """The integer that an answer is: 073, $73$, 73^\\circ, m+n = 73, \\text{73}; None for all else, 73 % among it."""
     answer = written(text)
-    if answer.percent:
+    if answer.percent or not re.search(r"\d", text):
         return None
     core = squeezed(answer.core).rpartition("=")[2]
     return int(float(core)) if INTEGER.fullmatch(core) and len(core) < 15 else int(core) if core.isdigit() else None

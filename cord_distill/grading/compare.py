@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cord_distill.grading.latex import Written, in_radians, quantities, split_top, squeezed, written
 from cord_distill.grading.relations import bracketed, relation, signs, tuple_of, value_of
 from cord_distill.grading.sets import NumberSet, number_set
 from cord_distill.grading.texts import around_texts, same_formula, same_words
+from cord_distill.grading.units import conversion
 from cord_distill.grading.vectors import column, of_unit_vectors
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)。]|([A-J])(?=$|\s|[\u3040-\u9fff]))\s*")
+CALLED = re.compile(r"(?i)^(?:option|choice|answer)s?:?\s+(?=\(?[A-J]\b)")
 BEHIND_BARE_LETTER = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿ]|[\u3040-\u9fff]")
 NO_CHOICE = re.compile(r"[-=<>+*/^,({\[]|\\(?!frac|sqrt|pi|text)|[A-J]\b|(?:and|or|to|then)\b")
 WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
@@ -30,6 +32,7 @@ FUNCTION = re.compile(r"(\\?[A-Za-z]+'*(?:\^\{?-1\}?)?)\s*\(\s*([A-Za-z])\s*\)")
 CONSTANT = re.compile(r"\+\s*([cCkK])\s*$")
 # No other capital: B + C is a sum of variables.
 GOLD_CONSTANT = re.compile(r"(?=.*[a-z\d])(?:[^A-Z]|\\[A-Z])*\+\s*C\s*")
+CLOCK = re.compile(r"\d{1,2}:\d\d")
 PLAIN_LOG = re.compile(r"\\log(?![A-Za-z])(?!\s*_)")
 
 
@@ -67,13 +70,14 @@ def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
         return False
     if squeezed(a.core) == squeezed(b.core) and a.percent == b.percent and _units_agree(a.unit, b.unit):
         return True
+    b = replace(b, core=_rebound(a, b))
     a_choice, b_choice = _choice(a.core), _choice(b.core)
     if a_choice and b_choice:
         return _same_choice(a_choice, b_choice, leaves, rules)
     if "deg" in (a.unit, b.unit) and a.unit != b.unit and (r"\pi" in a.core + b.core or "radian" in (a.unit, b.unit)):
         a, b = in_radians(a), in_radians(b)
     if not _units_agree(a.unit, b.unit):
-        return False
+        return _same_converted(a, b, leaves, rules)
     # 1,5 is a decimal of the prediction; in a gold it is a list, unless two digits stand behind the comma.
     comma, point = (b.core, a.core) if DECIMAL_COMMA.fullmatch(b.core) else (a.core, b.core)
     if DECIMAL_COMMA.fullmatch(comma) and NUMBER.fullmatch(point) and "." in point:
@@ -88,6 +92,14 @@ def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
 def _units_agree(a: str, b: str) -> bool:
     """A unit may be left out; a plain degree stands for one of temperature."""
     return not a or not b or a == b or ("deg" in (a, b) and {a, b} <= {"deg", "celsius", "fahrenheit"})
+
+
+def _same_converted(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
+    """100 cm and 1 m, 5 N m and 5 J, 9 (mod 7) and 2 (mod 7): one quantity in two units of exact proportion."""
+    factor = conversion(a.unit, b.unit)
+    if factor is None or a.percent or b.percent:
+        return False
+    return _same(f"\\frac{{{factor.numerator}}}{{{factor.denominator}}}*({a.core})", b.core, leaves, rules)
 
 
 def _same_quantities(a: list[Written], b: list[Written], leaves: Leaves, rules: Rules) -> bool:
@@ -111,7 +123,7 @@ def _choice(core: str) -> tuple[str, str] | None:
 
     None for "A = 5", "A, B", "B and C", "C major" and "A point": words that begin with a letter are a text.
     """
-    core = re.sub("[‹›]", " ", core).strip()
+    core = CALLED.sub("", re.sub("[‹›]", " ", core).strip())
     match = CHOICE.match(core)
     if not match:
         return None
@@ -183,7 +195,7 @@ def _items(core: str) -> list[str]:
 def _unbraced(core: str) -> str:
     for left, right in ((r"\{", r"\}"), ("{", "}")):
         inner = core[len(left) : -len(right)]
-        if core.startswith(left) and core.endswith(right) and left not in inner:
+        if core.startswith(left) and core.endswith(right) and left not in inner and inner.strip() != r"\emptyset":
             return inner
     return core
 
@@ -267,10 +279,25 @@ def _same_single(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
         return _same(_unbraced(a), _unbraced(b), leaves, rules) if (a, b) != (_unbraced(a), _unbraced(b)) else False
     ratio = [split_top(side, ":") for side in (a, b)]
     if len(ratio[0]) > 1 or len(ratio[1]) > 1:
-        return len(ratio[0]) == len(ratio[1]) and all(
-            _same_single(x, y, leaves, rules) for x, y in zip(*ratio, strict=True)
-        )
+        return _same_ratio(ratio[0], ratio[1], leaves, rules)
     return _same_leaf(a, b, leaves, rules)
+
+
+def _same_ratio(a: list[str], b: list[str], leaves: Leaves, rules: Rules) -> bool:
+    """3:4 is 6:8 and 3/4; not where it could be a time of day (1:15 is no 2:30), or where a part is 0."""
+    if len(a) == len(b) and all(_same_single(x, y, leaves, rules) for x, y in zip(a, b, strict=True)):
+        return True
+    if any(CLOCK.fullmatch(":".join(side)) or leaves.equal(x, "0", rules) for side in (a, b) for x in side):
+        return False
+    if len(a) != len(b):
+        one, other = sorted((a, b), key=len)
+        return (
+            len(one) == 1
+            and len(other) == 2
+            and "/" in one[0].replace(r"\frac", "/")
+            and bool(leaves.equal(one[0], f"\\frac{{{other[0]}}}{{{other[1]}}}", rules))
+        )
+    return all(leaves.equal(f"({x})*({b[0]})", f"({y})*({a[0]})", rules) for x, y in zip(a[1:], b[1:], strict=True))
 
 
 def _coordinates(a: str, b: str) -> tuple[list[str], list[str]] | None:
@@ -304,9 +331,22 @@ def _renamed(a: str, b: str) -> str:
     letters = re.sub(r"\\[A-Za-z]+", " ", b)
     if re.search(one[2], letters.replace(one[1], "")) or re.search(r"‹|[A-Za-z]{4,}", letters):
         return b
-    return re.sub(
-        r"\\[A-Za-z]+|[A-Za-z]", lambda m: one[2] if m[0] == other[2] else m[0], b[: other.start(2)]
-    ) + re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: one[2] if m[0] == other[2] else m[0], b[other.start(2) :])
+    return _with_letter(b, other[2], one[2])
+
+
+def _rebound(a: Written, b: Written) -> str:
+    """k\\pi for integers k with the letter of n\\pi: a letter that a condition binds may be any that is not taken."""
+    letters = [set(re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", side.core))) for side in (a, b)]
+    new, old = letters[0] - letters[1], letters[1] - letters[0]
+    if len(new) != 1 or len(old) != 1 or (a.bound, b.bound) == ("", ""):
+        return b.core
+    if {a.bound} - {""} <= new and {b.bound} - {""} <= old:
+        return _with_letter(b.core, old.pop(), new.pop())
+    return b.core
+
+
+def _with_letter(core: str, old: str, new: str) -> str:
+    return re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: new if m[0] == old else m[0], core)
 
 
 def _same_leaf(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
@@ -342,12 +382,20 @@ def _same_relations(
         if len(a_rel) == 3 and a_rel[1] in ("=", "<", r"\le", r"\ne"):
             directed = a_rel[1] in ("<", r"\le")
             sides = _same(a_rel[0], b_rel[0], leaves, rules) and _same(a_rel[2], b_rel[2], leaves, rules)
+            if _is_graph(a_rel[0], b_rel[0]) or _is_graph(b_rel[0], a_rel[0]):
+                return _same(a_rel[2], b_rel[2], leaves, rules)
             return sides or bool(leaves.same_equation((a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), directed))
         return all(_same(x, y, leaves, rules) for x, y in zip(a_rel[::2], b_rel[::2], strict=True))
     a_value, b_value = value_of(a), value_of(b)
     if (a_value, b_value) != (a, b) and _same(a_value, b_value, leaves, rules):
         return True
     return _same_chain(a, b, a_rel, b_rel, leaves, rules)
+
+
+def _is_graph(one: str, other: str) -> bool:
+    """f(x) against y: the same equation of a graph."""
+    function = FUNCTION.fullmatch(one)
+    return function is not None and function[2] == "x" and other == "y"
 
 
 def _same_chain(a: str, b: str, a_rel: list[str] | None, b_rel: list[str] | None, leaves: Leaves, rules: Rules) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from cord_distill.grading.latex import is_quantity, spelled, squeezed
+from cord_distill.grading.number_words import anywhere
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 BOX_OR_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -18,10 +19,18 @@ UNBRACED_BOX = re.compile(r"\\boxed\s+([^\s{}$]{1,40})")
 JOINS_BOXES = re.compile(r"(?:\\?,|\b(?:and|or)\b)")
 # "\\boxed{4}, so the answer is \\boxed{5}" and "not \\boxed{4}, but \\boxed{5}" are no lists.
 CONCLUDES = re.compile(r"(?i)\b(?:so|thus|hence|therefore|but|not|instead|answer|which|meaning|wait|actually|i\.e)\b")
-HASHES = re.compile(r"\s*####\s*(-?\s*\\?\$?\s*-?[\d.,/]*\d(?:\s*\\?%)?)\s*\.?\s*")
+HASHES = re.compile(r"\s*####\s*(\S.*?)\.?\s*")
+ANSWER_TAGS = "<answer>", "</answer>"
+WHOLE_BOLD = re.compile(r"(?:\*\*|__)([^*_\n]+)(?:\*\*|__)\.?")
+CONCLUSION = re.compile(
+    r"(?i)\W*(?:therefore|thus|hence|so|consequently|finally|in (?:conclusion|total|summary)|we conclude)\b"
+)
+CONDITIONAL = re.compile(r"(?i)\b(?:if|unless|suppose|assume|assuming|not|cannot|except|whether|when)\b")
 HEADING = re.compile(r"(?:^|\n)[ \t]*(?:#{1,6}|\*\*|__)[ \t#*_]*(?:the[ \t]+)?$", re.IGNORECASE)
 BEHIND_HEADING = re.compile(r"[ \t*_]*\n\s*(?=\S)")
-ANCHOR = re.compile(r"(?i)\b(?:final\s+)?answer\b|\br[ée]ponse\b|答案")
+ANCHOR = re.compile(
+    r"(?i)\b(?:final\s+)?answer\b|\bcorrect\s+(?:option|choice)\b(?=[^\n]{0,20}?\bis\b[\s:*(]*[A-J]\b)|\br[ée]ponse\b|答案"
+)
 FINAL = re.compile(r"(?i)\bfinal\s+answer\b[^\n]{0,60}?(?:\bis\b|:)")
 ANCHOR_LINK = re.compile(
     r"(?i)[\s*_\"'\\]*(?:\b(?:is|are|est|equals|(?:should|must|would) be)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)"
@@ -32,10 +41,16 @@ MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 # A period ends an answer only where a sentence ends: 7.78 and "1. x" hold periods too.
 SENTENCE_END = re.compile(r"[.。;](?=\s|$)|\n|。|\bI hope\b|</?[a-z|]")
 NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.\\^])-?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)"
+    r"(?<![A-Za-z0-9_.\\^])-?(?:\d+ \d+(?=/\d)|\d{1,3}(?:[, \u00a0\u202f]\d{3})+(?!\d)(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+)"
     r"(?:/-?\d+)?(?:\s*(?:\\?%|percent(?:age)?\b|pct\b))?"
 )
 PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
+# "**Alice** wins with best play", "No, there is none".
+LEADING = re.compile(r"\*\*([^*\n]{1,60}?)[.,:;]?\*\*[,.]?\s(?!.*\*\*)|(Yes|No|True|False)[,.;:]\s", re.DOTALL)
+# "$f(x)=kx$, where $k$ is a constant": a tail that bounds nothing.
+WHERE = re.compile(
+    r"(?<=\$),?\s+(?:where|for)\s+(?:(?:all|any|every|each|some)\s+)?(?:[a-z]+\s+)?\$[A-Za-z]\$[^$\d<>]{0,80}$"
+)
 BOLD = re.compile(r"\*\*([^*]{1,60})\*\*\W*$")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
@@ -55,16 +70,36 @@ MATH_WORDS = {
     "or",
     "and",
     "infty",
+    "fraction",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "cot",
+    "sec",
+    "csc",
+    "max",
+    "min",
+    "gcd",
+    "lcm",
+    "rad",
 }
 # "It is about 9", "not 9", "between 3 and 9", "9 or more": a number of such a sentence is no answer.
 HEDGE = re.compile(
-    r"(?i)\b(?:not|no|n't|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|over|under|"
-    r"above|below|tried|fail\w*|wrong|instead|if|unless|except|without|exceeds?|cannot|never|neither|nor|or)\b|n't\b"
+    r"(?i)\b(?:not|no|n't|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|"
+    r"over|under|above|below|and an?|tried|fail\w*|wrong|instead|if|unless|except|without|exceeds?|cannot|never|"
+    r"neither|nor|or)\b|n't\b"
 )
 LINK = re.compile(
     r"(?:\b(?:is|are|be|was|were|equals?|gives?|gets?|got|obtains?|takes?|costs?|totals?|makes?|has|have|yields?)\b|[:=：是为])"
     r"(?:\s+(?:equal\s+to|at|to\s+be|us|a\s+total\s+of|exactly|therefore|thus|then|so|given\s+by|simply|just|by))*\s*"
 )
+RAISED = re.compile(r"[⁰-⁹⁺⁻₀-₉^_²³¹]")
 WINDOW = 400
 LONGEST_BARE = 100
 LONGEST_FORMULA = 300
@@ -85,9 +120,36 @@ def answer_of(text: str, *, in_thought: bool = False) -> str | None:
     """
     spoken = after_thought(text).strip()
     found = stated_answer(spoken)
-    if found is None and 0 < len(spoken) <= LONGEST_BARE and "\n" not in spoken and "boxed" not in spoken:
-        found = spoken if is_bare(spoken) else None
+    if found is None and spoken and "boxed" not in spoken:
+        found = _bare(spoken) or _concluded(spoken)
     return stated_answer(text) if found is None and in_thought else found
+
+
+def _bare(spoken: str) -> str | None:
+    """The whole text where it is one short formula, be it set apart on lines of its own or in bold."""
+    bold = WHOLE_BOLD.fullmatch(spoken)
+    formula = bold[1] if bold else _one_formula(spoken) or ""
+    apart = bold is not None or formula != spoken or "\n" not in spoken
+    return formula if apart and len(formula) <= LONGEST_BARE and is_bare(formula) else None
+
+
+def _concluded(spoken: str) -> str | None:
+    """The formula that the last sentence ends in, where that sentence says that it concludes or is the only one."""
+    pieces = [piece.strip() for piece in SENTENCE_END.split(spoken[-2 * WINDOW :]) if piece.strip(" *")]
+    sentence = pieces[-1] if pieces and spoken[-1] in ".。$)]*" else ""
+    only = len(pieces) == 1 and len(spoken) <= LONGEST_FORMULA
+    if not sentence or not (only or CONCLUSION.match(sentence)):
+        return None
+    runs = math_runs(sentence)
+    if runs and not sentence[runs[-1][1] :].strip(" .*"):
+        return None if CONDITIONAL.search(sentence) or HEDGE.search(sentence) else runs[-1][2] or None
+    for link in LINK.finditer(sentence):
+        rest = sentence[link.end() :].strip(" *\"'")
+        if CONDITIONAL.search(sentence[: link.start()]) or HEDGE.search(rest):
+            continue
+        if rest and rest.count("$") % 2 == 0 and is_bare(rest) and re.search(r"[\d\\([{$^_]", rest):
+            return rest
+    return None
 
 
 def stated_answer(text: str) -> str | None:
@@ -98,7 +160,7 @@ def stated_answer(text: str) -> str | None:
     """
     found = boxes(text)
     if not found:
-        return after_anchor(text) or last_boxed(text) or _after_hashes(text)
+        return _tagged(text) or after_anchor(text) or last_boxed(text) or _after_hashes(text)
     behind = text[found[-1][1] :]
     if FINAL.search(behind) and (later := after_anchor(behind)) is not None and is_bare(later):
         return later
@@ -109,7 +171,15 @@ def _after_hashes(text: str) -> str | None:
     """GSM8K's way: the number behind #### on the last line. A heading `#### 2. Then` is longer, or not the last."""
     last = text.rstrip().rpartition("\n")[2]
     match = HASHES.fullmatch(last)
-    return match[1].strip() if match else None
+    answer = match[1].strip() if match else ""
+    return answer if answer and len(answer) <= LONGEST_BARE and is_bare(answer) else None
+
+
+def _tagged(text: str) -> str | None:
+    """What stands in the last <answer> tags, as R1-Zero's template asks for it."""
+    before, _, closed = text.rpartition(ANSWER_TAGS[1])
+    inside = before.rpartition(ANSWER_TAGS[0])[2].strip() if closed != text and ANSWER_TAGS[0] in before else ""
+    return inside if inside and len(inside) <= LONGEST_FORMULA else None
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
@@ -198,9 +268,9 @@ def _heading(text: str, anchor: re.Match[str], window: str) -> str | None:
 def _below(rest: str) -> str | None:
     """The formula that the text under a heading begins with, None where it begins with prose."""
     formulas = math_runs(rest)
-    if formulas and not rest[: formulas[0][0]].strip(" *_\n"):
+    if formulas and not rest[: formulas[0][0]].strip(" *_\n>"):
         return formulas[0][2].strip() or None
-    line = rest.partition("\n")[0].strip(" *_\t").removesuffix(".")
+    line = rest.partition("\n")[0].strip(" *_\t>").removesuffix(".")
     return line if line and len(line) <= LONGEST_BARE and is_bare(line) else None
 
 
@@ -245,11 +315,14 @@ def loose_answer(text: str) -> str | None:
     text = text.strip()
     if boxes(text):
         return stated_answer(text)
+    if marked := WHOLE_BOLD.fullmatch(text) or HASHES.fullmatch(text):
+        text = marked[1]
     inside = _one_formula(text)
     if inside is not None and len(inside) <= LONGEST_FORMULA and (is_bare(inside) or inside != text):
         return inside or None
     if is_quantity(text):
         return text
+    text = WHERE.sub("", text)
     found = after_anchor(text)
     if found is not None and is_bare(found):
         computed = COMPUTATION.fullmatch(found)
@@ -262,19 +335,27 @@ def loose_answer(text: str) -> str | None:
         tail = text[last_formula[1] :].strip(" .")
         unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
         return last_formula[2] + ("\\%" if unit else "")
-    return _said(text) or (text if len(text) <= LONGEST_BARE else None)
+    leading = LEADING.match(text)
+    return _said(text) or (leading[1] or leading[2] if leading else text if len(text) <= LONGEST_BARE else None)
 
 
 def _said(text: str) -> str | None:
     """What the last sentence with a number says: the formula or number (with its unit) behind `is`, `=`, `gives`,
     one in bold at its end, or its only number. Not what it hedges: "about 9" and "9 or more" are no 9.
     """
-    pieces = [piece.strip() for piece in SENTENCE_END.split(text)]
-    said = (piece for piece in reversed(pieces) if NUMBER.search(piece) or PLAIN_FRACTION.search(piece))
+    pieces = [piece.strip() for piece in SENTENCE_END.split(text if NUMBER.search(text) else anywhere(text))]
+    said = (piece for piece in reversed(pieces) if any(p.search(piece) for p in (NUMBER, PLAIN_FRACTION, RAISED)))
     sentence = next(said, "")[-WINDOW:]
     for link in LINK.finditer(sentence):
         rest = sentence[link.end() :].strip(" *\"'")
-        if rest and rest.count("$") % 2 == 0 and is_bare(rest) and (NUMBER.search(rest) or rest[0] in "([\\{"):
+        if CONDITIONAL.search(sentence[: link.start()]):
+            continue
+        if (
+            rest
+            and rest.count("$") % 2 == 0
+            and is_bare(rest)
+            and (NUMBER.search(rest) or rest[0] in "([\\{" or RAISED.search(rest))
+        ):
             return rest.strip("$")
     if HEDGE.search(sentence):
         return None
@@ -289,6 +370,8 @@ def _only_number(rest: str, leads: bool) -> str | None:
     found = [*NUMBER.finditer(rest), *PLAIN_FRACTION.finditer(rest)]
     fractions = [number for number in found if number[0].startswith(("\\", "-\\"))]
     numbers = fractions or found
+    if numbers and len(numbers) > 1 and is_quantity(whole := rest[numbers[0].start() :].rstrip(" .*")):
+        return whole
     if not numbers or (not leads and len({number[0] for number in numbers}) > 1):
         return None
     number = numbers[0]

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cord_distill.grading.conditions import without_condition
-from cord_distill.grading.units import EXPRESSION, LETTERS, SPELLINGS, known, unit_name
+from cord_distill.grading.number_words import in_digits
+from cord_distill.grading.units import EXPRESSION, LETTERS, SPELLINGS, conversion, known, unit_name
 
 UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
         "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ",
         "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "²": "^2", "³": "^3",
-        "½": r"\frac{1}{2}", "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "→": r"\to ",
+        "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+        "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
+        "⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}",
+        "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "→": r"\to ",
         "ℝ": r"\mathbb{R}", "∨": r"\lor ", "≡": r"\equiv ", "⇌": r"\rightleftharpoons ", "ε": r"\varepsilon ",
         "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "σ": r"\sigma ", "ω": r"\omega ", "ρ": r"\rho ",
         "γ": r"\gamma ", "δ": r"\delta ", "Δ": r"\Delta ", "Ω": r"\Omega ", "（": "(", "）": ")", "，": ",",
@@ -51,6 +55,8 @@ SIUNITX = re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}
 UNIT_VECTOR = re.compile(
     r"\\(?:hat|vec|mathbf|boldsymbol|bm)\s*\{?\s*(?:\\(?:mathbf|boldsymbol|bm)\s*\{?)?\s*\\?([ijk])(?:math)?(?![A-Za-z])\s*\}{0,2}"
 )
+# Between vectors \\times is another product than \\cdot.
+CROSS = re.compile(r"\}\s*\\times(?=\s*\\(?:vec|mathbf|boldsymbol|bm|hat)(?![A-Za-z]))")
 LONE_LETTER = re.compile(r"‹\s*([A-Za-z])\s*›")
 # Groups of \text{} and what joins them behind a number: ‹ m› / ‹s›^2, ‹J›*‹mol›^{-1}.
 TEXT_UNIT = re.compile(
@@ -63,11 +69,24 @@ POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
 REALS = re.compile(
     r"^‹?(?:the set of )?(?:all )?real numbers(?: except(?: for)? ?›?\s*(?:[a-z]\s*=\s*)?([^‹›]+?))?›?$|^‹?all reals›?$"
 )
+DETERMINANT = re.compile(r"\|\s*\\begin\{pmatrix\}(.*?)\\end\{pmatrix\}\s*\|", re.DOTALL)
 ROWS = re.compile(r"^\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])+)\s*\]$")
 TRANSPOSED = re.compile(r"^[\[(]([^\[\]()]*,[^\[\]()]*)[\])]\s*\^\{?\s*(?:T|\\top|\\intercal|‹T›)\s*\}?$")
-CLOCK = re.compile(r"^(\d{1,2}:\d\d)\s*‹?\s*([ap])\.?\s*m\.?\s*›?$", re.IGNORECASE)
+CLOCK = re.compile(r"^(\d{1,2})(?::(\d\d))?\s*‹?\s*([ap])\.?\s*m\.?\s*›?$", re.IGNORECASE)
+NOON = re.compile(r"^(?:12(?::00)?\s*)?‹?\s*(noon|midnight)\s*›?$", re.IGNORECASE)
+MONTHS = "January February March April May June July August September October November December".split()
+MONTH = "|".join(MONTHS)
+DATE = re.compile(
+    rf"^(?:({MONTH}) (\d{{1,2}})(?:[a-z]{{2}})?,? (\d{{4}})|(\d{{1,2}})(?:[a-z]{{2}})? ({MONTH}),? (\d{{4}})"
+    r"|(\d{4})-(\d\d)-(\d\d))\.?$"
+)
+ALIGNED = re.compile(r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
+RELATION = re.compile(r"\s*(?:[=<>]|\\(?:le|ge|leq|geq|approx|ne|neq)(?![A-Za-z]))")
 POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
-REPEATING = re.compile(r"(\d+)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?(?!\d)")
+REPEATING = re.compile(r"(\d+)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?(\d+)\}?|\((\d+)\))(?!\d)")
+# 0.333...: at least three times the same digit, or twice the same group of three or more.
+DOTTED = re.compile(r"(?<![\d.])(\d+)\.(\d*?)(?:(\d)\3\3+|(\d{2,})\4+)\s*(?:\.\.\.|\\ldots(?![A-Za-z]))")
+WHOLE_TEXT = re.compile(r"^‹\s*(-?\d+(?:\.\d+)?(?:\s[A-Za-z ]+)?)›$")
 NAMED = re.compile(r"^[A-Za-z](?:_\w+|_\{\w+\})?=")
 FRACTION = re.compile(r"([+-]?)(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+(?:\.\d+)?)(?:/(\d+))?)")
 MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
@@ -75,17 +94,23 @@ ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
 # Words behind a number that name what is counted: 12 ways.
+# 72 inches tall, 5 years old: what is measured, behind a number and its unit.
+MEASURED = re.compile(
+    r"(?<=[A-Za-z])\s+(?:tall|long|wide|high|deep|thick|old|away|apart|altogether"
+    r"|in (?:total|all|length|width|height|area))\s*(?=›?$)"
+)
 COUNTED = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
 PLAIN_UNIT = re.compile(
     rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|[GMkmnp]?\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
 )
 COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|(?=\d)|$)){2,}")
+AND = re.compile(r"\band\b")
 COMPOUND_CORE = re.compile(r"‹\d.*›")
 LONGEST_QUANTITY = 60
 MONEY = re.compile(r"^[\s{(]*-?\s*(\\\$|\$(?!.*\$)|€|£|¥)\s*-?\s*[\d.]")
 CURRENCY = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "sterling", "¥": "yen"}
 TEMPERATURE = re.compile(r"\^\{?\\circ\}?\s*‹?\s*([CFK])\s*›?$")
-MANY = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+MANY = {"dozen": 0, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 MANY_WORD = re.compile(rf"(?<=\d)\s*(?:‹\s*({'|'.join(MANY)})s?(?![a-z])([^‹›]*)›|({'|'.join(MANY)})s?(?![A-Za-z]))")
 BASES = {
     name: str(number)
@@ -111,32 +136,35 @@ FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 class Written:
     """An answer as written: `core` in the common spelling, the unit or words behind it, whether a percentage.
 
-    condition: what the letters in it run over, where it says so (`for all integers k`).
+    condition: what the letters in it run over, where it says so (`for all integers k`). bound: that letter.
     """
 
     core: str
     unit: str
     percent: bool
     condition: str = ""
+    bound: str = ""
 
 
 def written(text: str) -> Written:
     """`text` (a formula, with or without $) in the common spelling, its unit and its percent sign set apart."""
-    core, condition = without_condition(spelled(text))
+    core, condition, bound = without_condition(MEASURED.sub("", spelled(text)))
     percent = bool(PERCENT.search(core))
     if percent:
         core = PERCENT.sub("", core).strip()
     if (residue := RESIDUE.search(core)) and residue.start():
-        return Written(core[: residue.start()].strip(), f"mod {residue[1]}", percent, condition)
+        return Written(_residue(core[: residue.start()].strip(), residue[1]), f"mod {residue[1]}", percent, condition)
     if minutes := MINUTES.fullmatch(core):
         whole, minute, second = (value or "0" for value in minutes.groups())
         return Written(
             f"\\frac{{3600*{whole}+60*{minute}+{second}}}{{3600}}", "deg" if minutes[1] else "arcmin", percent
         )
     if clock := CLOCK.match(core):
-        return Written(clock[1], f"{clock[2].lower()}m", percent, condition)
+        return Written(f"{int(clock[1])}:{clock[2] or '00'}", f"{clock[3].lower()}m", percent, condition)
+    if noon := NOON.match(core):
+        return Written("12:00", "pm" if noon[1].lower() == "noon" else "am", percent, condition)
     if compound := _compound(core):
-        return Written(compound, "", percent, condition)
+        return Written(*compound, percent, condition)
     core, unit = _without_unit(core)
     if DEGREES.search(core) and (FUNCTION.search(core) or len(DEGREES.findall(core)) > 1):
         core = DEGREES.sub(lambda m: f"(\\frac{{{m[1]}\\pi}}{{180}})", core)
@@ -148,7 +176,12 @@ def written(text: str) -> Written:
     whole = re.fullmatch(r"‹([^‹›]*)›", core)
     core = whole[1] if whole else re.sub(r"‹([^‹›]*)›", _inner_text, core)
     core = re.sub(r"\s+", " ", core).strip()
-    return Written(core, "deg" if unit == "degree" else unit, percent, condition)
+    return Written(core, "deg" if unit == "degree" else unit, percent, condition, bound)
+
+
+def _residue(number: str, modulus: str) -> str:
+    """12 (mod 5) as 2: it is not the number 12."""
+    return str(int(number) % int(modulus)) if number.lstrip("-").isdigit() and int(modulus) else number
 
 
 def _without_unit(core: str) -> tuple[str, str]:
@@ -191,13 +224,25 @@ def _plain_unit(core: str) -> re.Match[str] | None:
     return None if match is None or re.search(r"\b(and|or)\b", match["unit"]) else match
 
 
-def _compound(core: str) -> str:
-    """3 h 20 min as `3 hour 20 minute`, "" for anything else. Marked as text: it is no product of its letters."""
+def _compound(core: str) -> tuple[str, str] | None:
+    """3 h 20 min as 200 of its last unit, or where its units are of two kinds as a text; None for anything else."""
     plain = re.sub(r"\s+", " ", re.sub("[‹›]", " ", core)).strip()
     if not COMPOUND.fullmatch(plain):
-        return ""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s?([A-Za-z]+)", re.sub(r"\band\b", "", plain))
-    return f"‹{' '.join(f'{n} {SPELLINGS[u]}' for n, u in parts)}›" if all(u in SPELLINGS for _, u in parts) else ""
+        return None
+    parts = [(n, SPELLINGS.get(u)) for n, u in re.findall(r"(\d+(?:\.\d+)?)\s?([A-Za-z]+)", AND.sub("", plain))]
+    if not all(unit for _, unit in parts):
+        return None
+    last = parts[-1][1] or ""
+    factors = [conversion(unit or "", last) for _, unit in parts]
+    known_factors = [factor for factor in factors if factor is not None]
+    if len(known_factors) < len(parts):
+        return f"‹{' '.join(f'{n} {unit}' for n, unit in parts)}›", ""
+    total = sum((Fraction(n) * f for (n, _), f in zip(parts, known_factors, strict=True)), Fraction(0))
+    return _plain(total), last
+
+
+def _plain(value: Fraction) -> str:
+    return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _letters(text: str) -> str:
@@ -228,18 +273,21 @@ def spelled(text: str) -> str:
     text = ESCAPED_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda m: f"^{{{m[0].translate(RAISED)}}}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(LOWERED)}}}", text)
-    text = text.translate(UNICODE).strip().rstrip(".。:").strip()
+    text = DATE.sub(_date, text.translate(UNICODE).strip())
+    text = text if text.endswith("...") else text.rstrip(".。:").strip()
     # Half of a blank: `185\\ ` whose blank was cut off.
     text = text.removesuffix("\\").strip() if not text.endswith("\\\\") else text
     while (inner := _unwrapped(text)) != text:
         text = inner
+    text = ALIGNED.sub(_aligned, text)
     text = re.sub(r",\s*\\!\s*(?=\d{3})", ",", text.replace(r"\$", ""))
     text = SPACING.sub(" ", text)
     text = SIZED.sub("", text)
     text = re.sub(r"(?<!\\)\$", "", text)
     text = re.sub(r"[€£¥]|(?<![A-Za-z])Rs\.?\s*(?=\d)", "", text)
     text = MATRIX.sub(r"\\begin{array}", text)
-    text = re.sub(r"\\(begin|end)\{(?:array|bmatrix|pmatrix|matrix|vmatrix)\}", r"\\\1{pmatrix}", text)
+    text = re.sub(r"\\(begin|end)\{(?:array|bmatrix|pmatrix|matrix)\}", r"\\\1{pmatrix}", text)
+    text = DETERMINANT.sub(r"\\begin{vmatrix}\1\\end{vmatrix}", text)
     text = re.sub(r"[\[(]\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*[\])]", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"\\\\\s*\\end", r"\\end", text)
     if len(UNIT_VECTOR.findall(text)) > 1:
@@ -247,17 +295,22 @@ def spelled(text: str) -> str:
     text = re.sub(r"\\num\s*\{([^{}]*)\}", r"\1", SIUNITX.sub(r"\1\\text{ \2}", text))
     text = OPERATOR.sub(r"\\\1 ", text)
     text = TEXT.sub(lambda m: f"‹{m[1].replace('~', ' ')}›", text)
+    text = CROSS.sub(r"}\\cross", text)
     text = COMMAND.sub(lambda m: _same(m.group(1)), text)
     text = _letters(re.sub(r"\s+", " ", text).strip())
-    text = MANY_WORD.sub(_many, text)
+    text = MANY_WORD.sub(_many, _in_digits(WHOLE_TEXT.sub(r"\1", text)))
     text = re.sub(r"\\langle([^<>]*?,[^<>]*?)\\rangle", r"(\1)", text)
     text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
     text = re.sub(r"(?<![A-Za-z\\])infinity(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", "*", text)
     text = re.sub(r"(?<=[A-Za-z\d)\]}])\s*-+>\s*(?=[A-Za-z\d(\[])", r"\\to ", text)
+    text = re.sub(r"(?<![A-Za-z\\])a(sin|cos|tan)(?=\s*\()", r"arc\1", text)
     text = PLAIN_FUNCTION.sub(r"\\\1", text)
+    text = re.sub(r"(?<![A-Za-z])(?:Fraction|Rational)\(\s*(-?\d+)\s*,\s*(\d+)\s*\)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\(max|min)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)", text)
     text = BASE.sub(_base, text)
     text = re.sub(r"\((\d+)\)_(?=\d)", r"\1_", text)
+    text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^(-\d+|\d{2,})", r"^{\1}", text)
     text = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", text)
     text = REALS.sub(lambda m: rf"\mathbb{{R}}\setminus\{{{m[1]}\}}" if m[1] else r"\mathbb{R}", text)
@@ -269,7 +322,7 @@ def spelled(text: str) -> str:
     text = re.sub(r"\\\\\s*\[\s*\d+(?:\.\d+)?\s*(?:pt|ex|em|mm)\s*\]", r"\\\\", text)
     text = POWER_OF_TEN.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
     text = POWER_AND_UNIT.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
-    text = REPEATING.sub(_repeating, text)
+    text = REPEATING.sub(_repeating, DOTTED.sub(_dotted, text))
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}", text)
@@ -326,7 +379,7 @@ def in_radians(answer: Written) -> Written:
 
 def squeezed(core: str) -> str:
     """Without blanks, for comparing spellings (a blank after a command name stands where it is needed)."""
-    return re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", core)
+    return re.sub(r"(?<!\d)\s+(?![A-Za-z])|(?<![A-Za-z])\s+(?!\d)", "", core)
 
 
 def canonical(text: str) -> str:
@@ -382,10 +435,19 @@ def _cells(row: str, between: str) -> str:
     return between.join(cell.strip() for cell in row.split(","))
 
 
+def _in_digits(text: str) -> str:
+    """A number in words in digits, in \\text{} or outside of it."""
+    inner = in_digits(text.removeprefix("‹"))
+    return (
+        inner.replace("›", "", 1) if text.startswith("‹") and inner != text[1:] else text if text[:1] == "‹" else inner
+    )
+
+
 def _many(match: re.Match[str]) -> str:
     """3 million as 3*10^6."""
     rest = (match[2] or "").strip()
-    return f"*10^{{{MANY[match[1] or match[3]]}}}" + (f"‹{rest}›" if rest else "")
+    many = MANY[match[1] or match[3]]
+    return (f"*10^{{{many}}}" if many else "*12") + (f"‹{rest}›" if rest else "")
 
 
 def _base(match: re.Match[str]) -> str:
@@ -402,9 +464,30 @@ def _mixed(match: re.Match[str]) -> str:
 
 def _repeating(match: re.Match[str]) -> str:
     """0.1\\overline{6} as the fraction that it is."""
-    whole, fixed, again = match.groups()
+    whole, fixed, again = match[1], match[2], match[3] or match[4]
     under = (10 ** len(again) - 1) * 10 ** len(fixed)
     return f"\\frac{{{int(whole + fixed + again) - int(whole + fixed)}}}{{{under}}}"
+
+
+def _date(match: re.Match[str]) -> str:
+    """July 4, 1776, 4 July 1776 and 1776-07-04 as one text; not as the difference of three numbers."""
+    first, one, year, two, second, late, iso, month, day = match.groups()
+    number = int(month or MONTHS.index(first or second) + 1)
+    return f"\\text{{date {year or late or iso}{number:02}{int(one or two or day):02}}}"
+
+
+def _aligned(match: re.Match[str]) -> str:
+    """The rows of an aligned environment as a list; a row that begins with a relation goes on with the one above."""
+    joined = ""
+    for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[2].replace("&", " ")):
+        row = row.strip().rstrip(".,;")
+        joined += f" {row}" if RELATION.match(row) else f", {row}" if row and joined else row
+    return joined
+
+
+def _dotted(match: re.Match[str]) -> str:
+    """0.1666... as 0.1\\overline{6}."""
+    return f"{match[1]}.{match[2]}\\overline{{{match[3] or match[4]}}}"
 
 
 def _same(name: str) -> str:

@@ -19,6 +19,10 @@ from cord_distill.grading.compare import Rules
 
 DECIMAL = re.compile(r"\d*\.\d+")
 MIXED = re.compile(r"(?<![\w.}^_])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}")
+PRIMED = re.compile(r"([A-Za-z])((?:'|\^\{?\\prime\}?)+)")
+# C(5,2), {}_5C_2, ^5C_2, 5C2.
+CHOOSE = re.compile(r"(?<![A-Za-z\\])C\((\d+),(\d+)\)|(?:\{\})?(?:[_^]\{?|(?<![\d.]))(\d+)\}?\s*C_?\{?(\d+)\}?")
+TWO_NUMBERS = re.compile(r"(?<![_^\d.])\d+\s+\d")
 OPAQUE = {"Sum", "Integral", "Product", "Limit", "Derivative"}
 POINTS, DIGITS = 4, 40
 LONG_DECIMAL = 6
@@ -35,8 +39,9 @@ def read(formula: str) -> Any:
     text = MIXED.sub(r"(\1+\\frac{\2}{\3})", formula)
     text = DECIMAL.sub(lambda m: _fraction(m.group()), text)
     text = re.sub(r"(?<=\d)\s*/\s*(?=[A-Za-z\\(\d])", "/", text.replace("**", "^")).replace("*", r" \cdot ")
-    text = re.sub(r"‹|›", "", text)
-    if text.count("{") != text.count("}") or text.count("(") != text.count(")"):
+    text = PRIMED.sub(_primed, re.sub(r"‹|›", "", text))
+    text = CHOOSE.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    if text.count("{") != text.count("}") or text.count("(") != text.count(")") or TWO_NUMBERS.search(text):
         return None
     try:
         value = latex2sympy(text)
@@ -85,6 +90,19 @@ def same_equation(a: tuple[str, str], b: tuple[str, str], directed: bool) -> boo
     return bool(ratio.is_number and ratio.is_finite and ratio != 0 and (not directed or ratio.is_positive))
 
 
+def _primed(match: re.Match[str]) -> str:
+    """x' as x_{p}: the reader drops the prime, and x' is not x."""
+    return f"{match[1]}_{{{'p' * (match[2].count(chr(39)) + match[2].count('prime'))}}}"
+
+
+def _real_roots(x: Any) -> Any:
+    """Odd roots of negative numbers as the real ones, as at school: the cube root of -8 is -2."""
+    return x.replace(
+        lambda n: n.is_Pow and n.base.is_Rational and n.base < 0 and n.exp.is_Rational and n.exp.q % 2 and n.exp.q > 1,
+        lambda n: (-1) ** n.exp.p * (-n.base) ** n.exp,
+    )
+
+
 def _same_expression(x: Any, y: Any) -> bool:
     if x == y:
         return True
@@ -93,15 +111,16 @@ def _same_expression(x: Any, y: Any) -> bool:
     if x.has(oo, -oo) or y.has(oo, -oo):
         return False
     try:
+        x, y = _real_roots(x), _real_roots(y)
         difference = expand(x - y)
         if difference == 0:
             return True
+        imaginary = next((name for name in difference.free_symbols if str(name) == "i"), None)
+        if imaginary is not None and _agree(x.xreplace({imaginary: I}), y.xreplace({imaginary: I})):
+            return True
         if not difference.free_symbols:
             return _is_zero(difference)
-        imaginary = next((name for name in x.free_symbols & y.free_symbols if str(name) == "i"), None)
-        if imaginary is not None and _vanishes(difference.xreplace({imaginary: I})):
-            return True
-        return (x.free_symbols == y.free_symbols and _vanishes(difference)) or simplify(difference) == 0
+        return (x.free_symbols == y.free_symbols and _agree(x, y)) or simplify(difference) == 0
     except (TypeError, ValueError, AttributeError, NotImplementedError, ZeroDivisionError):
         return False
 
@@ -148,16 +167,29 @@ def _magnitude(node: Any) -> int | None:
     return max((int((part._mpf_[2] + part._mpf_[3]) * LOG2) for part in parts), default=None)
 
 
-def _vanishes(difference: Any) -> bool:
-    """Zero at random rational points to DIGITS digits. The points are always the same."""
+def _agree(x: Any, y: Any) -> bool:
+    """The same to DIGITS digits at random rational points, always the same ones.
+
+    Some have a negative coordinate: |x| is not x. There only values count that are real on both sides, as
+    2 \\ln x = \\ln x^2 is meant where both sides are.
+    """
     stream = random.Random(0)
-    names = sorted(difference.free_symbols, key=str)
-    for _ in range(POINTS):
+    names = sorted(x.free_symbols | y.free_symbols, key=str)
+    for negative in [None] * POINTS + names:
         at = {name: Rational(stream.randint(101, 997), stream.randint(101, 499)) for name in names}
-        value = difference.subs(at)
-        if not value.is_number or not _is_zero(value):
+        if negative is not None:
+            at[negative] = -at[negative]
+        one, other = x.subs(at), y.subs(at)
+        if negative is not None and not (_is_real(one) and _is_real(other)):
+            continue
+        difference = one - other
+        if not difference.is_number or not _is_zero(difference):
             return False
     return True
+
+
+def _is_real(value: Any) -> bool:
+    return bool(value.is_number and abs(value.evalf(DIGITS).as_real_imag()[1]) < Rational(1, 10 ** (DIGITS // 2)))
 
 
 def _rounding_of(a: str, b: str, x: Any, y: Any, decimals: int | None) -> bool:
@@ -172,7 +204,7 @@ def _rounding_of(a: str, b: str, x: Any, y: Any, decimals: int | None) -> bool:
             shown = len(re.sub(r"\D", "", text).lstrip("0"))
             if shown < SHOWN_DIGITS:
                 return False
-            if shown >= FLOAT_DIGITS and _places(other_text) is None and not other.is_Integer:
+            if shown > FLOAT_DIGITS or (shown == FLOAT_DIGITS and _places(other_text) is None and not other.is_Integer):
                 return bool(abs(value - other).evalf(DIGITS) <= abs(value) * Rational(1, 10**14))
             return bool(abs(value - other).evalf(DIGITS) <= Rational(1, 2 * 10**places))
     if decimals is not None and decimals < LONG_DECIMAL and x.is_real and y.is_real:

@@ -9,7 +9,7 @@ from cord_distill.grading.latex import split_top
 NAME = re.compile(
     r"(?:\\(?!frac|sqrt|sum|int|lim|ln|log|sin|cos|tan)[A-Za-z]+|[A-Za-z])"
     r"(?:_\w|_\{[^{}]*\}|'|\^\{?-1\}?(?=\()|\([^()=<>]*\)|[A-Za-z]| (?=[A-Z]))*"
-    r"|\\frac\{[A-Z]+\}\{[A-Z]+\}|\|[A-Z]{2}\||‹[^‹›]*›(?:\([^()=<>]*\))?"
+    r"|\\frac\{(?:[A-Z]+|d[a-z])\}\{(?:[A-Z]+|d[a-z])\}|m?\\angle ?[A-Z]+|\|[A-Z]{2}\||‹[^‹›]*›(?:\([^()=<>]*\))?"
 )
 BINARY = re.compile(r"\\(?:le|ge|ne|approx|in|equiv|sim)(?![A-Za-z])|[=<>]")
 FLIP = {">": "<", r"\ge": r"\le"}

@@ -22,6 +22,11 @@ _WITHOUT = re.compile(
 _REVERSED = re.compile(r"([\[\]])\s*([^\[\]()]+?)\s*[,;]\s*([^\[\]()]+?)\s*([\[\]])")
 _OR = re.compile(r"\s*(?:(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![A-Za-z])|\\cup(?![A-Za-z]))\s*")
 _AND = re.compile(r"\s*(?:(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![A-Za-z])|\\wedge(?![A-Za-z]))\s*")
+# x > 0, x \\ne 1
+_EXCEPT = re.compile(
+    r"([^,]*[<>][^,]*|[^,]*\\[lg]e(?![a-z])[^,]*?)\s*(?:,|,?\s*(?<![A-Za-z])and(?![A-Za-z]))\s*([^,]*\\ne(?![a-z])[^,]*)"
+)
+_ABSOLUTE = re.compile(r"\|\s*([^|]+?)\s*\|")
 _BOUNDS = ("<", r"\le")
 
 
@@ -48,6 +53,8 @@ def number_set(core: str) -> NumberSet | None:
         inner = number_set(builder[2])
         return NumberSet(inner.pieces) if inner and inner.name == builder[1] else None
     found = relation(core)
+    if without := _EXCEPT.fullmatch(core):
+        return _except(without[1], without[2])
     if found and signs(found) == [r"\in"] and NAME.fullmatch(found[0]):
         inner = number_set(found[2])
         return NumberSet(inner.pieces, found[0]) if inner and not inner.name else None
@@ -85,7 +92,7 @@ def _one(core: str, found: list[str] | None) -> NumberSet | None:
 
 
 def _inequality(found: list[str]) -> NumberSet | None:
-    """low < x <= high, x < high, low < x, x \\ne a."""
+    """low < x <= high, x < high, low < x, x \\ne a, |x| < a, a < |x|."""
     ops = signs(found)
     if len(found) == 3 and ops == [r"\ne"] and _bare(found[0], found[2]):
         every = _all_but(found[2])
@@ -95,6 +102,11 @@ def _inequality(found: list[str]) -> NumberSet | None:
     left, right = "(["[ops[0] != "<"], ")]"[ops[-1] != "<"]
     if len(found) == 5 and _bare(found[2], found[0] + found[4]):
         return NumberSet((f"{left}{found[0]},{found[4]}{right}",), found[2])
+    if len(found) == 3 and (inside := _ABSOLUTE.fullmatch(found[0])) and _bare(inside[1], found[2]):
+        return NumberSet((f"{'(['[ops[0] != '<']}-({found[2]}),{found[2]}{right}",), inside[1])
+    if len(found) == 3 and (inside := _ABSOLUTE.fullmatch(found[2])) and _bare(inside[1], found[0]):
+        outer = (f"(-\\infty,-({found[0]}){')]'[ops[0] != '<']}", f"{left}{found[0]},\\infty)")
+        return NumberSet(outer, inside[1])
     if len(found) == 3 and _bare(found[0], found[2]):
         return NumberSet((f"(-\\infty,{found[2]}{right}",), found[0])
     if len(found) == 3 and _bare(found[2], found[0]):
@@ -114,6 +126,16 @@ def _between(one: str, other: str) -> NumberSet | None:
     if a.name != b.name or len(a.pieces) + len(b.pieces) > 2 or lower is None or upper is None:
         return None
     return NumberSet((lower.removesuffix("\\infty)") + upper.removeprefix("(-\\infty,"),), a.name)
+
+
+def _except(bounds: str, point: str) -> NumberSet | None:
+    """An interval without a point in it; with a point elsewhere the pieces are no intervals and match nothing."""
+    base, without = number_set(bounds), relation(point)
+    pair = bracketed(base.pieces[0]) if base and len(base.pieces) == 1 else None
+    if base is None or pair is None or not without or signs(without) != [r"\ne"] or without[0] != base.name:
+        return None
+    (low, high), at = pair[1], without[2]
+    return NumberSet((f"{pair[0][0]}{low},{at})", f"({at},{high}{pair[0][1]}"), base.name)
 
 
 def _all_but(point: str) -> NumberSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .,'-]+\)?")
+_PRIMED = re.compile(r"(?<![A-Za-z])[A-Za-z]'+(?![A-Za-z])")
 _TEXT = re.compile(r"(?<![_^{])‹([^‹›]*)›|(?:(?<=[\s\d])|^)(?<!\\)([A-Za-z]{3,})(?=[\s\d]|$)")
 _FUNCTIONS = set("sin cos tan cot sec csc log exp sqrt mod gcd lcm min max lim".split())
 _FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?(?:_?\d+)?|\((?:[A-Z][a-z]?(?:_?\d+)?)+\)(?:_?\d+)?)+(?:\^?\d*[+-])?")
@@ -22,13 +23,15 @@ _SAME = {
     "emptyset": "nosolution",
     "theemptyset": "nosolution",
     "doesnotexist": "dne",
-    "thelimitdoesnotexist": "dne",
+    "limitdoesnotexist": "dne",
 }
 
 
 def same_words(a: str, b: str) -> bool | None:
     """Two answers in words; None where one of them is none. Case counts in two letters (Co, CO) but not in `No`."""
     if not all(WORDS.fullmatch(side) or side.startswith("\\emptyset") for side in (a, b)):
+        return None
+    if any(_PRIMED.search(side) for side in (a, b)):
         return None
     letters = [re.sub(r"[^A-Za-z]", "", side) for side in (a, b)]
     if letters[0] == letters[1]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+from functools import lru_cache
 
 _PREFIXES = {
     "G": "giga", "M": "mega", "k": "kilo", "h": "hecto", "d": "deci", "c": "centi", "m": "milli",
@@ -21,6 +23,7 @@ _OTHER = {
     "hour": "h hr hrs",
     "day": "d",
     "week": "wk wks",
+    "month": "",
     "year": "yr yrs",
     "meter": "metre metres",
     "centimeter": "cms centimetre centimetres",
@@ -77,10 +80,30 @@ def _spellings() -> dict[str, str]:
 
 
 SPELLINGS = _spellings()
+_FACTORS = {
+    "giga": 9, "mega": 6, "kilo": 3, "hecto": 2, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9,
+    "pico": -12, "femto": -15,
+}  # fmt: skip
+# Exact by definition, in base units; what is not here is converted into nothing else.
+_EXACT = {
+    "gram": "1/1000 kg", "newton": "1 kg m s^-2", "pascal": "1 kg m^-1 s^-2", "joule": "1 kg m^2 s^-2",
+    "watt": "1 kg m^2 s^-3", "hertz": "1 s^-1", "coulomb": "1 A s", "volt": "1 kg m^2 s^-3 A^-1",
+    "ohm": "1 kg m^2 s^-3 A^-2", "farad": "1 kg^-1 m^-2 s^4 A^2", "tesla": "1 kg s^-2 A^-1",
+    "weber": "1 kg m^2 s^-2 A^-1", "henry": "1 kg m^2 s^-2 A^-2", "meter": "1 m", "second": "1 s", "ampere": "1 A",
+    "mole": "1 mol", "kelvin": "1 K", "liter": "1/1000 m^3", "bar": "100000 kg m^-1 s^-2", "byte": "1 byte",
+    "calorie": "1 cal", "minute": "60 s", "hour": "3600 s", "day": "86400 s", "week": "604800 s",
+    "month": "1 month", "year": "12 month", "inch": "127/5000 m", "foot": "381/1250 m", "yard": "1143/1250 m",
+    "mile": "201168/125 m", "pound": "45359237/100000000 kg", "ounce": "45359237/1600000000 kg",
+    "atmosphere": "101325 kg m^-1 s^-2", "kilowatthour": "3600000 kg m^2 s^-2",
+    "electronvolt": "1602176634/10000000000000000000000000000 kg m^2 s^-2", "dollar": "1 dollar",
+    "cent": "1/100 dollar",
+}  # fmt: skip
 # In \text{} behind a number a single letter is one of these; d is left out, a differential, and so is B.
 LETTERS = frozenset(s for s in SPELLINGS if len(s) == 1) - {"d", "B"}
 _TEMPERATURE = re.compile(r"deg(?:ree)?s?\s*(C|F|[Cc]elsius|[Cc]entigrade|[Ff]ahrenheit)(?![A-Za-z])")
 _TOKEN = re.compile(r"[A-Za-zΩμµ]+|[-+]?\d+|[/()^{}]")
+# ms^{-2} is m s^{-2}: nobody divides by milliseconds so.
+_PER_SECOND = re.compile(r"(?<![A-Za-z])ms(?=\s*\^\s?\{?-)")
 _POWER_BEHIND = {"squared": 2, "cubed": 3}
 _POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _WORD = r"[A-Za-zΩμµ]+"
@@ -103,7 +126,7 @@ def unit_name(text: str) -> str:
     Words that are no unit lose case and plural. Behind a / or `per` everything is divided by.
     """
     text = _TEMPERATURE.sub(lambda m: f"deg{m[1][0].upper()}", text)
-    text = re.sub(r"\\mu\s*", "μ", text)
+    text = _PER_SECOND.sub("m s", re.sub(r"\\mu\s*", "μ", text))
     text = re.sub(r"\\Omega(?![A-Za-z])|(?<![A-Za-z])[Oo]hms?(?![A-Za-z])", "Ω", text)
     text = text.replace(".", "").replace("Ω", "Ω").replace("**", "^")
     powers: dict[str, int] = {}
@@ -125,6 +148,31 @@ def unit_name(text: str) -> str:
                 powers[last] = powers.get(last, 0) + (sign if j == 0 else -sign) * before
             before = 1
     return "*".join(f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power)
+
+
+def conversion(one: str, other: str) -> Fraction | None:
+    """How many of the unit `other` make one of `one` (names of `unit_name`); None where no exact number does."""
+    a, b = _in_base(one), _in_base(other)
+    return a[0] / b[0] if a and b and a[1] == b[1] else None
+
+
+@lru_cache(maxsize=1024)
+def _in_base(unit: str) -> tuple[Fraction, dict[str, int]] | None:
+    """(factor, powers of the base units); None for an unknown unit."""
+    factor, powers = Fraction(1), dict[str, int]()
+    for part in unit.split("*"):
+        name, _, power = part.partition("^")
+        prefix = next((p for p in _FACTORS if name.startswith(p) and name.removeprefix(p) in _EXACT), "")
+        exact = _EXACT.get(name.removeprefix(prefix)) if prefix or name in _EXACT else None
+        if exact is None:
+            return None
+        number, *bases = exact.split()
+        times = int(power or 1)
+        factor *= (Fraction(number) * Fraction(10) ** _FACTORS.get(prefix, 0)) ** times
+        for base in bases:
+            symbol, _, of_base = base.partition("^")
+            powers[symbol] = powers.get(symbol, 0) + int(of_base or 1) * times
+    return factor, {base: power for base, power in powers.items() if power}
 
 
 def _name(word: str) -> str:

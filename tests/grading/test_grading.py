@@ -48,6 +48,21 @@ def problem(answer: str) -> Problem:
         ("</think> 025 ", "025"),
         ("</think>\\boxed{5", None),
         ("</think>we get 3 + 4 = 7, and hence 7", None),
+        ("</think>We add.\n\nTherefore, the number of paths is 4495.", "4495"),
+        ("</think>We add.\n\nHence the slope is \\(\\frac{7}{4}\\).", "\\frac{7}{4}"),
+        ("</think>The slope is $\\frac74$.", "\\frac74"),
+        ("</think>First x is 7. Then y is 8.", None),
+        ("</think>So, if x is 7.", None),
+        ("</think>Therefore x is not 7.", None),
+        ("</think>Thus x is at least 7.", None),
+        ("</think>Therefore, the value is 7, which", None),
+        ("</think>$$\n\\sqrt{7}\n$$", "\\sqrt{7}"),
+        ("</think>**12**", "12"),
+        ("</think>**Final Answer**\n\n> $x = 3$", "x = 3"),
+        ("</think><answer>7</answer>", "7"),
+        ("</think><answer>so \\boxed{7}</answer>", "7"),
+        ("</think>so it goes\n#### \\frac{3}{7}", "\\frac{3}{7}"),
+        ("</think>A seems right, but the correct choice is D.", "D"),
         ("it is \\boxed{7}", None),
         ("", None),
         ("</think>The remainder is \\boxed{031}, so the answer is \\boxed{031}.", "031"),
@@ -309,6 +324,34 @@ SAME = r"""
     4\text{ atm} ~ 4.0 atm
     1:2:3 ~ 1 : 2 : 3
     3.0\text{ m} ~ 3 m
+    \text{seven} ~ 7
+    \frac34 ~ three-fourths
+    205 ~ two hundred and five
+    6\text{ months} ~ \text{six months}
+    (-3,3) ~ |x|<3
+    [-2,2] ~ |t| \le 2
+    (-\infty,-5)\cup(5,\infty) ~ |x|>5
+    (0,2)\cup(2,\infty) ~ x>0, x \ne 2
+    250\text{ cm} ~ 2.5\text{ m}
+    90\text{ km/h} ~ 25 m/s
+    3 N ~ 3 kg m/s^2
+    \text{42 cm} ~ 42
+    2:3 ~ 4:6
+    \sqrt{5} ~ 5^(1/2)
+    -3 ~ \sqrt[3]{-27}
+    -1 ~ e^{i\pi}
+    15 ~ {}_6C_2
+    15 ~ C(6,2)
+    \ln x^2 ~ 2\ln x
+    \sqrt{ab} ~ \sqrt{a}\sqrt{b}
+    \frac13 ~ 0.333...
+    \frac13 ~ 0.(3)
+    9.8\text{ m/s}^2 ~ 9.8\text{ ms}^{-2}
+    30 ~ m\angle B = 30
+    2x ~ \frac{dy}{dx} = 2x
+    D ~ \text{Option D}
+    6 \pmod 7 ~ -1 \pmod 7
+    3 ~ 2.9999999999999996
 """
 OTHER = r"""
     10 ~ 1000
@@ -488,6 +531,20 @@ OTHER = r"""
     \text{none} ~ 0
     \emptyset ~ 0
     12:00 ~ 12
+    |x|<3 ~ |x|\le 3
+    (0,2) ~ |x|<2
+    (0,2)\cup(2,\infty) ~ x>0, x \ne 3
+    6 > |x-1| ~ |x|<6
+    90\text{ km/h} ~ 25 m/s^2
+    5 km ~ 5 m
+    2:3 ~ 2:6
+    0:1 ~ 0:2
+    -3 ~ \sqrt[3]{27}
+    f'(x)=2x ~ f(x)=2x
+    1 2 ~ 3
+    \frac{|x|}{x} ~ 1
+    3 ~ 2.999999999
+    6\text{ months} ~ six weeks
 """
 
 

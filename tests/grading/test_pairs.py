@@ -155,6 +155,45 @@ SAME = r"""
     7 \pmod{12} ~ 7 mod 12
     x \equiv 3 \pmod 7 ~ x ≡ 3 (mod 7)
     x \equiv 3 \pmod 7 ~ 3
+    12 ~ twelve
+    f(x) = x^2 ~ y = x^2
+    |x| < 3 ~ -3 < x < 3
+    1,000,000 ~ one million
+    31 ~ Thirty-one of them are left.
+    \frac{2}{5} ~ Two fifths of the class came.
+    8.5 ~ The total comes to eight and a half.
+    40 \text{ in} ~ The shelf is 40 inches wide.
+    2 \text{ yd} ~ The rope measures 6 feet.
+    4\text{ kg} ~ It weighs 4000 g.
+    3\frac{1}{4}\text{ hours} ~ They work 3 hours and 15 minutes.
+    5 \text{ ft } 4 \text{ in} ~ 64 inches
+    1 \text{ g/cm}^3 ~ 1000 kg/m³
+    7\text{ J} ~ 7 N·m
+    \$1.20 ~ It costs 120 cents.
+    9:4 ~ 18:8
+    \sqrt2:1 ~ 2:\sqrt2
+    \frac{9}{4} ~ The ratio is 9:4.
+    3\frac{2}{3} ~ 3⅔
+    4\frac{1}{3} ~ She used 4 1/3 cups.
+    \text{K}^+ ~ The ion is K⁺.
+    \text{No} ~ No, there is none.
+    \text{Carla} ~ **Carla** can always win.
+    B ~ Many pick C, but the correct option is B.
+    (5,1) ~ $$\begin{aligned}x&=5,\\y&=1.\end{aligned}$$
+    24 ~ \begin{align*}V&=4\cdot 6\\&=24.\end{align*}
+    \frac{5}{9} ~ Fraction(5, 9)
+    \arccos\frac{5}{13} ~ acos(5/13)
+    \min(p,q) ~ $\min\{q,p\}$
+    8 ~ the answer is 7.999999999999999
+    12:00 AM ~ midnight
+    4:00 PM ~ 4 pm
+    March 14, 2025 ~ 14 March 2025
+    March 14, 2025 ~ 2025-03-14
+    \text{does not exist} ~ The limit does not exist.
+    f(x)=ax\text{ for a constant }a ~ Exactly $f(x)=cx$, where $c$ is a real constant.
+    \frac{1}{6}+2k\pi, k \in \mathbb{Z} ~ 2n\pi+\frac16, n \in \mathbb{Z}
+    19 ~ **19**
+    \frac{2}{7} ~ #### $\tfrac27$
 """
 OTHER = r"""
     42 ~ The answer is 24.
@@ -245,16 +284,44 @@ OTHER = r"""
     2\pi ~ 2\pi r
     a^b ~ b^a
     ab ~ a+b
+    12 ~ twelve or thirteen
+    1 ~ This is the one.
+    31 ~ thirty
+    2 \text{ yd} ~ 7 feet
+    1 \text{ m}^2 ~ 100 cm^2
+    20 K ~ -253^\circ C
+    9:4 ~ 4:9
+    1:15 ~ 2:30
+    1:00 ~ 2:00
+    3\frac{1}{4}\text{ hours} ~ 3.15 hours
+    12:00 AM ~ noon
+    March 14, 2025 ~ March 15, 2025
+    March 4, 2025 ~ 2025-04-03
+    March 4, 2025 ~ 2018
+    \text{No} ~ Yes, there is one.
+    \text{Carla} ~ **Dora** can always win.
+    B ~ Many pick B, but the correct option is C.
+    8 ~ 7.9999999
+    5 ~ Therefore, if x is 5.
+    12 ~ 12 and a half
+    12 ~ 1 2
+    12 ~ 12 mod 5
+    3 ~ 3 dozen
+    |x| ~ x
+    \sqrt{x^2} ~ x
+    x ~ x'
+    y'=y ~ y''=y
+    \begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}
+    \emptyset ~ \{\emptyset\}
+    \vec{a}\cdot\vec{b} ~ \vec{a}\times\vec{b}
+    |x|<3 ~ x<3
+    2k\pi, k\in\mathbb{Z} ~ n\pi, n\in\mathbb{Z}
 """
 # Equal, and not read as such: docs/evaluation.md names the kinds. Whoever mends one moves it up.
 NOT_READ = r"""
     \frac{n(n+1)}{2} ~ 1+2+\cdots+n
     5+3i ~ 5+3j
-    12 ~ twelve
-    f(x) = x^2 ~ y = x^2
-    |x| < 3 ~ -3 < x < 3
     2\pi k ~ 2\pi n
-    1,000,000 ~ one million
 """
 
 
