@@ -69,7 +69,7 @@ async def _audit_one(recipe: Recipe, limit: int | None, pool: EnginePool) -> dic
     figures = effect_figures(found)
     lines = [json.dumps(effect.to_row(), ensure_ascii=False) for effect in found]
     write_atomic(run.folder / "audit.jsonl", "\n".join(lines) + "\n")
-    write_atomic(run.folder / "audit.json", json.dumps(_as_json(figures), indent=1) + "\n")
+    write_atomic(run.audit, json.dumps(_as_json(figures), indent=1) + "\n")
     return figures
 
 
@@ -77,7 +77,7 @@ async def _effects(prover: Model, trace: Trajectory, segmentation: Segmentation,
     """Four scores per step of one trace: the step and the prefix before it, each as it is and changed."""
     intact = tuple(replace(step, ids=()) for step in trace.steps)
     changed = tuple(_changed(step, trace.id, segmentation) for step in intact)
-    right = trace.checks.get("steps_right") or []
+    right, needless = (trace.checks.get(key) or [] for key in ("steps_right", "needless"))
     model = prover.for_problem(prover.engine)
 
     async def score(steps: tuple[Step, ...]) -> float:
@@ -86,8 +86,8 @@ async def _effects(prover: Model, trace: Trajectory, segmentation: Segmentation,
     async def effect(n: int) -> StepEffect:
         four = [(*before[:n], last[n]) for before in (intact, changed) for last in (intact, changed)]
         whole, step_changed, prefix_changed, both = await gather_or_cancel([score(steps) for steps in four])
-        said = bool(right[n]) if n < len(right) else None
-        return StepEffect(trace.id, n + 1, intact[n].teacher, whole, step_changed, prefix_changed, both, said)
+        said = [bool(checks[n]) if n < len(checks) else None for checks in (right, needless)]
+        return StepEffect(trace.id, n + 1, intact[n].teacher, whole, step_changed, prefix_changed, both, *said)
 
     return await gather_or_cancel([effect(n) for n in range(len(intact))])
 

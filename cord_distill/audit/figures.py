@@ -8,16 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cord_distill.metrics import t_interval
-
-# A step that moves S by less than this does nothing for the answer.
-NOTHING = 0.005
+from cord_distill.report.effects import NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class StepEffect:
     """What one step does for the answer: S with the step as it is and changed, behind a prefix as it is and changed.
 
-    step: its number in the trace, from 1. right: what the process check said of the step, None without one.
+    step: its number in the trace, from 1. right, needless: what the process check said of the step, None where it said
+    nothing.
     """
 
     id: str
@@ -28,6 +27,7 @@ class StepEffect:
     prefix_changed: float
     both_changed: float
     right: bool | None = None
+    needless: bool | None = None
 
     @property
     def effect(self) -> float:
@@ -55,15 +55,16 @@ class EffectFigures:
 
 
 def effect_figures(effects: Iterable[StepEffect]) -> dict[str, EffectFigures]:
-    """Figures by teacher, most steps first, and of `all`; of `right steps` and `wrong steps` with a process check."""
+    """Figures by teacher, most steps first, and of `all`; with a process check of `right steps`, `wrong steps` and
+    `needless steps`."""
     groups: defaultdict[str, list[StepEffect]] = defaultdict(list)
     for one in effects:
         groups[one.teacher].append(one)
     found = {name: groups[name] for name in sorted(groups, key=lambda name: (-len(groups[name]), name))}
     every = [one for group in found.values() for one in group]
-    for name, wanted in (("right steps", True), ("wrong steps", False)):
-        if chosen := [one for one in every if one.right is wanted]:
-            found[name] = chosen
+    found["right steps"] = [one for one in every if one.right]
+    found["wrong steps"] = [one for one in every if one.right is False]
+    found["needless steps"] = [one for one in every if one.needless]
     return {name: _of(group) for name, group in {**found, "all": every}.items() if group}
 
 

@@ -10,6 +10,7 @@ from cord_distill.evaluation.paper import paper, paper_row
 from cord_distill.evaluation.protocol import protocol_lines
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
+from cord_distill.report import effects
 from cord_distill.report.summary import Summary
 from cord_distill.report.table import NONE, known_columns, number, percent, percent_with_interval
 from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
@@ -32,6 +33,7 @@ def sections(recipes: list[Recipe], summary: Summary) -> list[Section]:
     """Those that hold a row. recipes: one per method; summary: of their run."""
     made = [paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)]
     made += [final_answers(summary), known_answer(recipes, summary), rows_of(recipes), cost(summary)]
+    made.append(Section(effects.TITLE, ["", *effects.HEAD[1:]], effects.audited(recipes), effects.NOTE))
     made.append(protocol(recipes))
     return [section for section in made if section.rows]
 

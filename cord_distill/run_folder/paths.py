@@ -64,6 +64,11 @@ class RunFolder:
         return self.folder / "generate_stats.json"
 
     @property
+    def audit(self) -> Path:
+        """What `cord audit` found: figures per teacher and kind of step."""
+        return self.folder / "audit.json"
+
+    @property
     def hard_problems(self) -> Path:
         """What `cord problems` kept, one problem per line."""
         return self.root / "problems.jsonl"

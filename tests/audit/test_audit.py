@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from cord_distill.decode.model import Model
 from cord_distill.engines.base import Sampling
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.file import load_recipe
+from cord_distill.report.effects import audited
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import Problem, Step, Stop, Trajectory
@@ -86,11 +88,17 @@ def effect(id, teacher, value, right=None):
 def test_figures_by_teacher_and_by_the_process_check():
     effects = [effect("p", "a", 0.2, True), effect("p", "a", 0.0, True), effect("q", "a", 0.4, False)]
     found = effect_figures([*effects, effect("q", "b", -0.1)])
-    assert list(found) == ["a", "b", "right steps", "wrong steps", "all"]
+    assert list(found) == ["a", "b", "right steps", "wrong steps", "all"], "none is needless: no row"
     assert (found["a"].steps, found["a"].effect, found["a"].idle) == (3, pytest.approx(0.2), pytest.approx(1 / 3))
     assert found["b"].hindering == 1.0 and found["b"].interval is None
     low, high = found["all"].interval
     assert low < 0.125 < high and found["all"].effect == pytest.approx(0.125)
+
+
+def test_needless_steps_have_a_row_of_their_own():
+    said = [replace(effect("p", "a", 0.0, True), needless=True), replace(effect("p", "a", 0.4, True), needless=False)]
+    found = effect_figures(said)
+    assert (found["needless steps"].steps, found["needless steps"].idle, found["right steps"].steps) == (1, 1.0, 2)
 
 
 def test_no_steps_give_no_figures():
@@ -115,6 +123,7 @@ def test_a_run_is_audited_from_the_command_line(recipe_path, capsys):
     figures = json.loads((RunFolder.of(recipe).folder / "audit.json").read_text())
     assert figures["all"]["steps"] == len(rows) and "effect on S" in capsys.readouterr().out
     assert RunFolder.of(recipe).trajectories.read_bytes() == before
+    assert audited([recipe])[-1][:2] == [f"{RunFolder.of(recipe).method}: all", f"{len(rows):,}"]
 
 
 def test_an_audit_before_decoding_names_the_command(recipe_path):
