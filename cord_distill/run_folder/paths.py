@@ -10,6 +10,7 @@ from cord_distill.recipe.recipe import Recipe
 # Of an evaluated model: its figures, one row per problem, one per sample, and the judge's verdicts.
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"
 SAMPLES, JUDGEMENTS = "samples.jsonl", "judgements.jsonl"
+AUDIT_FILE = "audit.json"
 TRAIN_FILE = "train.jsonl"
 STATS_FILE = "stats.json"
 PREFERENCES_FILE = "preferences.jsonl"
@@ -66,7 +67,7 @@ class RunFolder:
     @property
     def audit(self) -> Path:
         """What `cord audit` found: figures per teacher and kind of step."""
-        return self.folder / "audit.json"
+        return self.folder / AUDIT_FILE
 
     @property
     def hard_problems(self) -> Path:

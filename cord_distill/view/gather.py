@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_json
 from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import Experiment
-from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.paths import AUDIT_FILE, RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows, row_facts
 from cord_distill.view.pack import packed
 from cord_distill.view.payload import cut, tree_of
@@ -75,9 +76,13 @@ def _run(root: Path, facts: Facts, again: str) -> Run:
 def gather(
     run: Run, max_text: int | None = None, tick: Callable[[], Any] = lambda: None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """`gather_rows` of a run's files. tick is called once a row."""
+    """`gather_rows` of a run's files. tick is called once a row. The index has `effects` too: per method what a step of
+    each teacher, and of all, does for the answer, where `cord audit` ran."""
     rows = {m: read_rows(path) for m, path in run.methods.items()}
-    return gather_rows(run.name, run.teachers, rows, max_text, tick, run.notes)
+    index, chunks = gather_rows(run.name, run.teachers, rows, max_text, tick, run.notes)
+    audits = [read_json(path.with_name(AUDIT_FILE)) for path in run.methods.values()]
+    effects = [{name: rounded(one["effect"]) for name, one in found.items()} for found in audits]
+    return {**index, "effects": effects}, chunks
 
 
 def gather_rows(

@@ -22,6 +22,14 @@ const Overview = (() => {
     return line;
   }
 
+  // What a step does for the answer, by teacher and in all, where `cord audit` ran: a line per method.
+  function effects(index) {
+    return (index.effects ?? []).flatMap((found, m) => {
+      const said = Object.entries(found).map(([name, effect]) => `${name} ${effect < 0 ? "" : "+"}${effect.toFixed(3)}`);
+      return said.length ? [make("p", {}, `${index.methods[m]}: effect of a step on S (cord audit): ${said.join(", ")}`)] : [];
+    });
+  }
+
   function draw(index) {
     const part = make("div", {class: "overview"});
     part.append(make("h2", {}, "This run"));
@@ -47,7 +55,7 @@ const Overview = (() => {
     wide.append(table);
     const teachers = make("p");
     index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}${index.notes[t] ? `: ${index.notes[t]}` : ""}`)));
-    part.append(wide, telling(index), teachers, make("p", {class: "quiet"}, READ),
+    part.append(wide, telling(index), ...effects(index), teachers, make("p", {class: "quiet"}, READ),
       make("p", {class: "quiet"}, "Choose a problem in the list; the bar under each says who wrote how much of its trace."));
     return part;
   }

@@ -66,6 +66,14 @@ def test_every_candidate_and_step_comes_back_exactly(tmp_path: Path) -> None:
     assert len(tree["texts"]) == len(set(tree["texts"]))
 
 
+def test_the_index_holds_what_the_audit_found(tmp_path: Path) -> None:
+    """Per method and teacher; nothing where no audit ran."""
+    rows_at(tmp_path / "cord", made_row(0))
+    rows_at(tmp_path / "curation", made_row(0, pipeline="curation"))
+    (tmp_path / "cord" / "audit.json").write_text('{"ada": {"effect": 0.25, "steps": 2}, "all": {"effect": -0.125}}')
+    assert gathered(tmp_path)[0]["effects"] == [{"ada": 0.25, "all": -0.125}, {}]
+
+
 def test_the_index_says_what_the_list_filters_by(tmp_path: Path) -> None:
     rows_at(tmp_path / "cord", made_row(0), made_row(1, correct=False), made_row(2, error="engine gone"))
     rows_at(tmp_path / "curation", made_row(1, pipeline="curation", wrong_steps=1))
