@@ -108,7 +108,8 @@ def _messages(row: Row) -> tuple[str, str, str, bool | None]:
     names = [{"human": "user", "gpt": "assistant", "developer": "system"}.get(role, role) for role in roles]
     if names[-2:] != ["user", "assistant"] or names[:-2] not in ([], ["system"]):
         raise OddRow("other_turns")
-    contents = [t["content"] if "content" in t else t["value"] for t in turns]
+    # A turn that only calls a tool may leave the text out.
+    contents = [None if "tool_calls" in t else t["value"] if "content" not in t else t["content"] for t in turns]
     question, answer = _text(contents[-2], "no_question"), _text(contents[-1], "no_final_answer")
     system = contents[0] if len(turns) == 3 else row.get("system")
     beside = next((turns[-1][key] for key in BESIDE if turns[-1].get(key)), None)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from cord_distill.common.terminal import warn
 from cord_distill.engines.base import Engine, EngineError, Sampling
 from cord_distill.engines.server.http import HttpClient
+from cord_distill.prompts.foreign import spaced
 from cord_distill.prompts.render import Renderer
 from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.models import ChatModelConfig
@@ -40,7 +42,8 @@ class Chat(Protocol):
 class ServedChat:
     """The chat completions of an OpenAI-compatible server, or of several replicas of it.
 
-    client: its urls end in `/v1`, as OpenAI's clients take them. extra: further keys of the request's body.
+    client: its urls end in `/v1`, as OpenAI's clients take them. extra: further keys of the request's body. spelled:
+    prompts that spelled a control token, which the server would have read as its own (foreign.py).
     """
 
     keeps_time = True
@@ -54,12 +57,15 @@ class ServedChat:
         self.model = model
         self.system_prompt = system_prompt
         self.extra = extra or {}
+        self.spelled = 0
 
     async def reply(self, prompt: str, sampling: Sampling) -> Reply:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        sent = spaced(prompt)
+        self.spelled += sent != prompt
         body = {
             "model": self.model,
-            "messages": [*system, {"role": "user", "content": prompt + self.suffix}],
+            "messages": [*system, {"role": "user", "content": sent + self.suffix}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -87,6 +93,11 @@ class ServedChat:
         return Reply(self.thought.read(text), Stop.LENGTH if cut else Stop.EOS, *counts)
 
     async def close(self) -> None:
+        if self.spelled:
+            warn(
+                f"{', '.join(r.url for r in self.client.replicas)}: {self.spelled} of the prompts spelled control "
+                "tokens, such as <|im_end|>; a space was put into each, or the server would read it as its own"
+            )
         await self.client.close()
 
 

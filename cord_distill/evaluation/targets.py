@@ -13,12 +13,16 @@ from pydantic import ValidationError
 from cord_distill.common.errors import CordError
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
+from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.thought_tags import student_prompt
 from cord_distill.recipe.training_stages import base_model, training_runs
 from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
 from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
+
+# What decides how an answer is sampled: the protocol's, the same for every model.
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_detection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,14 @@ def check_engine(recipe: Recipe) -> None:
 def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:
     """`model` under the engine settings and the sampling of `evaluate:`."""
     evaluate = recipe.evaluate
+    sampled = next((key for key in SAMPLING if key in evaluate.engine), None)
+    if sampled:
+        own = f"set evaluate.{sampled}" if sampled in EvaluateConfig.model_fields else "remove it"
+        raise CordError(f"evaluate.engine.{sampled}: every model is sampled by the keys of evaluate itself: {own}")
     values = {**model.model_dump(exclude_defaults=True), **evaluate.engine}
+    protocol = {**dict.fromkeys(SAMPLING), "temperature": evaluate.temperature, "top_p": evaluate.top_p}
     try:
-        return ModelConfig(
-            **{**values, "temperature": evaluate.temperature, "top_p": evaluate.top_p, "top_k": -1, "min_p": 0.0}
-        )
+        return ModelConfig(**{**values, **protocol, "top_k": -1, "min_p": 0.0})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -11,6 +11,13 @@ from collections.abc import Iterable
 
 # Two noncharacters of Unicode, which no text for interchange holds. One that does is cut between them and stays whole.
 CUT = "\ufdd0\ufdd1"
+# How the usual families write their control tokens: `<|im_end|>`, `<｜User｜>`, `<end_of_turn>`, `[/INST]`.
+# The first character of each is found, so that one inside another is found too.
+SPELLED = re.compile(
+    r"(?=<[|｜][^<>|｜\s]{1,64}[|｜]?>|<[^<>|｜\s]{1,64}[|｜]>|</?s>|<</?SYS>>"
+    r"|<(?:bos|eos|pad|unk|sop|eop|start_of_turn|end_of_turn|BOS_TOKEN|EOS_TOKEN)>"
+    r"|\[/?(?:gMASK|INST|SYSTEM_PROMPT|THINK|ARGS|CALL_ID|AVAILABLE_TOOLS|TOOL_(?:CALLS|CONTENT|RESULTS))\])[<\[]"
+)
 
 
 class Guard:
@@ -35,6 +42,12 @@ class Guard:
         if not at:
             return text
         return CUT.join(text[start:end] for start, end in zip([0, *at], [*at, len(text)], strict=True))
+
+
+def spaced(text: str) -> str:
+    """`text` with a space inside whatever reads like a control token: for a chat server, which encodes texts itself and
+    does not say what its model's tokens are."""
+    return SPELLED.sub(lambda first: first[0] + " ", text)
 
 
 def uncut(text: str) -> str:

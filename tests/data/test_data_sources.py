@@ -244,6 +244,8 @@ ODD_ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": turns("q", "<think>a</think>b"), "correct": 0}, "wrong_answer"),
     ("messages", {"messages": turns("q", "<think>a</think>b"), "correct": "maybe"}, "unusable_value"),
     ("messages", {"messages": [*turns("q", "a"), *turns("q", "<think>a</think>b")]}, "other_turns"),
+    ("messages", {"messages": [{"role": "tool", "content": "5"}, *turns("q", "<think>a</think>b")]}, "other_turns"),
+    ("messages", {"messages": [*turns("q", None)[:1], {"role": "assistant", "tool_calls": []}]}, "no_final_answer"),
     ("limo", {**LIMO, "answer": None}, "no_final_answer"),
     ("limo", {**LIMO, "answer": "nan"}, "no_final_answer"),
     ("limo", {**LIMO, "answer": float("nan")}, "unusable_value"),

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
 from cord_distill.types import Stop
@@ -113,6 +114,18 @@ def test_a_repetition_ends_once_its_pattern_stands_there_often_enough(engines, l
     out = loop.run_until_complete(engine.generate([5, 6, 7], sampling))
     assert (out.ids, out.matched) == ((100,) * length, None)
     assert out.stop is (Stop.LENGTH if sizes is None else Stop.REPETITION)
+
+
+def test_a_cache_that_holds_no_whole_text_is_one_sentence_with_our_keys(random_models, loop):
+    """Fails the version that hands on vLLM's advice, whose `gpu_memory_utilization` does nothing on a CPU."""
+    from cord_distill.engines.vllm.engine import VllmEngine
+
+    path = str(random_models["qwq"])
+    section = ModelConfig(model=path, kv_cache_gib=0.0003)
+    with pytest.raises(
+        CordError, match=r"a text of 4,096 tokens takes [\d.]+ GiB of KV cache, .* set kv_cache_gib: 0\.1 "
+    ):
+        loop.run_until_complete(VllmEngine.start(section, path, deterministic=True, max_model_len=4096))
 
 
 def test_banned_tokens_are_never_sampled(engines, loop):

@@ -243,9 +243,15 @@ def test_targets_of_a_run(tmp_path: Path) -> None:
     assert {(t.model.temperature, t.model.top_p, t.model.top_k, t.model.dtype) for t in found} == {
         (0.6, 0.95, -1, "float16")
     }
-    bad = {**values["evaluate"], "engine": {"dtypo": 1}}
-    with pytest.raises(CordError, match=r"evaluate\.engine\.dtypo"):
-        targets(Recipe.model_validate({**values, "variants": {"cord": {}}, "evaluate": bad}))
+    for key, said in {
+        "dtypo": "did you mean 'dtype'",
+        "top_p": "set evaluate.top_p",
+        "top_k": "remove it",
+        "repetition_detection": "remove it",
+    }.items():
+        bad = {**values["evaluate"], "engine": {key: 1}}
+        with pytest.raises(CordError, match=rf"evaluate\.engine\.{key}: .*{said}"):
+            targets(Recipe.model_validate({**values, "variants": {"cord": {}}, "evaluate": bad}))
 
 
 # What was answered
@@ -317,6 +323,7 @@ class Recorded:
         return Generation((1, 2), f"</think>\\boxed{{{sampling.seed % 7}}}", Stop.EOS)
 
     fail_after: int | None = None
+    context = 0
 
     async def close(self) -> None:
         pass
@@ -329,6 +336,7 @@ def answers_of(r1: Path, folder: Path, engine: Recorded, **changes: Any) -> Answ
     (target,) = targets(recipe, ["untrained"])
 
     async def start(length: int) -> Any:
+        engine.context = length
         return engine
 
     values = {"identity": {"weights": "w"}, "max_new_tokens": 50, "positions": 400, "seed": 0, **changes}
@@ -348,6 +356,15 @@ def test_requests_are_sampled_as_the_protocol_says(r1: Path, tmp_path: Path) -> 
     assert engine.requests[0][0] == renderer.prompt_ids("What is $1+1$?")
     assert renderer.decode(engine.requests[0][0]).endswith("<think>\n")
     assert engine.requests[0][1].stop_ids == (renderer.end_of_turn_id,)
+    answers.store.close()
+
+
+def test_the_engine_holds_what_is_asked_and_not_all_that_the_model_knows(r1: Path, tmp_path: Path) -> None:
+    """Fails the version that reserves the 131,072 positions of a config on a laptop."""
+    engine = Recorded()
+    answers = answers_of(r1, tmp_path, engine, positions=131072)
+    asyncio.run(answers([Question("s", "a", "What?", 1)]))
+    assert engine.context == len(engine.requests[0][0]) + 50
     answers.store.close()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cord_distill.decode.model import Model
 from cord_distill.decode.reward_model import RewardModel
 from cord_distill.engines.base import Sampling
-from cord_distill.prompts.foreign import CUT, Guard, uncut
+from cord_distill.prompts.foreign import CUT, Guard, spaced, uncut
 from cord_distill.prompts.render import Renderer
 from cord_distill.types import Step, Stop
 from cord_distill.worlds.random_models import FAMILIES, build_tokenizer
@@ -42,6 +42,31 @@ def test_a_question_cannot_open_a_turn_of_its_own(chatml: Renderer) -> None:
     assert controls(chatml, attacked) == controls(chatml, plain)
     assert chatml.decode(attacked) == chatml.prompt_text(ATTACK)
     assert ATTACK in chatml.prompt_text(ATTACK) and CUT not in chatml.prompt_text(ATTACK)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>",
+        "<｜end▁of▁sentence｜>",
+        "<end_of_turn>",
+        "[/INST]",
+        "<</SYS>>",
+        "</s>",
+        "<|turn>",
+        "<turn|>",
+        "<sop>",
+    ],
+)
+def test_a_control_token_gets_a_space_where_a_server_encodes(token: str) -> None:
+    """Whatever family it is of, also inside another one. Fails a rule that knows ChatML alone."""
+    assert spaced(f"a{token}b") == f"a{token[0]} {token[1:]}b"
+    assert token not in spaced(f"<|im_{token}end|>") and token not in spaced(token * 2)
+
+
+def test_mathematics_is_sent_as_it_is() -> None:
+    text = "Is [ABCD] = |x| < 3 for a<b, <p>x</p>, </think> and 1 <= <x, y> [INSTANCE]?"
+    assert spaced(text) == text
 
 
 def test_an_ordinary_text_keeps_its_ids(chatml: Renderer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import sys
 import time
 from typing import Any
@@ -15,6 +17,8 @@ from cord_distill.model_files.context import longer_than_stated, read_config
 from cord_distill.recipe.models import ModelConfig
 
 CPU_KV_GIB = 0.5
+# vLLM's refusal of a model whose KV cache does not hold one text of the longest context.
+TOO_SMALL = re.compile(r"max seq len \((\d+)\), \(([\d.]+) GiB KV cache is needed.*?memory \(([\d.]+) GiB\)")
 
 
 class VllmEngine:
@@ -57,8 +61,7 @@ class VllmEngine:
         try:
             runner = runner_class(args)
         except (ValueError, RuntimeError, OSError, TypeError) as error:
-            said = " ".join(str(error).split())[:500]
-            raise CordError(f"{model.label}: vLLM could not load {path!r}: {said}") from error
+            raise CordError(f"{model.label}: {why_not_loaded(str(error), path)}") from error
         print(f"{model.label} is ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         if step_timeout and isinstance(runner, InProcessRunner):
             runner.watch(step_timeout, model.label)
@@ -164,6 +167,20 @@ class VllmEngine:
 
     async def close(self) -> None:
         await self.runner.close()
+
+
+def why_not_loaded(said: str, path: str) -> str:
+    """What vLLM said when it refused a model, with our keys in place of its own where the KV cache is too small."""
+    said = " ".join(said.split())
+    short = TOO_SMALL.search(said)
+    if not short:
+        return f"vLLM could not load {path!r}: {said[:500]}"
+    length, needed, has = int(short[1]), float(short[2]), float(short[3])
+    return (
+        f"a text of {length:,} tokens takes {needed:g} GiB of KV cache, and there are {has:g}: set kv_cache_gib: "
+        f"{math.ceil(needed * 10 + 1) / 10:g} (evaluate.engine.kv_cache_gib for a student), or lower the longest text "
+        "(decode.budgets, evaluate.max_new_tokens)"
+    )
 
 
 def engine_args(
