@@ -181,6 +181,18 @@ def test_scoring_cuts_a_closed_thought_before_its_tag(renderers):
     assert 0 < scored.score < 1
 
 
+@pytest.mark.parametrize("name", ["prover", "qwq", "phi4"])
+def test_under_score_ending_the_answer_is_scored_up_to_the_end_of_the_turn(renderers, name):
+    """13 is not predicted where 13.5 is. Fails the version that scores the dot alone, which 13.5 has too, and the one
+    that changes what stands before the answer."""
+    renderer, suffix = renderers[name], " </think> The final answer is {A}."
+    plain = model(renderer).answer_ids(suffix, "13")
+    before, target = replace(model(renderer), score_ending=True).answer_ids(suffix, "13")
+    assert before == plain[0]
+    assert target[-1] == renderer.end_of_turn_id
+    assert renderer.decode(target[:-1]) == renderer.decode(plain[1]) + "."
+
+
 texts = st.lists(
     st.sampled_from(["$\\frac{1}{2}$", "数学", "🙂", "\n\n", "### Step 3. ", "```py\n### Step 1\n```", " x=3",
     "</think>", "<b>", "é"]), min_size=1, max_size=8,

@@ -98,6 +98,7 @@ class EnginePool:
             sampling_of(section),
             longest,
             instructions=step_instructions(recipe),
+            score_ending=recipe.decode.score_ending,
         )
 
     async def chat(self, recipe: Recipe, section: ChatModelConfig, key: str, length: int) -> ChatModel:
@@ -204,7 +205,7 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
     if recipe.decode.selector == "binary_judgment":
         judgment = recipe.decode.binary_judgment
         closing = max(closing, len(renderer.encode(judgment.conclusion)) + judgment.max_tokens)
-    return longest + budgets.reasoning_tokens + closing
+    return longest + budgets.reasoning_tokens + closing + recipe.decode.score_ending
 
 
 def step_instructions(recipe: Recipe) -> str:

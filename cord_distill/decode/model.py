@@ -51,7 +51,7 @@ class Model:
     """One teacher or meta-prover.
 
     vocabulary: names the tokenizer; models of one vocabulary hand ids on to each other, others hand on text.
-    instructions: stand behind every question (`decode.step_instructions`).
+    instructions: stand behind every question (`decode.step_instructions`). score_ending: as in `decode`.
     segments: ids of texts that were encoded before (shared by the requests of one problem, then dropped).
     """
 
@@ -63,6 +63,7 @@ class Model:
     max_model_len: int | None = None
     vocabularies: dict[str, str] = field(default_factory=dict)
     instructions: str = ""
+    score_ending: bool = False
     segments: dict[str, list[int]] = field(default_factory=dict)
 
     def for_problem(self, engine: Engine) -> Model:
@@ -274,8 +275,8 @@ class Model:
         """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`; no steps: of the
         bare question.
 
-        suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A; the
-        answer's tokens are those whose characters overlap A.
+        suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A (but
+        with it, and an end of turn, under `score_ending`); the answer's tokens are all from the first that overlaps A.
         """
         ids, length = self.reading(question, steps, suffix.partition("{A}")[0])
         before, target = self.answer_ids(suffix, answer)
@@ -311,10 +312,12 @@ class Model:
 
     def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
         """(ids before the answer, ids of the answer) of the scoring suffix."""
-        head = self.renderer.written(suffix.partition("{A}")[0])
+        head, _, tail = self.renderer.written(suffix).partition("{A}")
         key = ("\0before\0" + head + answer, "\0target\0" + head + answer)
         if key[1] not in self.segments:
-            ids, offsets = self.renderer.encode_with_offsets(head + self.renderer.foreign(answer))
+            scored = self.renderer.foreign(answer) + (tail if self.score_ending else "")
+            ids, offsets = self.renderer.encode_with_offsets(head + scored)
             first = next((i for i, (_, end) in enumerate(offsets) if end > len(head)), len(ids))
-            self.segments[key[0]], self.segments[key[1]] = ids[:first], ids[first:]
+            ending = [self.renderer.end_of_turn_id] if self.score_ending else []
+            self.segments[key[0]], self.segments[key[1]] = ids[:first], ids[first:] + ending
         return self.segments[key[0]], self.segments[key[1]]

@@ -215,6 +215,9 @@ class DecodeConfig(Section):
     """
     answer_suffix: str = " </think> The final answer is {A}."
     """The text between a trace and the known answer {A} when the trace is scored."""
+    score_ending: bool = False
+    """What `answer_suffix` holds behind {A} and the end of the turn are scored with the known answer. Without them, as
+    in the paper, a trace that says 13.5 predicts the answer 13 well, because 13.5 begins with 13."""
     curation: CurationConfig = CurationConfig()
     """The settings of `pipeline: curation`."""
     mcts: MctsConfig = MctsConfig()

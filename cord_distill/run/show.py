@@ -94,7 +94,8 @@ def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem, 
 
 def _scored(recipe: Recipe, renderer: Renderer, problem: Problem, question: str, opening: str) -> tuple[str, str]:
     """The text behind which the known answer is predicted, with a stand-in for the steps."""
-    model = Model("shown", "shown", None, renderer, Sampling(0, 0))  # type: ignore[arg-type]
+    ending = recipe.decode.score_ending
+    model = Model("shown", "shown", None, renderer, Sampling(0, 0), score_ending=ending)  # type: ignore[arg-type]
     step = Step(1, "", f"{opening} [the steps]\n\n", (), 0, None, Stop.STEP)
     suffix = recipe.decode.answer_suffix
     ids, _ = model.reading(question, (step,), suffix.partition("{A}")[0])

@@ -116,12 +116,13 @@ def test_a_repetition_ends_once_its_pattern_stands_there_often_enough(engines, l
     assert out.stop is (Stop.LENGTH if sizes is None else Stop.REPETITION)
 
 
-def test_a_cache_that_holds_no_whole_text_is_one_sentence_with_our_keys(random_models, loop):
+def test_a_cache_that_holds_no_whole_text_is_one_sentence_with_our_keys(random_models, loop, monkeypatch):
     """Fails the version that hands on vLLM's advice, whose `gpu_memory_utilization` does nothing on a CPU."""
     from cord_distill.engines.vllm.engine import VllmEngine
 
     path = str(random_models["qwq"])
     section = ModelConfig(model=path, kv_cache_gib=0.0003)
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # it would win over the section
     with pytest.raises(
         CordError, match=r"a text of 4,096 tokens takes [\d.]+ GiB of KV cache, .* set kv_cache_gib: 0\.1 "
     ):
