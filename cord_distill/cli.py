@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.exit_codes import of_signal
     from cord_distill.common.interrupt import answered_at_once
     from cord_distill.common.signals import ended_like_ctrl_c
-    from cord_distill.common.terminal import warn
+    from cord_distill.common.terminal import one_line, warn
 
     die_with_parent()
     try:
@@ -65,10 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n" + stopped_text(arguments, sys.argv[1:] if argv is None else argv), file=sys.stderr, flush=True)
             return of_signal(ended_by.number)
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            where = one_line(error.filename or "the disk", 200)
+            if error.errno in NO_ROOM:
+                said = "what was finished is kept: make room, run the same command again"
+            elif error.filename is not None and error.strerror:
+                said = "what was finished is kept: mend that file or folder, run the same command again"
+            else:
                 raise
-            where = error.filename or "the disk"
-            warn(f"error: {where}: {error.strerror}; what was finished is kept: make room, run the same command again")
+            warn(f"error: {where}: {error.strerror}; {said}")
             return CordError.exit_code
 
 

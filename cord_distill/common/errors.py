@@ -15,5 +15,9 @@ class TooManyFailed(CordError):
     exit_code = TOO_MANY_FAILED
 
 
+class PluginError(Exception):
+    """A user's function failed on one problem, or gave what it must not: it costs that problem alone."""
+
+
 class Taken(CordError):
     """Another process holds the lock of what is asked for."""

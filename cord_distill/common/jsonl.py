@@ -7,10 +7,13 @@ A line ends at \\n alone: U+2028 or U+0085 inside a text is a letter of it.
 from __future__ import annotations
 
 import csv
+import datetime
+import decimal
 import gzip
 import json
 import math
 import re
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,8 +21,22 @@ from typing import Any, BinaryIO, cast
 
 from cord_distill.common.errors import CordError
 
-BOM, GZIP = b"\xef\xbb\xbf", b"\x1f\x8b"
+BOM, GZIP, PARQUET = b"\xef\xbb\xbf", b"\x1f\x8b", b"PAR1"
+# What a file of another kind begins with, and what it is.
+KINDS = {
+    b"PK\x03\x04": "a ZIP or Excel file",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"ARROW1": "an Arrow file",
+}
+# A longer line is no row of text: a gzip bomb, or a file without line ends.
+LONGEST_LINE = 2**28
+csv.field_size_limit(LONGEST_LINE)
 LONE_SURROGATE, NUL, NOT_A_NUMBER = "half a surrogate pair", "a NUL character", "NaN or Infinity"
+BYTES = "bytes that are no text"
 _ODD = re.compile("[\ud800-\udfff\0]")
 
 
@@ -38,9 +55,9 @@ def read_jsonl(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dic
 
 def read_rows(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """`read_jsonl` for a reader that counts rows with a `fault` instead of refusing the file."""
-    if not path.is_file():
-        raise CordError(f"{key}: {path} is not there; give a JSONL file with {columns}")
     try:
+        if not path.is_file():
+            raise CordError(f"{key}: {path} is not there; give a JSONL file with {columns}")
         for number, row in _numbered(path, columns):
             where = f"{path.name}, row {number}"
             if not isinstance(row, dict):
@@ -55,7 +72,8 @@ def own_rows(path: Path) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                row = _parsed(line.decode("utf-8", "surrogatepass"), f"{path}, row {number}", "what the stage wrote")
+                text = line.decode("utf-8", "surrogatepass")
+                row = _parsed(text, f"{path}, row {number}", "what the stage wrote", ours=True)
                 if not isinstance(row, dict):
                     raise CordError(f"{path}, row {number}: not an object; remove the file and run the stage again")
                 yield row
@@ -70,15 +88,21 @@ def fault(value: Any) -> str | None:
         return None if math.isfinite(value) else NOT_A_NUMBER
     if isinstance(value, dict):
         value = [*value, *value.values()]
+    if isinstance(value, bytes):
+        return BYTES
     return next(filter(None, map(fault, value)), None) if isinstance(value, list) else None
 
 
 def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
-    if path.suffix == ".parquet":
+    with open(path, "rb") as plain:
+        begins = plain.read(16)
+    if path.suffix == ".parquet" or begins.startswith(PARQUET):
         yield from _parquet(path)
         return
-    with open(path, "rb") as plain:
-        zipped = plain.read(len(GZIP)) == GZIP
+    other = next((kind for magic, kind in KINDS.items() if begins.startswith(magic)), None)
+    if other:
+        raise CordError(f"{path.name} is {other}; give JSONL, JSON, CSV or Parquet, plain or packed with gzip")
+    zipped = begins.startswith(GZIP)
     with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
         lines = _lines(cast(BinaryIO, file), path.name)
         if path.name.removesuffix(".gz").endswith(".csv"):
@@ -96,7 +120,11 @@ def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+        if len(line) > LONGEST_LINE:
+            raise CordError(
+                f"{name}, row {number}: a line of more than {LONGEST_LINE >> 20} MiB; write one object per line"
+            )
         bare = line.removeprefix(BOM) if number == 1 else line
         try:
             yield number, bare.decode("utf-8")
@@ -109,12 +137,21 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             ) from None
 
 
-def _parsed(line: str, where: str, columns: str) -> Any:
+def _parsed(line: str, where: str, columns: str, *, ours: bool = False) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=None if ours else _each_key_once)
     except (ValueError, RecursionError) as error:
         said = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise CordError(f"{where}: not JSON ({said}); each line must be one object with {columns}") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose second `answer` would silently take the place of the first is nobody's row."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return made
 
 
 def _array(text: str, where: str, columns: str) -> Iterator[tuple[int, Any]]:
@@ -125,6 +162,12 @@ def _array(text: str, where: str, columns: str) -> Iterator[tuple[int, Any]]:
 def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, Any]]:
     reader = csv.DictReader((line for _, line in lines), strict=True)
     try:
+        head = reader.fieldnames or []
+        if len(head) == 1 and (other := next((sign for sign in ";\t|" if sign in head[0]), None)):
+            raise CordError(f"{name}, row 1: its cells are parted by {other!r}; write them with commas, or give JSONL")
+        twice = next((column for at, column in enumerate(head) if column in head[:at]), None)
+        if twice is not None:
+            raise CordError(f"{name}, row 1: two columns are called {twice!r}; rename one")
         for row in reader:
             if None in row or None in row.values():
                 raise CordError(f"{name}, row {reader.line_num}: another number of cells than the first row has")
@@ -133,17 +176,36 @@ def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, Any
         raise CordError(f'{name}, row {reader.line_num}: not CSV ({error}); quote cells with "') from None
 
 
+def as_json(value: Any) -> Any:
+    """A value of a table (Parquet, a hub data set) as JSON has it: decimals, dates and times become texts. Bytes stay,
+    for `fault` to name where they are asked for."""
+    if value is None or isinstance(value, (str, bool, int, float, bytes)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(one) for one in value]
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return str(value) if isinstance(value, (decimal.Decimal, datetime.timedelta, uuid.UUID)) else value
+
+
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
+        file = pyarrow.parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        twice = next((column for at, column in enumerate(names) if column in names[:at]), None)
+        if twice is not None:
+            raise CordError(f"{path.name}: two columns are called {twice!r}; rename one")
+        for batch in file.iter_batches(1024):
             for row in batch.to_pylist():
                 number += 1
-                yield number, row
-    except pyarrow.ArrowException as error:
+                yield number, as_json(row)
+    except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
         raise CordError(f"{path.name}, row {number + 1}: not Parquet ({error}); write the file again") from None
 
 

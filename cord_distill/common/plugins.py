@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import one_line
 
 
 def search_beside(folder: Path) -> None:
@@ -35,16 +38,40 @@ def loaded(load: Callable[[], ModuleType], said: str, name: str) -> ModuleType:
         return load()
     except CordError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise CordError(
                 f"{said}: there is no module {error.name!r}; install it, or put it beside the recipe or where cord is "
                 "started"
             ) from None
-        where = error.__traceback__
-        while where and where.tb_next:
-            where = where.tb_next
-        place = f"{Path(where.tb_frame.f_code.co_filename).name}, line {where.tb_lineno}" if where else name
-        if isinstance(error, SyntaxError) and error.filename:
-            place = f"{Path(error.filename).name}, line {error.lineno}"
-        raise CordError(f"{said} fails while it is loaded ({place}): {type(error).__name__}: {error}") from None
+        raise CordError(f"{said} fails while it is loaded ({_place(error)}): {_said(error)}") from None
+
+
+@contextlib.contextmanager
+def plugin_call(
+    said: str, *passed: type[BaseException], raises: Callable[[str], Exception] = CordError
+) -> Iterator[None]:
+    """What a user's function raises becomes one sentence with its file and line; its `sys.exit` ends nothing.
+
+    passed: exceptions that stay what they are. raises: what the others become.
+    """
+    try:
+        yield
+    except (CordError, *passed):
+        raise
+    except (Exception, SystemExit) as error:
+        raise raises(f"{said} failed ({_place(error)}): {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ends the program (sys.exit({error.code!r})); let it return or raise"
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def _place(error: BaseException) -> str:
+    """The file and line where a user's code failed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/wandb/" not in frame.filename]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "unknown place"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.errors import PluginError
 from cord_distill.common.exit_codes import FINE, SOME_FAILED, TOO_MANY_FAILED
 from cord_distill.common.markdown import without_places
 from cord_distill.common.terminal import one_line
@@ -16,7 +17,7 @@ from cord_distill.engines.base import EngineError
 from cord_distill.run_folder.trajectories import read_rows
 
 # Beyond these exceptions the place in the code is said too: nobody expected them.
-EXPECTED = (EngineError,)
+EXPECTED = (EngineError, PluginError)
 
 
 @dataclass(frozen=True, slots=True)

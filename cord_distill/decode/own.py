@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, plugin_call
 from cord_distill.decode.selectors import SELECTORS
 from cord_distill.decode.selectors.base import Rating, Selector
 from cord_distill.engines.base import EngineError
@@ -49,7 +49,8 @@ def segmentation_of(decode: DecodeConfig) -> Segmentation:
     key, spec = "decode.segmentation", decode.segmentation
     make = load_plugin(spec, key)
     takes(make, 0, decode.segmentation_args, key, spec)
-    made = make(**decode.segmentation_args)
+    with plugin_call(f"{key}: {spec!r}"):
+        made = make(**decode.segmentation_args)
     if not isinstance(made, Segmentation):
         raise CordError(
             f"{key}: {spec!r} gave a {type(made).__name__}; return a cord_distill.search.segment.Segmentation"
@@ -67,12 +68,8 @@ async def called(
     function: Callable[..., Awaitable[Any]], key: str, spec: str, problem: str, *asked: Any, **given: Any
 ) -> Any:
     """What the function gives. Its own mistakes are CordErrors that name the key; an engine's stay what they are."""
-    try:
+    with plugin_call(f"{key}: {spec!r} on problem {problem!r}", EngineError):
         return await function(*asked, **given)
-    except (CordError, EngineError):
-        raise
-    except Exception as error:
-        raise CordError(f"{key}: {spec!r} failed on problem {problem!r}: {type(error).__name__}: {error}") from error
 
 
 def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: str, spec: str) -> None:

@@ -10,15 +10,14 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
-from cord_distill.common.jsonl import fault, read_jsonl, refuse_duplicates
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.jsonl import as_json, fault, read_jsonl, refuse_duplicates
+from cord_distill.common.problem_rows import built_problems, meta_fault, problem_id
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import HUB_COMMIT, Problem
 
-DEEPEST_META = 50
 UNIQUE = "make ids unique, or set problems.id to another column"
 
 
@@ -34,10 +33,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
             "problems: the recipe has no such section; give problems.path, problems.dataset or problems.builder"
         )
     if source.builder:
-        problems = list(load_plugin(source.builder, "problems.builder")(**source.args))
-        problems = problems[: source.limit]
-        refuse_duplicates((problem.id for problem in problems), source.builder, "problem id", UNIQUE)
-        return problems
+        return built_problems(source.builder, source.args, source.limit, "problems.builder")
     if source.path:
         answer = "" if source.answer is None else f" and {source.answer}"
         columns = f"the column{'s' if answer else ''} {source.question}{answer}"
@@ -62,7 +58,7 @@ def _hub_rows(source: ProblemsConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     name = str(source.dataset)
     fix = "download it and give problems.path=FILE.jsonl"
     dataset, commit = hub_rows("problems.dataset", name, source.subset, source.split, source.revision, fix)
-    for number, row in enumerate(dataset):
+    for number, row in enumerate(map(as_json, dataset)):
         meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
         yield f"{name}, row {number}", {**row, "meta": {**meta, **({HUB_COMMIT: f"{name}@{commit}"} if commit else {})}}
 
@@ -103,16 +99,12 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             )
         question = f"{context}\n\n{question}"
     named = source.id or ("id" if "id" in row else None)
-    problem_id = str(column("id", named)) if named else f"{index:05d}"
+    own_id = problem_id(column("id", named), where, f"problems.id: {named!r}") if named else f"{index:05d}"
     meta = row.get("meta")
-    if _nested_deeper(meta, DEEPEST_META):
-        raise CordError(f"{where}: meta is nested deeper than {DEEPEST_META} levels; mend or remove it")
-    return Problem(problem_id, question, known, meta if isinstance(meta, dict) else {})
-
-
-def _nested_deeper(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_nested_deeper(one, levels - 1) for one in inner)
+    wrong = meta_fault(meta)
+    if wrong:
+        raise CordError(f"{where}: meta {wrong}; mend or remove it")
+    return Problem(own_id, question, known, meta if isinstance(meta, dict) else {})
 
 
 def column_of(row: dict[str, Any], name: str) -> Any:

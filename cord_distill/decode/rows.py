@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.errors import PluginError
 from cord_distill.common.files import replacing
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, plugin_call
+from cord_distill.common.terminal import one_line
 from cord_distill.decode.failures import error_text
 from cord_distill.decode.pipelines import Outcome
 from cord_distill.decode.row_schema import validate_row
@@ -56,7 +58,7 @@ class RowMaker:
             )  # fmt: skip
             return trajectory.to_row()
         text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
-        prediction, correct = self.grade(text, problem)
+        prediction, correct = self._graded(text, problem)
         trajectory = Trajectory(
             **base,
             steps=outcome.steps,
@@ -74,10 +76,29 @@ class RowMaker:
             candidates=outcome.candidates,
             answer_rule=outcome.answer_rule,
             rivals=outcome.rivals,
-            checks=self.check(problem, [step.text for step in outcome.steps]) if self.check else {},
+            checks=self._checked(problem, [step.text for step in outcome.steps]) if self.check else {},
         )
         made = json.loads(json.dumps(trajectory.to_row()))
         validate_row(made)
+        return made
+
+    def _graded(self, text: str, problem: Problem) -> tuple[str | None, bool | None]:
+        """What the grader says. A plug-in's fault costs this problem alone."""
+        said = f"problems.grader: {self.recipe.problems and self.recipe.problems.grader!r}"
+        with plugin_call(said, raises=PluginError):
+            made = self.grade(text, problem)
+        pair = isinstance(made, (tuple, list)) and len(made) == 2
+        if not pair or not isinstance(made[0], str | None) or not isinstance(made[1], bool | None):
+            raise PluginError(f"{said} gave {one_line(repr(made), 60)}; give (the answer or None, True or False)")
+        return made[0], made[1]
+
+    def _checked(self, problem: Problem, steps: list[str]) -> dict[str, Any]:
+        assert self.check is not None and self.recipe.problems is not None
+        said = f"problems.process_check: {self.recipe.problems.process_check!r}"
+        with plugin_call(said, raises=PluginError):
+            made = self.check(problem, steps)
+        if not isinstance(made, dict):
+            raise PluginError(f"{said} gave {one_line(repr(made), 60)}; give a dict of findings")
         return made
 
 

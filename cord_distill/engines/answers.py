@@ -32,7 +32,13 @@ def check_generation(answer: dict[str, Any], sampling: Sampling, vocabulary: int
     odd = next((i for i in ids if i < 0 or i >= (vocabulary or 1 << 31)), None)
     if odd is not None:
         raise EngineError(f"token id {odd} is not in the vocabulary{f' of {vocabulary} ids' if vocabulary else ''}")
-    _check_text(answer["text"])
+    banned = set(ids).intersection(sampling.banned_ids)
+    if banned:
+        raise EngineError(
+            f"token id {min(banned)} came although it was banned: the engine leaves logit_bias aside; serve the model "
+            "with one that keeps it (vllm serve)"
+        )
+    check_text(answer["text"])
     matched = answer["matched"]
     if matched is not None and matched not in sampling.stop:
         raise EngineError(f"an answer that was stopped by {_short(matched)}, which is none of its stop strings")
@@ -53,13 +59,14 @@ def check_numbers(values: Sequence[Any], count: int, what: str, highest: float =
 
 def check_reply(answer: dict[str, Any]) -> None:
     """answer: text, stop and counts of a chat model's reply."""
-    _check_text(answer["text"])
+    check_text(answer["text"])
     for count in ("num_tokens", "prompt_tokens"):
         if type(answer[count]) is not int or answer[count] < 0:
             raise EngineError(f"{count} of a reply is {_short(answer[count])}")
 
 
-def _check_text(text: Any) -> None:
+def check_text(text: Any) -> None:
+    """Raises EngineError on what is no text, or one that cannot be written as UTF-8."""
     if not isinstance(text, str):
         raise EngineError(f"the text of an answer is {_short(text)}")
     try:

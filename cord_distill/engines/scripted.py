@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cord_distill.common.plugins import load_plugin
-from cord_distill.engines.base import Generation, Sampling, stop_of
+from cord_distill.common.errors import CordError
+from cord_distill.common.plugins import load_plugin, plugin_call
+from cord_distill.engines.answers import check_text
+from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
 from cord_distill.prompts.render import Renderer
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.types import Stop
@@ -36,11 +38,18 @@ class ScriptedEngine:
     def of(cls, section: ModelConfig, key: str, renderer: Renderer) -> ScriptedEngine:
         """The engine of a recipe's model section. key: its dotted name, for errors."""
         script = load_plugin(str(section.script), f"{key}.script")
-        return cls(script(renderer), renderer, **section.engine_args)
+        said = f"{key}.script: {section.script!r}"
+        with plugin_call(said):
+            made = script(renderer)
+        if not callable(getattr(made, "generate", None)) and not callable(getattr(made, "reward", None)):
+            raise CordError(f"{said} gave a {type(made).__name__}; give an object with generate(text, sampling)")
+        return cls(made, renderer, **section.engine_args)
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         await asyncio.sleep(self.delay)
-        text = self.script.generate(self.renderer.decode(ids), sampling)
+        with plugin_call("the script", EngineError, raises=EngineError):
+            text = self.script.generate(self.renderer.decode(ids), sampling)
+        check_text(text)
         matched = min((s for s in sampling.stop if s in text), key=text.index, default=None)
         if matched is not None:
             text = text[: text.index(matched) + len(matched)]
@@ -54,12 +63,14 @@ class ScriptedEngine:
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         await asyncio.sleep(self.delay)
-        value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
+        with plugin_call("the script", EngineError, raises=EngineError):
+            value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
         return [value] * len(target_ids)
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         await asyncio.sleep(self.delay)
-        return [self.script.reward(self.renderer.decode(ids[: i + 1])) for i in at]
+        with plugin_call("the script", EngineError, raises=EngineError):
+            return [self.script.reward(self.renderer.decode(ids[: i + 1])) for i in at]
 
     async def close(self) -> None:
         pass

@@ -11,6 +11,7 @@ from typing import Any
 
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
+from cord_distill.common.plugins import plugin_call
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Check, Measure
 from cord_distill.grading import Grader
@@ -62,8 +63,9 @@ def judge(
     measure: Measure | None = None,
 ) -> Record:
     """The record of one problem. grade, check and measure get the completion after `<think>\\n`."""
-    graded = [(None, False) if s.stop is Stop.LENGTH else grade(s.text, problem) for s in samples]
-    checked = [check(problem, s.text) for s in samples] if check else []
+    with plugin_call(f"suite {suite}: its grader or check, on problem {problem.id!r},"):
+        graded = [(None, False) if s.stop is Stop.LENGTH else grade(s.text, problem) for s in samples]
+        checked = [check(problem, s.text) for s in samples] if check else []
     return Record(
         suite=suite,
         id=problem.id,

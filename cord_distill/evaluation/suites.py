@@ -22,7 +22,8 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.hub import resolved_commit
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
-from cord_distill.common.plugins import load_plugin, loaded
+from cord_distill.common.plugins import loaded
+from cord_distill.common.problem_rows import built_problems, problem_id
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
 from cord_distill.grading.golds import NAMED, refuse_unmatched, unmatched, unmatched_line
 from cord_distill.grading.known_answer import known_answer, stated
@@ -130,7 +131,8 @@ def _load(suite: Suite, evaluate: EvaluateConfig) -> LoadedSuite:
     if file is not None:
         problems, source = list(_from_file(file, suite)), Path(file.path).name
     elif suite.builder is not None:
-        problems, source = list(load_plugin(suite.builder, f"suite {suite.name}.builder")(**suite.args)), suite.builder
+        source = suite.builder
+        problems = built_problems(source, suite.args, evaluate.limit, f"suite {suite.name}.builder")
     elif suite.hub is not None:
         hub = replace(suite.hub, revision=hub_revision(suite.hub, evaluate.revisions.get(suite.name)))
         problems, source, revision = list(_from_hub(suite, hub)), hub.repo, hub.revision
@@ -215,7 +217,8 @@ def _problem(row: Row, where: str, index: int, file: DataFileConfig, suite: Suit
         return row[found]
 
     numbered = hub is not None and hub.id is None and not file.id and "id" not in row
-    own_id = f"{index:05d}" if numbered else str(column("id", file.id, "id", hub.id if hub else None))
+    named = None if numbered else column("id", file.id, "id", hub.id if hub else None)
+    own_id = f"{index:05d}" if numbered else problem_id(named, where, f"{key}.id")
     question = column("question", file.question, "problem", hub.problem if hub else None)
     answer = column("answer", file.answer, "answer", hub.answer if hub else None)
     if not isinstance(question, str) or not question.strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, plugin_call
 from cord_distill.model_files.locate import DONE, models_folder
 from cord_distill.recipe.recipe import Recipe
 
@@ -17,7 +17,9 @@ def build_models(recipe: Recipe) -> Path | None:
     folder = models_folder(recipe.models)
     if not (folder / DONE).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        load_plugin(recipe.models.builder, "models.builder")(folder, **recipe.models.args)
+        builder = load_plugin(recipe.models.builder, "models.builder")
+        with plugin_call(f"models.builder: {recipe.models.builder!r}"):
+            builder(folder, **recipe.models.args)
         from cord_distill.common.files import write_atomic
 
         write_atomic(folder / DONE, '{"done": true}\n')

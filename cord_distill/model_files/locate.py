@@ -31,10 +31,18 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
         return str(path)
     if model.startswith(("/", "./", "../", "~", "$")):
         path = Path(os.path.expandvars(model)).expanduser()
-        if not (path / "config.json").exists():
+        if not is_file(path / "config.json"):
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)
     return model
+
+
+def is_file(path: Path) -> bool:
+    """`path.is_file()`, False too for a name that no file can have (too long, links in a circle)."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_on_the_hub(name: str) -> bool:

@@ -44,14 +44,76 @@ def folder_facts(folder: Path, key: str) -> FolderFacts:
 
 def folder_faults(folder: Path, key: str, *, weights: bool) -> list[str]:
     """What a model folder lacks, one sentence each. weights: False for a model of which only the tokenizer is used."""
-    found = []
+    found = _tokenizer_faults(folder, key)
     if not any((folder / name).is_file() for name in TOKENIZER):
         found.append(f"{key}: {folder} holds no tokenizer (tokenizer.json); copy the model's tokenizer files there")
     if weights and not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
         found.append(f"{key}: {folder} holds no weights (*.safetensors); copy them there, or name another folder")
     if weights:
         found += _missing_shards(folder, key)
+        odd = next(filter(None, map(weights_fault, sorted(folder.glob("*.safetensors")))), None)
+        found += [f"{key}: {folder}: {odd}; copy it again"] if odd else []
     return found
+
+
+def weights_fault(path: Path) -> str | None:
+    """Why a safetensors file is not whole, by its header and size alone; None where they agree."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= size - 8:
+                return f"{path.name} ({size:,} bytes) is no safetensors file: half copied, or a pointer of git-lfs"
+            header = json.loads(file.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        whole = 8 + length + max(ends, default=0)
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        return f"{path.name} is no safetensors file: its header is damaged"
+    return None if size == whole else f"{path.name} has {size:,} bytes of {whole:,}: it was half copied"
+
+
+def _tokenizer_faults(folder: Path, key: str) -> list[str]:
+    """A tokenizer.json that is not whole, or of another model: its ids would have no row in the embedding.
+
+    A large one has 30 MB, so only its ends and its added tokens, which have the highest ids, are looked at.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return [f"{key}: {path} cannot be read ({error}); copy it again"]
+    if not (text.startswith("{") and text.endswith("}")):
+        return [f"{key}: {path} is damaged (half copied, or a pointer of git-lfs); copy it again"]
+    highest, rows = _highest_added_id(text), vocabulary_size(config)
+    if rows is None or highest < rows:
+        return []
+    return [
+        f"{key}: {folder}: the tokenizer has ids up to {highest}, the model's embedding {rows} rows (vocab_size): they "
+        "are of two models; copy the model's own tokenizer files there"
+    ]
+
+
+def _highest_added_id(text: str) -> int:
+    """Of a tokenizer.json; -1 where it names no added tokens in the usual form."""
+    at = text.find('"added_tokens"')
+    try:
+        added, _ = json.JSONDecoder().raw_decode(text, text.index("[", at))
+        return max((int(token["id"]) for token in added), default=-1) if at >= 0 else -1
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return -1
+
+
+def vocabulary_size(config: Any) -> int | None:
+    """Rows of the embedding, by config.json; None where it does not say."""
+    parts = [config.get(name) for name in ("text_config", "language_config")] if isinstance(config, dict) else []
+    return next(
+        (_whole(one["vocab_size"]) for one in [*parts, config] if isinstance(one, dict) and "vocab_size" in one), None
+    )
 
 
 def _missing_shards(folder: Path, key: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,13 +101,18 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
     return RecipeFile.read(source).resolve(overrides, variant)
 
 
+def _real(path: Path) -> Path:
+    """`path.resolve()`, which would fail on links in a circle: whoever reads the file says that it is not there."""
+    return Path(os.path.realpath(path))
+
+
 def find_recipe(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
-        return path.resolve()
+        return _real(path)
     named = bundled("recipes") / (f"{source}.yaml" if path.suffix != ".yaml" else str(source))
     if len(path.parts) <= 2 and named.is_file():
-        return named.resolve()
+        return _real(named)
     if path.is_dir():
         resolved = path / "recipe.yaml"
         hint = f"its recipe is {resolved}" if resolved.is_file() else "give a file in it, or a bundled recipe's name"
@@ -153,7 +159,7 @@ def _read(path: Path, where: Where, seen: tuple[Path, ...]) -> dict[str, Any]:
             raise CordError(
                 f"{path.name}: extends: {parent} is not there; the path is relative to this recipe, or a bundled name"
             )
-        base = _read(parent.resolve(), where, (*seen, path))
+        base = _read(_real(parent), where, (*seen, path))
     where.update(own_where)
     return _merge(base, tree)
 
@@ -193,7 +199,7 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
     always = key in ALWAYS_PATHS or SUITE_FILE.fullmatch(key) is not None
     always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
-        return str((folder / Path(value).expanduser()).resolve())
+        return str(_real(folder / Path(value).expanduser()))
     return value
 
 

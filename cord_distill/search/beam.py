@@ -36,7 +36,7 @@ class Ask:
 class Proposal:
     """What came back for an Ask. step: the proposed Step with its score. ends: Stop when the trace is over with it.
 
-    usable False (nothing said, or `error`): recorded, never selected.
+    usable False (nothing said, or `error`): recorded, never selected; ends is then LENGTH where the budget cut it.
     """
 
     step: Step
@@ -168,8 +168,10 @@ class BeamSearch:
         recorded = [*pool, *sorted(rest, key=lambda e: e.order)]
         self._steps.append(tuple(_record(entry, kept=place < len(kept)) for place, entry in enumerate(recorded)))
         if not kept:
-            # Nobody said anything usable: what was there before is all there is.
-            self.beams = tuple(replace(beam, stop=Stop.ABORT) for beam in self.beams)
+            # Nobody said anything usable: what was there before is all there is. It ends by its length where the budget
+            # left no room for more.
+            spent = all(entry.beam.stop is Stop.LENGTH for entry in self._entries)
+            self.beams = tuple(replace(beam, stop=Stop.LENGTH if spent else Stop.ABORT) for beam in self.beams)
             self.done = True
             return
         self.beams, self._paths = tuple(e.beam for e in kept), [e.path for e in kept]

@@ -3,8 +3,12 @@ a text at U+2028; `open(encoding="utf-8")`, whose UnicodeDecodeError names no li
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import gzip
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +74,10 @@ def test_parquet(tmp_path: Path) -> None:
         (b'{"id": 1}\n3\n', r"f\.jsonl, row 2: not an object"),
         (b'[{"id": 1}, 3]', r"f\.jsonl, row 2: not an object"),
         (gzip.compress(TEXT.encode())[:-12], r"f\.jsonl cannot be read"),
+        (b'{"id": 1}\n{"answer": "1", "answer": "2"}\n', r"f\.jsonl, row 2: .*key 'answer' stands twice"),
+        (b"PK\x03\x04 a workbook", r"f\.jsonl is a ZIP or Excel file; give JSONL"),
+        (b"\x28\xb5\x2f\xfd...", r"f\.jsonl is packed with Zstandard"),
+        (b"SQLite format 3\0", r"f\.jsonl is an SQLite database"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence_with_file_and_row(tmp_path: Path, content: bytes, message: str) -> None:
@@ -81,6 +89,76 @@ def test_what_cannot_be_read_is_one_sentence_with_file_and_row(tmp_path: Path, c
 def test_cells_that_do_not_fit_the_head(tmp_path: Path) -> None:
     with pytest.raises(CordError, match=r"t\.csv, row 3: another number of cells"):
         rows_of(write(tmp_path / "t.csv", b"id,question\n1,a\n2\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,answer,answer\n1,3,4\n", r"t\.csv, row 1: two columns are called 'answer'"),
+        (b"id;question;answer\n1;a;3\n", r"t\.csv, row 1: its cells are parted by ';'"),
+        (b"id\tquestion\n1\ta\n", r"t\.csv, row 1: its cells are parted by '\\t'"),
+        (b'id,question\n1,"a\n2,b\n', r"t\.csv, row \d: not CSV"),
+    ],
+)
+def test_tables_that_would_be_read_wrongly(tmp_path: Path, content: bytes, message: str) -> None:
+    """Fails `csv.DictReader`, of whose columns of one name the last wins, and which takes a table with semicolons for
+    one column."""
+    with pytest.raises(CordError, match=message):
+        rows_of(write(tmp_path / "t.csv", content))
+
+
+def test_a_cell_may_be_as_long_as_a_trace(tmp_path: Path) -> None:
+    """Fails the reader's own limit of 131,072 characters."""
+    assert (
+        len(rows_of(write(tmp_path / "t.csv", b'id,question\n1,"' + b"x\n" * 100_000 + b'"\n'))[0]["question"])
+        == 200_000
+    )
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gzip bomb. Fails `for line in file`, which holds the line before anybody can look at its length."""
+    monkeypatch.setattr("cord_distill.common.jsonl.LONGEST_LINE", 2**20)
+    bomb = gzip.compress(b'{"id": "' + b"x" * 2**24)
+    tracemalloc.start()
+    with pytest.raises(CordError, match=r"bomb\.gz, row 1: a line of more than 1 MiB"):
+        rows_of(write(tmp_path / "bomb.gz", bomb))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+
+
+def test_cells_of_parquet_are_values_of_json(tmp_path: Path) -> None:
+    """Whatever the file is called. Fails the reader that hands on `Decimal` and `datetime`, which no row can be written
+    with, and `bytes` as a text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    day = datetime.datetime(2024, 2, 29, 12)
+    row = {
+        "id": decimal.Decimal("1.50"),
+        "meta": {"on": day, "in": [{"at": day.date(), "took": datetime.timedelta(1)}]},
+    }
+    path = tmp_path / "no_suffix"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    assert rows_of(path) == [
+        {"id": "1.50", "meta": {"on": "2024-02-29T12:00:00", "in": [{"at": "2024-02-29", "took": "1 day, 0:00:00"}]}}
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"question": b"\xff"}]), path)
+    with pytest.raises(CordError, match="row 1: holds bytes that are no text"):
+        rows_of(path)
+    twice = pyarrow.Table.from_arrays([pyarrow.array(["1"]), pyarrow.array(["2"])], names=["answer", "answer"])
+    pyarrow.parquet.write_table(twice, path)
+    with pytest.raises(CordError, match="two columns are called 'answer'"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jsonl", "circle.jsonl", "pipe.jsonl"])
+def test_what_is_no_file_is_a_sentence(tmp_path: Path, name: str) -> None:
+    """Fails `Path.is_file` on a name that is too long, and a reader that waits at a pipe for ever."""
+    (tmp_path / "circle.jsonl").symlink_to("circle.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(CordError, match=r"problems\.path: "):
+        rows_of(tmp_path / name)
 
 
 def test_our_own_rows_may_hold_any_character(tmp_path: Path) -> None:

@@ -117,6 +117,25 @@ def test_empty_steps_end_as_abort_with_their_reason_and_no_answer(renderer):
     assert [c.error for c in made.candidates[0]] == ["empty step"]
 
 
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_budget_too_short_for_another_step_ends_as_length_with_its_answer(renderer, left):
+    """The blanks that fit into the rest say nothing. Fails the version that takes them for silence and throws the whole
+    trace away as an abort."""
+    step = " one.\n\n"
+    used = len(renderer.encode("### Step 1. one.\n\n"))
+    assert len(renderer.encode("\n\n\n\n\n\n")) >= left
+    made = outcome(
+        renderer,
+        answering(lambda n: (f"{step}### Step", "### Step") if n == 1 else ("\n" * 60, None)),
+        reasoning_tokens=used + left,
+        max_step_tokens=used + left,
+    )
+    assert made.stop is Stop.LENGTH
+    assert [s.text for s in made.steps] == ["### Step 1. one.\n\n</think>"]
+    assert made.final_answer_text == " It is \\boxed{2}."
+    assert [c.error for c in made.candidates[1]] == ["empty step"]
+
+
 def test_max_steps_bounds_a_search_of_short_steps(renderer):
     made = outcome(renderer, answering(lambda n: (" a.\n\n### Step", "### Step")), max_steps=3)
     assert made.stop is Stop.LENGTH and len(made.steps) == 3

@@ -104,6 +104,16 @@ def test_an_odd_continuation_is_an_error_and_never_journaled(tmp_path, bad):
     journal.close()
 
 
+def test_a_banned_token_is_an_error_and_never_journaled(tmp_path):
+    """A server that leaves `logit_bias` aside. Fails the version that puts control tokens into steps unchecked."""
+    journal, engine = replay(tmp_path, GOOD, replace(GOOD, ids=(5, 7)))
+    with pytest.raises(EngineError, match="token id 6 came although it was banned"):
+        asyncio.run(engine.generate([1], replace(SAMPLING, banned_ids=(6, 9))))
+    assert journal.calls("p") == {}
+    assert asyncio.run(engine.generate([1], replace(SAMPLING, banned_ids=(6, 9)))).ids == (5, 7)
+    journal.close()
+
+
 @pytest.mark.parametrize(
     "bad", [[math.nan, -1], [-1, math.inf], [-math.inf, -1], [5.0, -1], [1e308, 1], [True, -1], ["-1", -1], [-1], None]
 )

@@ -82,7 +82,7 @@ def test_what_cannot_be_called_is_found_by_the_check(folder, override, said, cap
     [
         ("gives_a_float", "return 3.0", "gave a float; return a Rating"),
         ("gives_nan", "return Rating(float('nan'))", "rated a step nan"),
-        ("fails", "raise KeyError('x')", "failed on problem 'a': KeyError"),
+        ("fails", "raise KeyError('x')", "on problem 'a' failed (fails.py, line 3): KeyError"),
     ],
 )
 def test_what_a_selector_must_not_do_ends_the_run_with_its_key(folder, name, body, said, tmp_path, capsys, monkeypatch):

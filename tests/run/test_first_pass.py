@@ -2,6 +2,7 @@
 generate` before anything is loaded."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,49 @@ def test_a_damaged_config_is_named(recipe, random_models, tmp_path, capsys):
     (damaged / "config.json").write_text("{")
     assert main(["check", str(recipe), f"teachers.0.model={damaged}"]) == 2
     assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def _cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+HALF_COPIED = [
+    ("model.safetensors", _cut, "it was half copied"),
+    ("model.safetensors", lambda file: file.write_bytes(b""), "is no safetensors file: half copied"),
+    ("model.safetensors", lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n" * 3), "git-lfs"),
+    ("model.safetensors", lambda file: file.write_bytes(b"\x05\0\0\0\0\0\0\0[not]"), "its header is damaged"),
+    ("model.safetensors", lambda file: (file.unlink(), file.symlink_to("/gone")), "cannot be read"),
+    ("tokenizer.json", _cut, "tokenizer.json is damaged"),
+    ("tokenizer.json", lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "git-lfs"),
+    (
+        "config.json",
+        lambda file: file.write_text(file.read_text().replace('"vocab_size": 6', '"vocab_size": 5')),
+        "two models",
+    ),
+    ("config.json", lambda file: (file.unlink(), os.mkfifo(file)), "no config.json there"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "said"), HALF_COPIED, ids=[f"{one[0]}: {one[2]}" for one in HALF_COPIED])
+@pytest.mark.parametrize("key", ["teachers.0.model", "train.model_name_or_path"])
+def test_a_model_folder_that_was_half_copied_or_mixed_is_named(
+    recipe, random_models, tmp_path, capsys, name, damage, said, key
+):
+    """Fails the check that only looks whether the files are there: the engines then fail after minutes, or ids without
+    a row in the embedding are trained."""
+    folder = tmp_path / "copied"
+    shutil.copytree(random_models["r1"], folder)
+    damage(folder / name)
+    assert main(["check", str(recipe), f"{key}={folder}"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and key in error and "Traceback" not in error
+
+
+def test_a_folder_that_links_to_itself_is_no_model(recipe, tmp_path, capsys):
+    """Fails `Path.resolve`, which raises RuntimeError."""
+    (tmp_path / "circle").symlink_to("circle")
+    assert main(["check", str(recipe), f"teachers.0.model={tmp_path}/circle"]) == 2
+    assert "holds no model" in capsys.readouterr().err
 
 
 def test_two_engines_on_one_gpu_share_its_memory(recipe, capsys):

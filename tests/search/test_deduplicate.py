@@ -115,7 +115,7 @@ def test_a_key_function_that_cannot_be_used_is_named():
     beam = Beam((Step(1, "t", "a", (), 1, 0.5, Stop.STEP),))
     with pytest.raises(CordError, match=r"decode.deduplicate: 'test_deduplicate:unhashable' gave a list"):
         state_key(DecodeConfig(deduplicate="test_deduplicate:unhashable"), PROBLEM)(beam)
-    with pytest.raises(CordError, match=r"decode.deduplicate: .* failed on problem 'p': ZeroDivisionError"):
+    with pytest.raises(CordError, match=r"decode.deduplicate: .* on problem 'p' failed \(.*, line \d+\): ZeroDivision"):
         state_key(DecodeConfig(deduplicate="test_deduplicate:failing"), PROBLEM)(beam)
     with pytest.raises(ValueError, match=r"not of the form package.module:function"):
         DecodeConfig(deduplicate="texts")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, plugin_call
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.deduplicate import StateKey, text_key
 from cord_distill.types import Beam, Problem, Step
@@ -54,7 +54,5 @@ def check_hooks(decode: DecodeConfig) -> None:
 
 
 def _called(function: Callable[..., Any], key: str, spec: str, problem: Problem, steps: tuple[Step, ...]) -> Any:
-    try:
+    with plugin_call(f"{key}: {spec!r} on problem {problem.id!r}"):
         return function(problem, [step.text for step in steps])
-    except Exception as error:
-        raise CordError(f"{key}: {spec!r} failed on problem {problem.id!r}: {type(error).__name__}: {error}") from error

@@ -60,7 +60,7 @@ class VllmEngine:
         begun = time.monotonic()
         try:
             runner = runner_class(args)
-        except (ValueError, RuntimeError, OSError, TypeError) as error:
+        except Exception as error:  # whatever a damaged file makes a library raise
             raise CordError(f"{model.label}: {why_not_loaded(str(error), path)}") from error
         print(f"{model.label} is ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         if step_timeout and isinstance(runner, InProcessRunner):
