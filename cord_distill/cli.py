@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 import time
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.terminal import one_line, warn
 
     die_with_parent()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding shows \\u2026 and no traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         os.getcwd()
     except FileNotFoundError:

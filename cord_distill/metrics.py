@@ -1,4 +1,5 @@
-"""What is said about samples: avg@k, pass@k, maj@k, intervals, paired tests. Pure, seeded, standard library only.
+"""What is said about samples: avg@k, pass@k, maj@k, intervals, paired tests. Pure and seeded; scipy is
+loaded for quantiles of Student's t alone.
 
 `groups` is one list per problem with one value per sample (0/1 or bool, or a share). Samples of one problem belong
 together: every interval here is taken over problems, never over samples as if they were independent.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from itertools import product
-from math import atan, comb, cos, pi, sin, sqrt
+from math import comb, sqrt
 from operator import mul
 from typing import Any
 
@@ -81,31 +82,10 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def t_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """The t for which P(|T| < t) = confidence. Exact to 1e-9, by halving the closed form for whole degrees of freedom
-    (Abramowitz & Stegun, 26.7.3 and 26.7.4)."""
-    low, high = 0.0, 1.0
-    while _t_within(high, degrees) < confidence:
-        low, high = high, 2 * high
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_within(middle, degrees) < confidence else (low, middle)
-    return (low + high) / 2
+    """The t for which P(|T| < t) = confidence."""
+    from scipy.special import stdtrit
 
-
-def _t_within(t: float, degrees: int) -> float:
-    """P(|T| < t)."""
-    angle = atan(t / sqrt(degrees))
-    cosine, total, term = cos(angle), 0.0, 1.0
-    if degrees % 2:
-        term = cosine
-        for k in range(1, degrees - 1, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        return 2 / pi * (angle + sin(angle) * total)
-    for k in range(0, degrees - 1, 2):
-        total += term
-        term *= cosine**2 * (k + 1) / (k + 2)
-    return sin(angle) * total
+    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def effective_samples(values: Sequence[float]) -> float:

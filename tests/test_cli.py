@@ -1,5 +1,7 @@
 """The command line as a user meets it: help that loads nothing, one-line errors, exit codes."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -101,6 +103,33 @@ def test_view_opens_a_browser_only_when_it_is_asked_to(found, capsys, tmp_path, 
     assert not main(["view", str(recipe), "--open"])
     assert opened == [(tmp_path / "out/view.html").as_uri()]
     assert ("no browser could be started" in capsys.readouterr().out) is not found
+
+
+PRINTS = """
+from cord_distill.types import Problem
+def build():
+    print("loading ...")
+    return [Problem("1", "What is 1 + 1?", "2")]
+"""
+
+
+def test_json_of_the_check_is_json_whatever_a_plug_in_prints(tmp_path, capsys, monkeypatch):
+    """Fails the version whose standard output begins with what the plug-in said."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "prints_much.py").write_text(PRINTS)
+    (tmp_path / "r.yaml").write_text("teachers: [{model: a/b}]\nproblems: {builder: 'prints_much:build'}\n")
+    main(["check", str(tmp_path / "r.yaml"), "--json"])
+    out, err = capsys.readouterr()
+    assert "1 problems" in json.loads(out)["looked_at"] and "loading ..." in err
+
+
+def test_a_terminal_of_another_encoding_shows_escapes(tmp_path):
+    """Fails with UnicodeEncodeError on the first letter that the terminal does not have."""
+    (tmp_path / "r.yaml").write_text('name: r\ndecode: {step_instructions: "\u00e9\u6570"}\n', encoding="utf-8")
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    argv = [sys.executable, "-m", "cord_distill.cli", "check", str(tmp_path / "r.yaml")]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert "\\xe9\\u6570" in done.stdout and "Traceback" not in done.stderr
 
 
 def test_check_writes_out_what_would_turn_the_text_on_a_terminal(tmp_path, capsys):

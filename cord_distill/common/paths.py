@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
@@ -16,6 +17,14 @@ def bundled(kind: str) -> Path:
         if path.exists() and (root.name == "bundled" or (root / "pyproject.toml").exists()):
             return path
     raise CordError(f"{kind} is missing beside the package: install cord-distill again, or run from a clone")
+
+
+def expanded(path: str) -> Path:
+    """A path with `$NAME` and `~` written out. Raises CordError where nobody says which folder `~` is."""
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError:
+        raise CordError(f"{path}: no home folder is known here; write the path out, or set HOME") from None
 
 
 def short_path(path: Path) -> str:

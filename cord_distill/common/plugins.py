@@ -57,9 +57,9 @@ def plugin_call(
     """
     try:
         yield
-    except (CordError, *passed):
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, (CordError, *passed)):
+            raise
         raise raises(f"{said} failed ({_place(error)}): {_said(error)}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import as_json, fault, read_jsonl, refuse_duplicates
-from cord_distill.common.problem_rows import built_problems, meta_fault, problem_id
+from cord_distill.data.problem_rows import built_problems, meta_fault, problem_id
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
@@ -42,7 +42,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
         rows, name = _hub_rows(source), source.dataset
     else:
         raise CordError("problems: no source; give one of problems.path, problems.dataset, problems.builder")
-    problems = []
+    problems: list[Problem] = []
     for where, row in rows:
         if source.limit and len(problems) >= source.limit:
             break
@@ -64,9 +64,9 @@ def _hub_rows(source: ProblemsConfig) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int) -> Problem:
-    def column(key: str, name: str) -> Any:
+    def column(key: str, name: str, *, joined: bool = True) -> Any:
         try:
-            return column_of(row, name)
+            return column_of(row, name, joined=joined)
         except KeyError:
             names = column_names(row)
             near = get_close_matches(name, names, n=1, cutoff=0.4)
@@ -84,7 +84,7 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     known = ""
     if source.answer is not None:
         known = known_answer(
-            column("answer", source.answer),
+            column("answer", source.answer, joined=False),
             where=where,
             what=f"problems.answer ({source.answer!r})",
             key="problems.answer_pattern",
@@ -99,7 +99,9 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             )
         question = f"{context}\n\n{question}"
     named = source.id or ("id" if "id" in row else None)
-    own_id = problem_id(column("id", named), where, f"problems.id: {named!r}") if named else f"{index:05d}"
+    own_id = (
+        problem_id(column("id", named, joined=False), where, f"problems.id: {named!r}") if named else f"{index:05d}"
+    )
     meta = row.get("meta")
     wrong = meta_fault(meta)
     if wrong:
@@ -107,8 +109,9 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     return Problem(own_id, question, known, meta if isinstance(meta, dict) else {})
 
 
-def column_of(row: dict[str, Any], name: str) -> Any:
-    """A row's value; `a.b` is the field b of the column a. A list of texts is one text, joined by blank lines.
+def column_of(row: dict[str, Any], name: str, *, joined: bool = True) -> Any:
+    """A row's value; `a.b` is the field b of the column a. joined: a list of texts is one text, with blank lines
+    between; several known answers are not one.
 
     Raises KeyError where there is no such column or field.
     """
@@ -117,7 +120,7 @@ def column_of(row: dict[str, Any], name: str) -> Any:
         if not isinstance(value, dict):
             raise KeyError(name)
         value = value[part]
-    if isinstance(value, list) and value and all(isinstance(piece, str) for piece in value):
+    if joined and isinstance(value, list) and value and all(isinstance(piece, str) for piece in value):
         return "\n\n".join(value)
     return value
 

@@ -23,7 +23,7 @@ from cord_distill.common.hub import resolved_commit
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import loaded
-from cord_distill.common.problem_rows import built_problems, problem_id
+from cord_distill.data.problem_rows import built_problems, problem_id
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
 from cord_distill.grading.golds import NAMED, refuse_unmatched, unmatched, unmatched_line
 from cord_distill.grading.known_answer import known_answer, stated

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.paths import expanded
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ModelsConfig
 from cord_distill.recipe.recipe import Recipe
@@ -30,7 +30,7 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             raise CordError(f"{key}: the builder made no model {name!r}; it made: {', '.join(made)}")
         return str(path)
     if model.startswith(("/", "./", "../", "~", "$")):
-        path = Path(os.path.expandvars(model)).expanduser()
+        path = expanded(model)
         if not is_file(path / "config.json"):
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)

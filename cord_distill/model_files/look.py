@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.weights_file import weights_fault
 from cord_distill.model_files.context import context_of
 
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -54,24 +55,6 @@ def folder_faults(folder: Path, key: str, *, weights: bool) -> list[str]:
         odd = next(filter(None, map(weights_fault, sorted(folder.glob("*.safetensors")))), None)
         found += [f"{key}: {folder}: {odd}; copy it again"] if odd else []
     return found
-
-
-def weights_fault(path: Path) -> str | None:
-    """Why a safetensors file is not whole, by its header and size alone; None where they agree."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= size - 8:
-                return f"{path.name} ({size:,} bytes) is no safetensors file: half copied, or a pointer of git-lfs"
-            header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        whole = 8 + length + max(ends, default=0)
-    except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        return f"{path.name} is no safetensors file: its header is damaged"
-    return None if size == whole else f"{path.name} has {size:,} bytes of {whole:,}: it was half copied"
 
 
 def _tokenizer_faults(folder: Path, key: str) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.paths import bundled
+from cord_distill.common.paths import bundled, expanded
 from cord_distill.common.plugins import search_beside
 from cord_distill.recipe.explain import Said, Where, explain
 from cord_distill.recipe.recipe import Recipe
@@ -104,6 +104,10 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str 
 def _real(path: Path) -> Path:
     """`path.resolve()`, which would fail on links in a circle: whoever reads the file says that it is not there."""
     return Path(os.path.realpath(path))
+
+
+def _home(path: str) -> Path:
+    return expanded(path) if path.startswith("~") else Path(path)
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -199,7 +203,7 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
     always = key in ALWAYS_PATHS or SUITE_FILE.fullmatch(key) is not None
     always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
-        return str(_real(folder / Path(value).expanduser()))
+        return str(_real(folder / _home(value)))
     return value
 
 

@@ -6,6 +6,7 @@ How a file is read (`extends`, overrides, line numbers in errors) is in `recipe_
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
@@ -241,6 +242,12 @@ class Recipe(Section):
         twice = sorted({x for x in labels if labels.count(x) > 1})
         if twice:
             raise ValueError(f"two teachers are called {twice[0]!r}: give each its own `name`")
+        same = _same_but_for_case([*self.variants]) or _same_but_for_case(labels)
+        if same:
+            raise ValueError(
+                f"{same[0]!r} and {same[1]!r} differ in case alone, and are one folder on many file systems: give one "
+                "another name"
+            )
         methods = [*self.variants, self.variant or self.decode.pipeline.rpartition(":")[2]]
         later = [key for key, section in (("dpo", self.dpo), ("distil", self.distil)) if section is not None]
         named = [f"{name}-{stage}" for name in methods for stage in later]
@@ -255,3 +262,14 @@ class Recipe(Section):
         if self.meta_prover and self.meta_prover.same_as and self.meta_prover.same_as not in labels:
             raise ValueError(f"meta_prover.same_as {self.meta_prover.same_as!r} names no teacher; there are: {labels}")
         return self
+
+
+def _same_but_for_case(names: list[str]) -> tuple[str, str] | None:
+    """Two names of which some file systems (macOS, SMB) make one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFC", name).casefold()
+        if folded in seen:
+            return seen[folded], name
+        seen[folded] = name
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -49,7 +50,8 @@ def check(experiment: Experiment, machine: Machine | None = None, *, as_json: bo
 
     machine: predict the memory of training on it, and refuse what cannot fit. as_json: one object in place of the page.
     """
-    page = look(experiment, machine)
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):  # what a plug-in prints is no JSON
+        page = look(experiment, machine)
     if as_json:
         print(json.dumps({"in_order": page.in_order, **asdict(page)}, indent=1))
         return 0 if page.in_order else 2

@@ -124,6 +124,9 @@ def _counted(recipe: Recipe) -> list[str]:
 
 
 def _writable(root: Path) -> None:
+    if (root / "config.json").is_file():
+        # Its files would be hashed as the model's: each stage would take the one before for another model's.
+        raise CordError(f"output_dir: {root} is a model's folder; choose another output_dir, for example one inside it")
     there = root
     while not there.exists() and there != there.parent:
         there = there.parent

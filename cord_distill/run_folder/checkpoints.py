@@ -18,7 +18,9 @@ from typing import Any, Literal
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
+from cord_distill.common.weights_file import is_cut_off
 from cord_distill.recipe.file import recipe_hash
+from cord_distill.run_folder import archive
 
 STATE_FILE = "training.json"
 DONE_FILE = "done.json"
@@ -112,7 +114,8 @@ def complete_checkpoints(output_dir: Path) -> list[Path]:
     """Checkpoints that were written to their end, oldest first. A half-written one is passed over.
 
     transformers takes the highest number and fails on a missing file; here `trainer_state.json` (written last) has to
-    be there and whole, and under DeepSpeed the `latest` file and the folder that it names.
+    be there and whole, the weights as long as their header says, and under DeepSpeed the `latest` file and the folder
+    that it names.
     """
     return sorted((p for p in output_dir.glob("checkpoint-*") if is_complete(p)), key=step_of)
 
@@ -126,7 +129,8 @@ def adapter_base(folder: Path) -> str | None:
 def is_complete(path: Path) -> bool:
     if not re.fullmatch(r"checkpoint-\d+", path.name) or read_object(path / "trainer_state.json") is None:
         return False
-    if not any(path.glob("*.safetensors")):
+    weights = list(path.glob("*.safetensors"))
+    if not weights or any(map(is_cut_off, weights)):
         return False
     if not any(path.glob("global_step*")):
         return (path / "optimizer.pt").is_file()
@@ -164,14 +168,10 @@ def refuse_other_world(found: Training, world_size: int, zero_stage: int, stage:
 
 
 def set_aside(output_dir: Path) -> Path | None:
-    """Renames a training folder to `<name>.old-N`, so that a new training begins in an empty one."""
+    """Moves a training folder into `stale/` beside it (archive.py), so that a new training begins in an empty one."""
     if not output_dir.is_dir():
         return None
-    n = 1
-    while (aside := output_dir.with_name(f"{output_dir.name}.old-{n}")).exists():
-        n += 1
-    os.replace(output_dir, aside)
-    return aside
+    return archive.set_aside([output_dir], (fingerprint_of(output_dir) or "unknown")[:12]) / output_dir.name
 
 
 def replace_folder(new: Path, place: Path) -> None:

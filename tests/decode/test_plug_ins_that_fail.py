@@ -11,7 +11,7 @@ from scripted_world import write_recipe
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
 from cord_distill.common.exit_codes import TOO_MANY_FAILED
-from cord_distill.common.problem_rows import built_problems
+from cord_distill.data.problem_rows import built_problems
 from cord_distill.decode.failures import failures_of
 
 QUIET = "track.wandb.mode=disabled"
@@ -66,7 +66,7 @@ def test_a_builder_may_be_a_generator_and_its_end_is_the_limit(own, monkeypatch)
     """Fails the version that makes all of them first: this one never ends."""
     spec = f"{own(ENDLESS)}:build"
     assert [problem.id for problem in built_problems(spec, {"first": 7}, 3, "k")] == ["7", "8", "9"]
-    monkeypatch.setattr("cord_distill.common.problem_rows.MOST_BUILT", 50)
+    monkeypatch.setattr("cord_distill.data.problem_rows.MOST_BUILT", 50)
     with pytest.raises(CordError, match=r"gives more than 50 problems; set problems\.limit"):
         built_problems(spec, {"first": 7}, None, "k")
 
@@ -116,7 +116,7 @@ def bad_script(renderer): raise ValueError("no weights")
 @pytest.mark.parametrize(
     ("key", "name", "said"),
     [
-        ("problems.grader", "raises", "line 6): KeyError: 'boom'"),
+        ("problems.grader", "raises", "line 5): KeyError: 'boom'"),
         ("problems.grader", "ends", "it ends the program (sys.exit(7))"),
         ("problems.grader", "none", "gave None; give (the answer or None, True or False)"),
         ("problems.grader", "words", "gave 'yes'; give"),

@@ -85,6 +85,12 @@ def test_the_context_stands_before_the_question(tmp_path):
         ({}, {"context": "context"}, r"problems\.context \('context'\) is empty or no text.*column\.field"),
         ({"context": {"contexts": []}}, {"context": "context.contexts"}, "is empty or no text"),
         ({}, {"answer": "context.contents"}, r"no column 'context\.contents'; set problems\.answer"),
+        ({"long_answer": ["2", "3"]}, {}, r"'long_answer'\) is \['2', '3'\]; the known answer must be a text"),
+        ({"pubid": None}, {}, r"the id \(problems\.id: 'pubid'\) is None; give a text or a number"),
+        ({"pubid": ["a"]}, {}, r"the id .* is \['a'\]"),
+        ({"pubid": " "}, {}, r"the id .* is ' '"),
+        ({"pubid": True}, {}, "the id .* is True"),
+        ({"pubid": "x" * 501}, {}, "of at most 500 characters"),
     ],
 )
 def test_a_bad_field_is_named_with_its_row(tmp_path, change, keys, message):

@@ -133,6 +133,20 @@ def test_a_variant_is_called_like_nothing_in_the_run_folder(tmp_path: Path, name
     assert name.lower() in IN_THE_RUN_FOLDER
 
 
+def test_a_home_that_nobody_knows_is_a_sentence(tmp_path: Path) -> None:
+    """In a container whose user has no entry and no HOME. Fails `Path.expanduser`, which raises RuntimeError."""
+    (tmp_path / "r.yaml").write_text("output_dir: ~nobody-of-this-name/run")
+    assert "no home folder is known here" in refused(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("names", [("Cord", "cord"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")])
+def test_two_names_that_are_one_folder_elsewhere_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Fails the version that compares them letter by letter: on a file system without cases the second variant is
+    refused as another recipe's run, when the first is done."""
+    (tmp_path / "r.yaml").write_text(f"variants: {{{names[0]}: {{seed: 1}}, {names[1]}: {{seed: 2}}}}")
+    assert "differ in case alone" in refused(tmp_path / "r.yaml")
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

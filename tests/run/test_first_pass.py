@@ -21,6 +21,8 @@ def recipe(tmp_path, random_models):
     (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (tmp_path / "held.jsonl").write_text("\n".join(json.dumps(row) for row in held))
     (tmp_path / "mine.py").write_text("def grade(text, problem):\n    return None, False\n")
+    (tmp_path / "a_model").mkdir()
+    (tmp_path / "a_model" / "config.json").write_text("{}")
     (tmp_path / "broken.py").write_text("def grade(text, problem)\n")
     made = {
         "output_dir": "run",
@@ -97,6 +99,7 @@ MISTAKES = [
     (["data.filters.steps_right=true"], "problems.process_check"),
     (["output_dir=problems.jsonl"], "is a file, no folder"),
     (["output_dir=/proc/run"], "cannot be written"),
+    (["output_dir=./a_model"], "is a model's folder"),
     (["track.wandb.mode=online"], "online needs a key"),
     (["evaluate.data.math_500=again.jsonl"], "were trained on"),
 ]
@@ -151,7 +154,7 @@ HALF_COPIED = [
     ("model.safetensors", _cut, "it was half copied"),
     ("model.safetensors", lambda file: file.write_bytes(b""), "is no safetensors file: half copied"),
     ("model.safetensors", lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n" * 3), "git-lfs"),
-    ("model.safetensors", lambda file: file.write_bytes(b"\x05\0\0\0\0\0\0\0[not]"), "its header is damaged"),
+    ("model.safetensors", lambda file: file.write_bytes(b"\x05\0\0\0\0\0\0\0[not]"), "half copied, damaged"),
     ("model.safetensors", lambda file: (file.unlink(), file.symlink_to("/gone")), "cannot be read"),
     ("tokenizer.json", _cut, "tokenizer.json is damaged"),
     ("tokenizer.json", lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "git-lfs"),

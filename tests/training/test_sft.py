@@ -167,9 +167,30 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
     half = checkpoint(tmp_path, 12, state="")
     checkpoint(tmp_path, 14, state='{"global_')
     (checkpoint(tmp_path, 16, deepspeed=True) / "latest").unlink()
+    # A power cut loses pages of the weights, while the small files written after them are there.
+    torn = checkpoint(tmp_path, 18) / "model.safetensors"
+    head = b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'
+    torn.write_bytes(len(head).to_bytes(8, "little") + head + bytes(15))
+    assert checkpoints.complete_checkpoints(tmp_path) == good
+    torn.write_bytes(torn.read_bytes() + bytes(1))
+    assert checkpoints.complete_checkpoints(tmp_path) == [*good, torn.parent]
+    (torn.parent / "optimizer.pt").unlink()
     assert checkpoints.complete_checkpoints(tmp_path) == good
     checkpoints.remove_half_written(tmp_path)
     assert not half.exists() and good[0].exists()
+
+
+def test_a_training_that_is_begun_anew_leaves_the_old_one_in_stale_by_number(tmp_path: Path) -> None:
+    """The same archive as that of decoding and data. Fails the version that writes over what was set aside before."""
+    assert checkpoints.set_aside(tmp_path / "checkpoints") is None
+    places = []
+    for _ in range(2):
+        checkpoints.begin(tmp_path / "checkpoints", {"seed": 1}, 1, 0)
+        places.append(checkpoints.set_aside(tmp_path / "checkpoints"))
+        assert not (tmp_path / "checkpoints").exists()
+    label = checkpoints.fingerprint_of(places[0])[:12]
+    assert places == [tmp_path / "stale" / name / "checkpoints" for name in (label, f"{label}-2")]
+    assert all((place / "training.json").is_file() for place in places)
 
 
 def test_another_number_of_ranks_is_refused_early(tmp_path: Path, student: Path, monkeypatch: Any) -> None:

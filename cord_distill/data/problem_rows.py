@@ -77,9 +77,10 @@ def _odd_problem(made: Any) -> str | None:
             return f"{name} is {one_line(repr(text), 60)}; give a text"
         if fault(text):
             return f"{name} holds {fault(text)}"
-    if not isinstance(made.meta, dict):
-        return f"meta is a {type(made.meta).__name__}; give a dict"
-    odd = meta_fault(made.meta) if made.meta else None
+    meta: Any = made.meta
+    if not isinstance(meta, dict):
+        return f"meta is a {type(meta).__name__}; give a dict"
+    odd = meta_fault(meta) if meta else None
     return f"meta {odd}" if odd else None
 
 
