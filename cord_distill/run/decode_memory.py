@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
 from cord_distill.engines.vllm.engine import CPU_KV_GIB
 from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.parameters import stored_parameters
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training.memory.predict import GIB
@@ -16,9 +18,11 @@ from cord_distill.training.memory.shapes import shape_of
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Beside weights and cache, in GiB. GPU: CUDA context, graphs, activations; a round figure, not measured here. CPU:
-# torch, vLLM and their buffers: one engine held 2.4 to 2.8, two in one process 3.1, with Qwen's vocabulary in bfloat16.
+# torch and vLLM, and what each engine adds: one held 2.4 to 2.8, two in one process 3.1, three 4.4 (one of them Gemma,
+# whose vocabulary of 262 thousand fills tables and tokenizer).
 GPU_BESIDE = 1.5
-CPU_BESIDE = 3.0
+CPU_BESIDE = 2.0
+CPU_ENGINE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ def decode_memory(recipe: Recipe, gpu_memory: float | None, *, on_gpu: bool | No
     if not on_gpu:
         known = [engine.weights + (engine.cache or 0.0) for engine in engines if engine.weights is not None]
         more = " and the others" if len(known) < len(engines) else ""
-        total = f"{sum(known) + CPU_BESIDE:.1f} GiB{more}, about {CPU_BESIDE:.0f} of them for torch and vLLM themselves"
+        beside = CPU_BESIDE + CPU_ENGINE * len(engines)
+        total = f"{sum(known) + beside:.1f} GiB{more}, about {beside:.1f} of them for torch and vLLM themselves"
         return "\n".join(["decoding, predicted, in one process:", *said, f"  in all {total}"]), []
     faults = [
         fault
@@ -77,14 +82,22 @@ def _engines(recipe: Recipe, on_gpu: bool) -> list[EngineMemory]:
 def _engine(recipe: Recipe, section: ModelConfig, key: str, on_gpu: bool) -> EngineMemory:
     dtype = section.dtype if section.dtype != "auto" else "bfloat16" if on_gpu else "float32"
     share = section.tensor_parallel_size if on_gpu else 1
-    try:
-        shape = shape_of(model_path(recipe, section.model, f"{key}.model"))
-        weights: float | None = shape.parameters * BYTES[dtype] / share / GIB
-    except CordError:
-        weights = None
+    parameters = _parameters(recipe, section, key)
+    weights = None if parameters is None else parameters * BYTES[dtype] / share / GIB
     cache = section.kv_cache_gib or (None if on_gpu else CPU_KV_GIB)
     gpus = tuple(section.devices or range(share)) if on_gpu else ()
     return EngineMemory(section.label, key, weights, cache, section.gpu_memory_utilization, gpus)
+
+
+def _parameters(recipe: Recipe, section: ModelConfig, key: str) -> int | None:
+    try:
+        path = model_path(recipe, section.model, f"{key}.model")
+    except CordError:
+        return None
+    try:
+        return shape_of(path).parameters
+    except CordError:  # of another architecture, or not here
+        return stored_parameters(Path(path))
 
 
 def _said(engine: EngineMemory) -> str:

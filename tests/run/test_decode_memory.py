@@ -1,5 +1,6 @@
 """What `cord check` says of the engines that decode: their weights and caches, and whether they find their place."""
 
+import json
 from typing import Any
 
 import pytest
@@ -28,9 +29,26 @@ def test_on_a_cpu_auto_is_float32_and_all_is_one_process():
     assert page.splitlines()[1:] == [
         "  a: 5.8 GiB of weights, 0.5 GiB of cache",
         "  b: 3.2 GiB of weights, 1.0 GiB of cache",
-        "  in all 13.4 GiB, about 3 of them for torch and vLLM themselves",
+        "  in all 14.0 GiB, about 3.6 of them for torch and vLLM themselves",
     ]
     assert faults == []
+
+
+def test_the_weights_of_another_architecture_are_counted_in_its_files(tmp_path):
+    """Fails the version that leaves Gemma out of the sum, and the one that takes the files' bytes for float32."""
+    (tmp_path / "config.json").write_text('{"model_type": "gemma3_text"}')
+    half = {
+        "a": {"dtype": "BF16", "shape": [1024, 512 * 1024], "data_offsets": [0, 1]},
+        "__metadata__": {"format": "pt"},
+    }
+    for name in ("model-1", "model-2"):
+        text = json.dumps(half).encode()
+        (tmp_path / f"{name}.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    page, _ = decode_memory(recipe({"model": str(tmp_path), "name": "g"}), None, on_gpu=False)
+    assert "  g: 4.0 GiB of weights" in page
+    (tmp_path / "model-2.safetensors").write_bytes(b"\xff" * 20)
+    page, _ = decode_memory(recipe({"model": str(tmp_path), "name": "g"}), None, on_gpu=False)
+    assert "  g: weights of unknown size" in page and "and the others" in page
 
 
 def test_the_second_engine_of_a_gpu_finds_no_place_beside_one_that_takes_it_all():
