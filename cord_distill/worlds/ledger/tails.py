@@ -1,7 +1,8 @@
 """What the teachers write when every box is made, in the world with tails: nothing but what has been said.
 
-Real traces go on after the answer is certain. Each teacher has its own habit: the adder checks, the multiplier sums up,
-and the allrounder doubts a box, names a wrong digit and takes it back.
+Real traces go on after the answer is certain. Each teacher has its own habit: the adder checks the last box, the
+multiplier sums up, and the allrounder doubts the last box, names a wrong digit and takes it back. Only the last box is
+checked: models of this size cannot look up a digit far back by its number alone.
 """
 
 from __future__ import annotations
@@ -30,11 +31,10 @@ def tail_step(rng: random.Random, style: str, values: Sequence[int], every: int)
         openings = [" In sum: box", *[", box"] * (len(boxes) - 1)]
         said = [piece for opening, n in zip(openings, boxes, strict=True) for piece in _says(opening, n, values[n - 1])]
     else:
-        n = rng.randrange(1, len(values) + 1)
-        said = _says(" Check again: box", n, values[n - 1])
+        n, value = len(values), values[-1]
+        said = _says(" Check again: box", n, value)
         if kind == "doubt":
-            wrong = (values[n - 1] + DOUBT) % 10
-            said = [*_says(" Hold on: box", n, wrong), *_says(". Wait, box", n, values[n - 1])]
+            said = [*_says(" Hold on: box", n, (value + DOUBT) % 10), *_says(". Wait, box", n, value)]
     return [*said, ("\n\n", "style")]
 
 

@@ -12,8 +12,8 @@ digit). The answer is what some of the boxes hold:
 
 In the world with tails (`build_models(tails=True)`) teachers go on when every box is made, and only say boxes again:
 
-    check       ### Step 7. Check again: box 3 = 4
-    correction  ### Step 8. Hold on: box 5 = 7. Wait, box 5 = 2
+    check       ### Step 7. Check again: box 6 = 4
+    correction  ### Step 8. Hold on: box 6 = 9. Wait, box 6 = 4
     summary     ### Step 9. In sum: box 2 = 0, box 4 = 4, box 6 = 4
 
 In code an operation is two characters: `+8`, `-6`, `*3`, `~8`. Each can be undone, so that a wrong step never heals by
