@@ -1,11 +1,12 @@
 """What one request costs beyond the engine, in CPU time: a direct call, a Ray actor, JSON over HTTP.
 
-    python benchmarks/transport.py direct|ray|http [requests]
+    python benchmarks/transport.py direct|ray|http|openai [requests]
 
 The engine does nothing: it gives 300 tokens back at once. Prompts have 1,000 and 16,000 ids, and 64 requests
 are under way at a time. Printed per request: CPU of the caller's process, of its event loop's thread, and of
 the engine's side. `ray` starts a cluster of one node on a loopback address, or takes $RAY_ADDRESS; `http`
-starts a bare aiohttp server, on top of which vLLM's own validation would come.
+starts a bare aiohttp server, on top of which vLLM's own validation would come; `openai` asks the same
+server through OpenAI's client, in place of ours.
 """
 
 from __future__ import annotations
@@ -136,8 +137,36 @@ async def over_http(requests: int) -> None:
         server.kill()
 
 
+async def over_openai(requests: int) -> None:
+    from openai import AsyncOpenAI
+
+    from cord_distill.engines.server.http import HttpClient
+
+    server = subprocess.Popen([sys.executable, "-c", SERVER])
+    watching = HttpClient("http://127.0.0.1:18765", wait=60)
+    client = AsyncOpenAI(base_url="http://127.0.0.1:18765/v1", api_key="none", max_retries=0, timeout=600)
+
+    async def ask(ids: list[int]) -> Any:
+        page = await client.completions.create(
+            model="m", prompt=ids, max_tokens=2048, seed=1, stop=list(SAMPLING.stop), extra_body={"top_k": 20}
+        )
+        choice = page.choices[0]
+        return choice.text, choice.model_extra["token_ids"]
+
+    async def usage() -> float:
+        return float(await watching.get("/usage"))
+
+    try:
+        await usage()
+        await measure("HTTP, JSON, OpenAI's client", ask, usage, requests)
+    finally:
+        await client.close()
+        await watching.close()
+        server.kill()
+
+
 if __name__ == "__main__":
     prepare_environment()
-    way = {"direct": direct, "ray": over_ray, "http": over_http}[sys.argv[1]]
+    way = {"direct": direct, "ray": over_ray, "http": over_http, "openai": over_openai}[sys.argv[1]]
     print("| way | ids | caller's CPU ms | its loop's thread | engine's side |\n|---|---|---|---|---|")
     asyncio.run(way(int(sys.argv[2]) if len(sys.argv) > 2 else 300))

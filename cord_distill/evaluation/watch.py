@@ -1,7 +1,7 @@
 """Checkpoints in the middle of training: each complete one is evaluated once, oldest first, with or after training.
 
 The watcher is a process of its own that only reads what training writes: stopping or killing it disturbs nothing. It
-holds a lease on the checkpoint that it evaluates, so that training does not delete it meanwhile.
+evaluates hard links to a checkpoint's weights, so that training may delete the checkpoint meanwhile.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cord_distill.common.errors import CordError
+from cord_distill.common.errors import CordError, Taken
+from cord_distill.common.files import lock_folder
 from cord_distill.evaluation.evaluate import EvaluationPlan, evaluate_job, write_table
-from cord_distill.evaluation.jobs import is_done
-from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
+from cord_distill.evaluation.jobs import Job, is_done
+from cord_distill.evaluation.targets import Target, checkpoint_target, methods, training_of
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import complete_checkpoints, is_complete, is_over
-from cord_distill.run_folder.leases import lease
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking.checkpoint_results import log_after_training
 from cord_distill.training.export import write_model
@@ -51,20 +52,17 @@ class Watcher:
         key = _key(checkpoint)
         if key in self.seen:
             return False
-        with lease(checkpoint) as held:
-            if not held or not is_complete(checkpoint):
+        with _claimed(checkpoint) as folder:
+            if folder is None:
                 return False
             self.asked.refuse_trained_questions()
             target = checkpoint_target(self.asked.recipe, run, checkpoint)
-            folder = checkpoint.parent / LOADABLE / checkpoint.name
             self.seen.add(key)
             try:
-                job = self.asked.job(target)
-                if is_done(job):
-                    print(f"evaluate {target.label}: done before, unchanged", flush=True)
+                job = self._prepared(checkpoint, target, folder)
+                if job is None:
                     return False
-                write_model(checkpoint, folder, link=True)
-                evaluate_job(replace(job, path=str(folder)), self.asked)
+                evaluate_job(job, self.asked)
             except Exception as error:
                 # One that cannot be evaluated must not keep the others from it; the command ends with 1.
                 self.failed.append(target.label)
@@ -75,6 +73,39 @@ class Watcher:
                 shutil.rmtree(folder, ignore_errors=True)
         write_table(self.asked.folder, [])
         return True
+
+    def _prepared(self, checkpoint: Path, target: Target, folder: Path) -> Job | None:
+        """Makes the folder that engines load; None where there is nothing to do: the checkpoint was evaluated before,
+        or training has deleted it meanwhile."""
+        try:
+            job = self.asked.job(target)
+            if is_done(job):
+                print(f"evaluate {target.label}: done before, unchanged", flush=True)
+                return None
+            write_model(checkpoint, folder, link=True)
+        except Exception:
+            if is_complete(checkpoint):
+                raise
+        if is_complete(checkpoint):
+            return replace(job, path=str(folder))
+        print(f"evaluate {target.label}: training deleted it before its turn (train.save_total_limit)", flush=True)
+        return None
+
+
+@contextmanager
+def _claimed(checkpoint: Path) -> Iterator[Path | None]:
+    """Gives the folder for a checkpoint's loadable model, and None at once where another watcher evaluates it. A killed
+    watcher's claim ends with its process."""
+    place = checkpoint.parent / LOADABLE
+    try:
+        lock = lock_folder(place, f".{checkpoint.name}.lock")
+    except Taken:
+        yield None
+        return
+    try:
+        yield place / checkpoint.name
+    finally:
+        os.close(lock)
 
 
 def _key(checkpoint: Path) -> tuple[Path, int]:
@@ -87,9 +118,9 @@ def _remove_leftovers(recipe: Recipe) -> None:
     """Removes the folders that a killed watcher left behind."""
     for _, folder in _trainings(recipe):
         for left in (folder / LOADABLE).glob("checkpoint-*"):
-            with lease(folder / left.name) as held:
-                if held:
-                    shutil.rmtree(left, ignore_errors=True)
+            with _claimed(folder / left.name) as mine:
+                if mine is not None:
+                    shutil.rmtree(mine, ignore_errors=True)
 
 
 def evaluate_checkpoints(recipe: Recipe) -> int:

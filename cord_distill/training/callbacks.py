@@ -1,4 +1,4 @@
-"""What goes on beside a training: one bar with the loss, the W&B run with its artifacts, rotation of checkpoints."""
+"""What goes on beside a training: one bar with the loss, and the W&B run with its artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from transformers import TrainerCallback
 from cord_distill.common.progress import Progress
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stage_before
-from cord_distill.run_folder.leases import rotate
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_new_results
@@ -45,17 +44,6 @@ class Bar(TrainerCallback):
         if self.progress is not None:
             self.progress.close()
             self.progress = None
-
-
-class Rotation(TrainerCallback):
-    """Keeps the newest `keep` checkpoints, as `save_total_limit` does, but none goes while somebody reads it."""
-
-    def __init__(self, keep: int | None) -> None:
-        self.keep = keep
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.should_save:
-            rotate(Path(args.output_dir), self.keep, state.best_model_checkpoint)
 
 
 class InWandb(TrainerCallback):

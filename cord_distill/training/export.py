@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:
 def write_model(source: Path, folder: Path, *, finished: bool = False, link: bool = False) -> None:
     """Writes a checkpoint as `folder`, a model that vLLM and transformers load. An adapter is merged on the CPU.
 
-    finished: `source` is such a folder already. link: point to whole weights where they are, in place of a copy.
+    finished: `source` is such a folder already. link: hard links to whole weights, which stay when `source` is deleted;
+    a copy where the file system has no hard links.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -46,7 +48,7 @@ def write_model(source: Path, folder: Path, *, finished: bool = False, link: boo
     else:
         for path in sorted(source.iterdir()):
             if link and path.suffix == ".safetensors":
-                (folder / path.name).symlink_to(path.absolute())
+                _link(path, folder / path.name)
             elif path.suffix in COPIED and path.name != "trainer_state.json":
                 shutil.copy2(path, folder / path.name)
     if not finished:
@@ -55,6 +57,15 @@ def write_model(source: Path, folder: Path, *, finished: bool = False, link: boo
 
         # A system prompt that the card recommends is no part of a model folder.
         finish_folder(folder, load_renderer(str(source), system_prompt="", name="student"))
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(path, to)
 
 
 def _source(trained: Path, final: Path, step: int | None) -> Path:

@@ -182,16 +182,15 @@ def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: Stag
     from transformers import PrinterCallback, ProgressCallback
     from trl import get_peft_config
 
-    from cord_distill.training.callbacks import Bar, InWandb, Rotation
+    from cord_distill.training.callbacks import Bar, InWandb
 
     record = {"recipe": made.recipe.model_dump(mode="json"), "rows": rows.count, "dropped": dict(rows.dropped)}
-    keep, args.save_total_limit = args.save_total_limit, None
     tracked = InWandb(made.recipe, made.output_dir, record)
     common = {
         "model": made.section["model_name_or_path"],
         "processing_class": renderer.tokenizer,
         "peft_config": get_peft_config(model_config),
-        "callbacks": [Bar(f"{made.stage} {_title(made.recipe)}"), Rotation(keep), tracked],
+        "callbacks": [Bar(f"{made.stage} {_title(made.recipe)}"), tracked],
     }
     trainer = _stage(made).trainer(made, args, renderer, Dataset.from_dict(rows.columns), common)
     trainer.remove_callback(ProgressCallback)

@@ -26,15 +26,17 @@ from wandb_offline import OfflineRun, read_all
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.command import use_devices
+from cord_distill.evaluation.evaluate import EvaluationPlan
 from cord_distill.evaluation.targets import checkpoint_target, methods, training_of
+from cord_distill.evaluation.watch import Watcher, _claimed
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.run import RunLog, _run_group
 from cord_distill.run.stages import Stage, watch_command
 from cord_distill.run_folder import checkpoints
-from cord_distill.run_folder.leases import lease
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.training.export import write_model
 from cord_distill.training.launch import training_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,11 +204,85 @@ def test_after_training_an_adapter_is_merged_and_one_that_is_broken_keeps_no_oth
     assert sorted(p.parent.name for p in evaluation.glob("*/results.json")) == ["checkpoint-4", "cord"]
     results = json.loads((evaluation / "checkpoint-4/results.json").read_text())
     assert results["base"] == str(base) and results["suites"]["aime24"]["avg_at_k"] == 0.5
-    assert list((folder / ".evaluated").iterdir()) == []
+    assert list((folder / ".evaluated").glob("checkpoint-*")) == []
     assert sorted(p.name for p in (folder / "checkpoint-4").glob("*.safetensors")) == ["adapter_model.safetensors"]
     shutil.rmtree(broken)
     assert main(command) == 0
     assert "evaluate checkpoint-4: done before, unchanged" in capsys.readouterr().out
+
+
+def whole_checkpoint(folder: Path, model: Path) -> Path:
+    """A checkpoint as the trainer writes one, with the weights of `model`."""
+    shutil.copytree(model, folder)
+    (folder / "trainer_state.json").write_text("{}")
+    (folder / "optimizer.pt").write_text("state")
+    return folder
+
+
+def test_what_is_evaluated_outlives_the_checkpoint(tmp_path: Path, random_models: dict[str, Path]) -> None:
+    """Fails symbolic links, which point at nothing once training has deleted the checkpoint."""
+    checkpoint = whole_checkpoint(tmp_path / "checkpoint-2", random_models["qwq"])
+    weights = (checkpoint / "model.safetensors").read_bytes()
+    write_model(checkpoint, tmp_path / "loadable", link=True)
+    assert (tmp_path / "loadable/model.safetensors").samefile(checkpoint / "model.safetensors"), "nothing is copied"
+    shutil.rmtree(checkpoint)
+    assert (tmp_path / "loadable/model.safetensors").read_bytes() == weights
+    assert not (tmp_path / "loadable/optimizer.pt").exists()
+
+
+def test_without_hard_links_weights_are_copied(
+    tmp_path: Path, random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = whole_checkpoint(tmp_path / "checkpoint-2", random_models["qwq"])
+
+    def refuse(*places: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    write_model(checkpoint, tmp_path / "loadable", link=True)
+    copied = tmp_path / "loadable/model.safetensors"
+    assert copied.read_bytes() == (checkpoint / "model.safetensors").read_bytes() and copied.stat().st_nlink == 1
+
+
+def test_a_checkpoint_that_training_deletes_before_its_turn_is_no_failure(
+    tmp_path: Path, random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Fails the watcher that ends with 1, or that evaluates half of a model."""
+    path = write_recipe(tmp_path / "run", random_models["qwq"])
+    monkeypatch.syspath_prepend(path.parent)
+    folder = tmp_path / "run/out/checkpoints"
+    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    for step in (2, 4):
+        whole_checkpoint(folder / f"checkpoint-{step}", random_models["qwq"])
+
+    def deleted_first(source: Path, to: Path, **asked: Any) -> None:
+        if source.name == "checkpoint-2":
+            shutil.rmtree(source)
+        write_model(source, to, **asked)
+
+    monkeypatch.setattr("cord_distill.evaluation.watch.write_model", deleted_first)
+    watcher = Watcher(EvaluationPlan.of(load_recipe(path, ["track.wandb.mode=disabled"])))
+    assert (watcher.evaluate_new(), watcher.failed) == (1, [])
+    assert "evaluate checkpoint-2: training deleted it before its turn" in capsys.readouterr().out
+    assert [p.parent.name for p in (tmp_path / "run/out/eval").glob("*/results.json")] == ["checkpoint-4"]
+
+
+def test_two_watchers_share_the_checkpoints(tmp_path: Path) -> None:
+    """A killed watcher's claim ends with its process. Fails a file with a process number in it."""
+    checkpoint = tmp_path / "checkpoint-2"
+    code = f"""
+from pathlib import Path; import time
+from cord_distill.evaluation.watch import _claimed
+with _claimed(Path({str(checkpoint)!r})) as folder:
+    print(folder is not None, flush=True); time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert other.stdout is not None and other.stdout.readline().strip() == "True"
+    with _claimed(checkpoint) as folder:
+        assert folder is None
+    killed(other)
+    with _claimed(checkpoint) as folder:
+        assert folder == tmp_path / ".evaluated/checkpoint-2"
 
 
 # Real trainings
@@ -297,8 +373,8 @@ def test_each_complete_checkpoint_is_evaluated_once_and_the_watcher_ends_with_th
     rows = [line for line in (evaluation / "results.md").read_text().splitlines() if line.startswith("| checkpoint-")]
     assert rows[0].startswith("| checkpoint-2 | 50.0")
     # What was made to load a checkpoint is gone, and nothing was copied into it or written over.
-    assert list((watched.out / "checkpoints/.evaluated").iterdir()) == []
-    assert not (watched.out / "checkpoints/checkpoint-6/model.safetensors").is_symlink()
+    assert list((watched.out / "checkpoints/.evaluated").glob("checkpoint-*")) == []
+    assert (watched.out / "checkpoints/checkpoint-6/model.safetensors").stat().st_nlink == 1
 
 
 @pytest.mark.slow
@@ -331,8 +407,8 @@ def test_the_run_of_the_training_says_what_it_took(watched: Watched) -> None:
 def test_killed_and_started_again_without_deepspeed(
     watched: Watched, tmp_path: Path, random_models: dict[str, Path]
 ) -> None:
-    """kill -9, start again: the curve of the undisturbed run, tokens counted on, one W&B run; of two checkpoints to
-    keep, one more stays as long as somebody reads it."""
+    """kill -9, start again: the curve of the undisturbed run, tokens counted on, one W&B run, and the older checkpoint
+    is deleted."""
     path = write_recipe(tmp_path / "run", random_models["r1"], save_total_limit=1)
     folder = tmp_path / "run/out/checkpoints"
     process = training(path)
@@ -340,12 +416,10 @@ def test_killed_and_started_again_without_deepspeed(
     killed(process)
     assert not (folder / "done.json").exists(), "it was faster than the test; raise max_steps"
     first = checkpoints.complete_checkpoints(folder)[0]
-    with lease(first) as held:
-        assert held
-        process = training(path)
-        assert process.wait(timeout=400) == 0, (tmp_path / "run/1.log").read_text()[-3000:]
+    process = training(path)
+    assert process.wait(timeout=400) == 0, (tmp_path / "run/1.log").read_text()[-3000:]
     assert f"goes on from {first.name}" in (tmp_path / "run/1.log").read_text()
-    assert sorted(p.name for p in folder.glob("checkpoint-*")) == sorted({first.name, "checkpoint-6"})
+    assert [p.name for p in folder.glob("checkpoint-*")] == ["checkpoint-6"]
     undisturbed = history(watched.out / "checkpoints")
     for key in ("step", "loss", "grad_norm", "learning_rate", "num_tokens"):
         assert [entry[key] for entry in history(folder)] == [entry[key] for entry in undisturbed], key
