@@ -42,10 +42,12 @@ VIEW = HERE.parent / "view"
 STYLES = HERE.parent / "common"
 NOTHING = "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>"
 NOTES = (
-    "Brackets are 95% intervals. S is how well the known answer is predicted from a trace; CoRD selects by it, so it "
-    "favours CoRD by construction: read it beside the share of traces whose steps are all right, and beside the "
-    "students. Lucky: of the right answers, the share whose trace has a wrong step. Tokens per problem count every "
-    "proposal, the discarded ones too."
+    "Brackets are 95% intervals. avg@k is the mean over problems of the share of k samples that are right. S is how "
+    "well the meta-prover predicts the known answer behind a trace: e to the mean log-probability of the answer's "
+    "tokens, from 0 to 1. CoRD selects by S, so S favours CoRD by construction: read it beside the share of traces "
+    "whose steps are all right, and beside the students. Lucky: of the right answers, the share whose trace has a "
+    "wrong step. Tokens per problem count every proposal, the discarded ones too; scored tokens are those that the "
+    "meta-prover read."
 )
 
 

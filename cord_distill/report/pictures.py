@@ -13,6 +13,7 @@ from typing import Any
 from cord_distill.evaluation.figures import ModelScores
 from cord_distill.report.losses import Curve
 from cord_distill.report.summary import Summary
+from cord_distill.report.table import student_said
 
 # (label, share, its interval, colour)
 Bar = tuple[str, float | None, list[float] | None, str]
@@ -63,7 +64,7 @@ def _pictures(summary: Summary) -> list[tuple[str, str]]:
     methods, notes = summary.methods, summary.protocol.teacher_notes
     models: list[Bar] = []
     for name, student in summary.students.items():
-        said = f"{name}, {len(student.seeds)} seeds" if student.seeds else name
+        said = f"{student_said(name)}, {len(student.seeds)} seeds" if student.seeds else student_said(name)
         models.append(_bar(said, student, BAR if name in methods else FAINT))
     for name, teacher in summary.teachers.items():
         models.append(_bar(f"{name}\n{notes[name]}" if notes.get(name) else name, teacher, FAINT))

@@ -101,7 +101,10 @@ def rows_of(recipes: list[Recipe]) -> Section:
         if found
     ]
     said = [reason.replace("_", " ") for reason in reasons]
-    return Section("Training rows", ["", "traces", "kept", *said], rows, "" if said else "No trace was dropped.")
+    wrong = any(not recipe.data.filters.correct for recipe in recipes if stats[method_name(recipe)])
+    notes = [] if said else ["No trace was dropped."]
+    notes += ["Traces with a wrong final answer are trained on too (data.filters.correct: false)."] if wrong else []
+    return Section("Training rows", ["", "traces", "kept", *said], rows, " ".join(notes))
 
 
 def final_answers(summary: Summary) -> Section:
@@ -125,7 +128,8 @@ def known_answer(recipes: list[Recipe], summary: Summary) -> Section:
         name = method_name(recipe)
         one = summary.methods[name].answers if name in summary.methods else None
         by_s = recipe.decode.selector == "predictive_perplexity"
-        if not one or ((one.leaps is None or not by_s) and not one.margins):
+        # Without rivals, and where no leap was seen, there is nothing to read in this table.
+        if not one or (not one.margins and not (by_s and one.leaps)):
             continue
         margins = [one.margins.get(group) for group in GROUPS]
         said = [NONE if m is None else f"{m.mean:+.3f} (n={m.traces}, below 0: {percent(m.below)} %)" for m in margins]
@@ -155,7 +159,10 @@ def cost(summary: Summary) -> Section:
         "prompt tokens from the cache %",
         "requests given up %",
     ]
-    note = "Of the process that decoded last. What all of it took by the clock stands under the time by part."
+    note = (
+        "These are the counts of the process that decoded last: after a resumed run they leave out what earlier ones "
+        "did. A pipeline that does not select by S asks the meta-prover once for each finished trace, to report its S."
+    )
     # A column in which nothing happened is left out.
     return Section("Cost of the data by model", *known_columns(head, rows, (NONE, "0", "0.0")), note)
 

@@ -75,7 +75,7 @@ def _students(summary: Summary, pair: list[str]) -> str:
         one = difference_of(summary, pair)
         said += f": {difference_said(one)}" if one else ""
     said += "."
-    return said + (f" Untrained, it answers {known['untrained']:.1f} %." if "untrained" in known else "")
+    return said + (f" Before fine-tuning it answers {known['untrained']:.1f} %." if "untrained" in known else "")
 
 
 def _data(summary: Summary, pair: list[str]) -> str:
@@ -89,9 +89,12 @@ def _data(summary: Summary, pair: list[str]) -> str:
     said += "".join(f", {spelled(other)}'s for {100 * graded[other]:.0f} %" for other in others)
     tokens = [methods[one].tokens_per_problem for one in graded]
     if all(tokens):
-        against = " against ".join(f"{x:,.0f}" for x in tokens[1:])
-        said += f"; they took {tokens[0]:,.0f} generated tokens per problem"
-        said += f" against {against}" if against else ""
+        scored = [methods[one].scored_tokens_per_problem for one in graded]
+        known = all(one is not None for one in scored)
+        said += f"; per problem {tokens[0]:,.0f} tokens were generated"
+        said += f" and {scored[0]:,.0f} read for scores" if known else ""
+        if len(tokens) > 1:
+            said += f", against {tokens[1]:,.0f}" + (f" and {scored[1]:,.0f}" if known else "")
     return said + "."
 
 
@@ -112,6 +115,6 @@ def _why(summary: Summary, pair: list[str]) -> str:
     one = difference_of(summary, pair)
     reason = one is not None and one.ci[0] > 0
     said = " and ".join(parts)
-    said = f"Why: {said}." if reason else f"{said[0].upper()}{said[1:]}."
+    said = f"A likely reason: {said}." if reason else f"{said[0].upper()}{said[1:]}."
     listed = [f"{name} {note}" for name, note in summary.protocol.teacher_notes.items() if note]
     return said + (f" The teachers: {'; '.join(listed)}." if listed else "")

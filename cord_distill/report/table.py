@@ -17,16 +17,20 @@ from cord_distill.report.summary import Summary
 
 NONE = "–"
 DATA_TITLE, MODELS_TITLE = "The data", "The models, on problems that none of them has seen"
+DIFFERENCE_NOTE = (
+    "A difference of two students is paired over problems (95% bootstrap interval, p by flipping signs); what training "
+    "again with another seed would give is not in it (`seed: [0, 1, 2]` measures that)."
+)
 Cells = tuple[list[str], list[list[str]]]
 
 
 def data_cells(summary: Summary) -> Cells:
     """Head and rows about each method's traces; a figure that no method has is left out.
 
-    The share of right answers has its 95% interval; S is the mean perplexity score; tokens are the generated ones, per
-    problem.
+    The share of right answers has its 95% interval; S is the mean perplexity score; tokens are those that were
+    generated, and those that were read for scores.
     """
-    head = ["", "right answers %", "all steps right %", "S", "tokens/problem"]
+    head = ["", "right answers %", "all steps right %", "S", "tokens/problem", "scored tokens/problem"]
     return known_columns(head, [[name + _failed(method), *_data(method)] for name, method in summary.methods.items()])
 
 
@@ -36,14 +40,20 @@ def model_cells(summary: Summary) -> Cells:
     k = next((student.first.k for student in summary.students.values() if student.first.k), None)
     rows = []
     for name, student in summary.students.items():
-        rows.append([f"{name}, {seeds_said(student)}" if student.seeds else name, *_model(student)])
-        rows += [[f"{name}, seed {seed}", *_model(run)] for seed, run in student.seeds.items()]
+        called = student_said(name)
+        rows.append([f"{called}, {seeds_said(student)}" if student.seeds else called, *_model(student)])
+        rows += [[f"{called}, seed {seed}", *_model(run)] for seed, run in student.seeds.items()]
     for name, teacher in summary.teachers.items():
         said = [f"avg@{teacher.first.k}"] if teacher.first.k not in (None, k) else []
         said += [notes[name]] if notes.get(name) else []
         rows.append([f"{name} ({', '.join(['teacher', *said])})", *_model(teacher)])
     rows += [[name, *_model(model)] for name, model in summary.models.items()]
     return known_columns(["", f"right, avg@{k or 'k'} %", "steps right %"], rows)
+
+
+def student_said(name: str) -> str:
+    """How tables and pictures call a student: by the method whose data it was trained on."""
+    return "student before fine-tuning" if name == "untrained" else f"student on {name}"
 
 
 def known_columns(head: list[str], rows: list[list[str]], unknown: Sequence[str] = (NONE,)) -> Cells:
@@ -66,8 +76,9 @@ def terminal_table(summary: Summary, width: int | None = None, colour: bool | No
 
 
 def table_notes(summary: Summary) -> list[str]:
-    """What the table's intervals are over, where that differs from row to row."""
-    return [NOTE] if any(student.seeds for student in summary.students.values()) else []
+    """What the intervals are over, where that is not the same everywhere, or what they leave out."""
+    seeds = any(student.seeds for student in summary.students.values())
+    return [NOTE] * seeds + [DIFFERENCE_NOTE] * bool(summary.differences)
 
 
 def draw_table(
@@ -132,6 +143,7 @@ def _data(method: MethodFigures) -> list[str]:
         percent(method.all_steps_right),
         number(method.score, 3),
         number(method.tokens_per_problem, 0),
+        number(method.scored_tokens_per_problem, 0),
     ]
 
 

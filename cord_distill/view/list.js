@@ -20,11 +20,13 @@ const List = (() => {
     onOpen = open;
     problems = index.problems.map(([id, question, answer, methods], number) => ({id, question, answer, methods, number,
       words: [id, question, answer, ...Object.values(methods).map(f => f[PREDICTION] ?? "")].join("\n").toLowerCase()}));
+    const begin = shared(problems.map(p => p.question));
+    for (const p of problems) p.snippet = (begin ? "… " : "") + p.question.slice(begin, begin + 160);
     index.methods.forEach((name, m) => option($("method"), m, name));
     $("method").parentElement.hidden = index.methods.length < 2;
     option($("verdict"), "", "any");
     for (const kind of KINDS) option($("verdict"), kind, said(kind, index.checked));
-    if (index.methods.length > 1) option($("verdict"), "differs", "differs between pipelines");
+    if (index.methods.length > 1) option($("verdict"), "differs", "differs between methods");
     option($("teacher"), "", "any teacher");
     index.teachers.forEach((name, t) => option($("teacher"), t, name));
     index.teachers.forEach((name, t) => option($("teacher"), `no${t}`, `none by ${name}`));
@@ -42,6 +44,14 @@ const List = (() => {
       if (row) choose(Number(row.dataset.place), true);
     });
     refresh();
+  }
+
+  // What all questions begin with says nothing in a list: a snippet begins at the word where they part.
+  function shared(texts) {
+    if (texts.length < 2) return 0;
+    let same = 0;
+    while (same < texts[0].length && texts.every(text => text[same] === texts[0][same])) same++;
+    return same < 20 ? 0 : texts[0].lastIndexOf(" ", same - 1) + 1;
   }
 
   const right = kind => kind === "lucky" ? "right" : kind;
@@ -101,7 +111,7 @@ const List = (() => {
       title: facts ? said(kind, index.checked) : "not decoded"}, facts ? SIGN[kind] : "–");
     head.append(sign, make("strong", {}, p.id));
     if (facts && facts[STEPS]) head.append(make("span", {class: "quiet right"}, `S ${fixed(facts[SCORE])} · ${facts[STEPS]} steps`));
-    item.append(head, make("div", {class: "snippet"}, p.question.slice(0, 160)), shares(facts));
+    item.append(head, make("div", {class: "snippet"}, p.snippet), shares(facts));
     return item;
   }
 

@@ -83,7 +83,7 @@
     button("↑", () => List.step(-1), {"aria-label": "Previous problem"});
     button("↓", () => List.step(1), {"aria-label": "Next problem"});
     if (has.length > 1) {
-      select("Pipeline", has.map(m => [m, index.methods[m]]), method, m => go(problem, m, beside === m ? -1 : beside));
+      select("Method", has.map(m => [m, index.methods[m]]), method, m => go(problem, m, beside === m ? -1 : beside));
       select("beside", [[-1, "nothing"], ...has.filter(m => m !== method).map(m => [m, index.methods[m]])], beside,
         m => go(problem, method, m));
     }

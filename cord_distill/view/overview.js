@@ -1,9 +1,12 @@
-// What stands beside the list while no problem is open: each pipeline in one row, and how to read a tree.
+// What stands beside the list while no problem is open: each method in one row, and how to read a tree.
 const Overview = (() => {
   const {make, chip} = BeamTree, {KIND, SCORE, STEPS, GENERATED} = Data;
   const READ = "Each column of a beam tree is a step, each box a proposal: its teacher's colour and number, and its score "
-    + "(S, the likelihood of the known answer, or what else the pipeline selects by). Filled boxes were kept, outlined ones "
+    + "(S, how well the known answer is predicted from there, or what else the method selects by; a method that chooses among whole traces scores only their ends). Filled boxes were kept, outlined ones "
     + "pruned; the bold line is the trace that was chosen.";
+
+  const SIGNS = "✓ is a right answer, (✓) a right answer by a trace with a wrong step (lucky), ✗ a wrong answer, ! a "
+    + "problem that failed, ? an answer that was not graded.";
 
   function mean(values, digits) {
     const given = values.filter(value => value !== null && value !== undefined);
@@ -56,7 +59,7 @@ const Overview = (() => {
     const teachers = make("p");
     index.teachers.forEach((name, t) => teachers.append(chip(t, `${t + 1} ${name}${index.notes[t] ? `: ${index.notes[t]}` : ""}`)));
     part.append(wide, telling(index), ...effects(index), teachers, make("p", {class: "quiet"}, READ),
-      make("p", {class: "quiet"}, "Choose a problem in the list; the bar under each says who wrote how much of its trace."));
+      make("p", {class: "quiet"}, `Choose a problem in the list; the bar under each says who wrote how much of its trace. ${SIGNS}`));
     return part;
   }
 

@@ -1,4 +1,4 @@
-// One problem under one pipeline: its verdict, score curve, beam tree and final trace.
+// One problem under one method: its verdict, score curve, beam tree and final trace.
 const Trajectory = (() => {
   const {make, colour, fixed, chip, describe, verdict, readable, ENDS, TEACHER, TEXT, KEPT} = BeamTree;
   const {good} = Data;

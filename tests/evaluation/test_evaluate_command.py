@@ -15,6 +15,7 @@ import yaml
 
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
+from cord_distill.evaluation import over_seeds
 from cord_distill.evaluation.calibrate import calibrate, calibration_lines
 from cord_distill.evaluation.command import label_of
 from cord_distill.evaluation.comparison import compare, comparison_lines
@@ -325,3 +326,18 @@ def test_compare_names_a_file_whose_rows_are_of_another_tool(tmp_path: Path) -> 
     (b / "problems.jsonl").write_text('{"id": "p0", "score": 1}\n')
     with pytest.raises(CordError, match=r"problems\.jsonl: a row is not one of an evaluation"):
         compare(a, b)
+
+
+def test_results_md_has_a_row_for_the_mean_and_the_papers_figure_beside_it(tmp_path: Path) -> None:
+    base = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+    facts = {"base": base, "student": True, "teachers": 3}
+    evaluated(tmp_path, "untrained", ["rrww"] * 30, **facts)
+    for seed, answers in enumerate(["rrrw", "rrrr"]):
+        evaluated(tmp_path, f"cord-seed-{seed}", [answers] * 30, **facts, method="cord", seed=seed)
+    page = results_table(tmp_path, ["untrained", "cord-seed-0", "cord-seed-1"])
+    lines = [line for line in page.splitlines() if line.startswith("| cord")]
+    assert lines[0].startswith("| cord-seed-0 | 75.0 [")
+    assert lines[1].startswith("| cord-seed-1 | 100.0 [")
+    assert lines[2].startswith("| cord, mean of 2 seeds | 87.5 [0.0, 100.0]")  # t = 12.7 at one degree of freedom
+    assert [line.split("|")[-2].strip() for line in lines[:3]] == ["", "", "60.8"]
+    assert over_seeds.NOTE in page

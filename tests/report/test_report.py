@@ -51,11 +51,12 @@ def summary(run: Path) -> Summary:
 def test_the_two_tables_hold_every_figure(summary: Summary) -> None:
     """Fails one table of both, half of whose cells are empty."""
     head, rows = data_cells(summary)
-    assert head == ["", "right answers %", "all steps right %", "S", "tokens/problem"]
+    assert head == ["", "right answers %", "all steps right %", "S", "tokens/problem", "scored tokens/problem"]
     assert [row[0] for row in rows] == ["cord", "curation"] and rows[0][1].startswith("85.0 [")
     head, rows = model_cells(summary)
     assert head == ["", "right, avg@4 %", "steps right %"]
-    assert rows[0] == ["untrained", "0.0 [0.0, 5.0]", "40.0"] and rows[1] == ["cord", "52.0 [47.0, 57.0]", "66.0"]
+    assert rows[0] == ["student before fine-tuning", "0.0 [0.0, 5.0]", "40.0"]
+    assert rows[1] == ["student on cord", "52.0 [47.0, 57.0]", "66.0"]
     assert rows[3][0] == "ada (teacher, avg@1)"
     noted = replace(summary, protocol=replace(summary.protocol, teacher_notes={"ada": "cannot add"}))
     assert model_cells(noted)[1][3][0] == "ada (teacher, avg@1, cannot add)"
@@ -71,7 +72,7 @@ def test_a_figure_that_nothing_has_is_no_column_and_no_row(summary: Summary) -> 
         name: ModelScores({"ledger": replace(one.first, step_accuracy=None)}) for name, one in summary.students.items()
     }
     bare = replace(summary, methods=methods, students=students, teachers={})
-    assert data_cells(bare)[0] == ["", "right answers %", "S", "tokens/problem"]
+    assert data_cells(bare)[0] == ["", "right answers %", "S", "tokens/problem", "scored tokens/problem"]
     assert model_cells(bare)[0] == ["", "right, avg@4 %"]
     said = [row[0] for row in by_method(bare)[1]]
     assert "lucky %" not in said and "steps right %" not in said and "steps by ada %" in said

@@ -16,8 +16,14 @@ from cord_distill.report.page import telling_problem
 from cord_distill.report.story import compared_methods, story
 from cord_distill.report.summary import StudentDifference, Summary, build_summary
 
-CORD = MethodFigures(100, answer_accuracy=0.86, tokens_per_problem=593, teacher_changes=3.35, steps_per_trace=6.0)
-CURATION = MethodFigures(100, answer_accuracy=0.34, tokens_per_problem=1972, teacher_changes=0, steps_per_trace=6.0)
+CORD = MethodFigures(
+    100, answer_accuracy=0.86, tokens_per_problem=593, scored_tokens_per_problem=5900, teacher_changes=3.35,
+    steps_per_trace=6.0,
+)  # fmt: skip
+CURATION = MethodFigures(
+    100, answer_accuracy=0.34, tokens_per_problem=1972, scored_tokens_per_problem=900, teacher_changes=0,
+    steps_per_trace=6.0,
+)  # fmt: skip
 WINS = StudentDifference("cord", "curation", "ledger", 0.665, 0.2175, 0.4475, [0.36, 0.535], 0.0001, 80, True)
 
 
@@ -37,11 +43,11 @@ def figures(**changes: Any) -> Summary:
 def test_a_whole_run_is_told_in_three_sentences() -> None:
     assert story(figures()).sentences == [
         "The student trained on CoRD's traces answers 66.5 % of 80 unseen problems, the one trained on Curation's "
-        "21.8 %: +44.8 points [36.0, 53.5], p < 0.001. Untrained, it answers 0.0 %.",
-        "CoRD's traces end in the right answer for 86 % of 100 training problems, Curation's for 34 %; they took 593 "
-        "generated tokens per problem against 1,972.",
-        "Why: no teacher alone is right in more than 7.0 % of the unseen problems and CoRD changes teacher 3.4 times "
-        "in a trace of 6.0 steps. The teachers: adder cannot flip.",
+        "21.8 %: +44.8 points [36.0, 53.5], p < 0.001. Before fine-tuning it answers 0.0 %.",
+        "CoRD's traces end in the right answer for 86 % of 100 training problems, Curation's for 34 %; per problem "
+        "593 tokens were generated and 5,900 read for scores, against 1,972 and 900.",
+        "A likely reason: no teacher alone is right in more than 7.0 % of the unseen problems and CoRD changes teacher "
+        "3.4 times in a trace of 6.0 steps. The teachers: adder cannot flip.",
     ]
 
 
@@ -59,12 +65,17 @@ def test_what_is_not_known_is_not_said() -> None:
     alone = story(figures(students={}, differences=[], teachers={}))
     assert alone.found.startswith("CoRD's traces end") and alone.data == "" and alone.why.startswith("CoRD changes")
     without = story(figures(differences=[])).found
-    assert without.endswith("Curation's 21.8 %. Untrained, it answers 0.0 %.")
+    assert without.endswith("Curation's 21.8 %. Before fine-tuning it answers 0.0 %.")
     one = figures(methods={"mine": CORD}, students={}, differences=[])
     assert story(one).found == (
         "mine's traces end in the right answer for 86 % of 100 training problems; "
-        "they took 593 generated tokens per problem."
+        "per problem 593 tokens were generated and 5,900 read for scores."
     )
+
+
+def test_scores_that_nobody_counted_are_not_said() -> None:
+    bare = {name: replace(one, scored_tokens_per_problem=None) for name, one in figures().methods.items()}
+    assert story(figures(methods=bare)).data.endswith("per problem 593 tokens were generated, against 1,972.")
 
 
 def test_cord_is_held_against_curation_whatever_the_order() -> None:

@@ -78,7 +78,7 @@ def test_training_and_evaluation_share_no_question(run):
 
 def test_it_prints_the_table_and_where_things_are_without_a_wall_of_warnings(run):
     folder, made = run
-    assert "cord" in made.stdout and "curation" in made.stdout and "untrained" in made.stdout
+    assert "cord" in made.stdout and "curation" in made.stdout and "before fine-tuning" in made.stdout
     assert "outputs/quickstart/summary.json" in made.stdout and "outputs/quickstart/report.html" in made.stdout
     assert "The student trained on CoRD's traces answers" in made.stdout and "13 offline runs; send" in made.stdout
     assert "Warning" not in made.stderr and "Traceback" not in made.stderr

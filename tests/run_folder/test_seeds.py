@@ -15,7 +15,6 @@ from cord_distill.common.errors import CordError
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.evaluation.over_seeds import NOTE, mean_over_seeds, over_seeds
-from cord_distill.evaluation.table import results_table
 from cord_distill.evaluation.targets import methods, targets
 from cord_distill.metrics import t_interval, t_quantile
 from cord_distill.recipe.experiment import Experiment
@@ -194,10 +193,10 @@ def test_the_table_gives_mean_interval_and_every_run(tmp_path: Path) -> None:
     table = terminal_table(summary, 160, colour=False)
     data, *rows = [line.split("|") for line in table.splitlines() if "cord" in line]
     assert [[row[1].strip(), row[2].strip()] for row in rows] == [
-        ["cord, mean of 3 seeds", "52.0 [47.0, 57.0]"],
-        ["cord, seed 0", "50.0 [40.0, 60.0]"],
-        ["cord, seed 1", "52.0 [42.0, 62.0]"],
-        ["cord, seed 2", "54.0 [44.0, 64.0]"],
+        ["student on cord, mean of 3 seeds", "52.0 [47.0, 57.0]"],
+        ["student on cord, seed 0", "50.0 [40.0, 60.0]"],
+        ["student on cord, seed 1", "52.0 [42.0, 62.0]"],
+        ["student on cord, seed 2", "54.0 [44.0, 64.0]"],
     ]
     assert " ".join(table.split()).endswith(NOTE)
     assert data[1].strip() == "cord"  # the data are one
@@ -226,20 +225,3 @@ def test_runs_measured_differently_have_no_mean() -> None:
     }
     found = over_seeds(runs, of=2)
     assert found.first == SuiteFigures(k=4, num_problems=30) and found.seconds == 2.0
-
-
-def test_results_md_has_a_row_for_the_mean_and_the_papers_figure_beside_it(tmp_path: Path) -> None:
-    from test_evaluate_command import evaluated
-
-    base = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
-    facts = {"base": base, "student": True, "teachers": 3}
-    evaluated(tmp_path, "untrained", ["rrww"] * 30, **facts)
-    for seed, answers in enumerate(["rrrw", "rrrr"]):
-        evaluated(tmp_path, f"cord-seed-{seed}", [answers] * 30, **facts, method="cord", seed=seed)
-    page = results_table(tmp_path, ["untrained", "cord-seed-0", "cord-seed-1"])
-    lines = [line for line in page.splitlines() if line.startswith("| cord")]
-    assert lines[0].startswith("| cord-seed-0 | 75.0 [")
-    assert lines[1].startswith("| cord-seed-1 | 100.0 [")
-    assert lines[2].startswith("| cord, mean of 2 seeds | 87.5 [0.0, 100.0]")  # t = 12.7 at one degree of freedom
-    assert [line.split("|")[-2].strip() for line in lines[:3]] == ["", "", "60.8"]
-    assert NOTE in page
