@@ -65,6 +65,12 @@ def check_reply(answer: dict[str, Any]) -> None:
             raise EngineError(f"{count} of a reply is {_short(answer[count])}")
 
 
+def count_in(usage: Any, key: str) -> int:
+    """A count of tokens that a server gives; 0 where it gives none, or no number of them."""
+    value = usage.get(key) if isinstance(usage, dict) else None
+    return value if type(value) is int and value >= 0 else 0
+
+
 def check_text(text: Any) -> None:
     """Raises EngineError on what is no text, or one that cannot be written as UTF-8."""
     if not isinstance(text, str):

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from cord_distill.common.plugins import plugin_call
 from cord_distill.common.terminal import warn
+from cord_distill.engines.answers import count_in
 from cord_distill.engines.base import Engine, EngineError, Sampling
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.prompts.foreign import spaced
@@ -84,7 +86,7 @@ class ServedChat:
                 choice.get("finish_reason") in ("length", "repetition"),
             )
             usage = answer.get("usage")
-            counts = _count(usage, "completion_tokens"), _count(usage, "prompt_tokens")
+            counts = count_in(usage, "completion_tokens"), count_in(usage, "prompt_tokens")
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise EngineError(
                 f"{', '.join(r.url for r in self.client.replicas)}: no chat completion came back "
@@ -108,12 +110,6 @@ def _content(content: Any) -> str:
     if content is not None and not isinstance(content, str):
         raise TypeError(f"the content is a {type(content).__name__}")
     return content or ""
-
-
-def _count(usage: Any, key: str) -> int:
-    """A count of tokens that a server gives; 0 where it gives none, or no number of them."""
-    value = usage.get(key) if isinstance(usage, dict) else None
-    return value if type(value) is int and value >= 0 else 0
 
 
 class EngineChat:
@@ -149,7 +145,8 @@ class ScriptedChat:
         self.script = script
 
     async def reply(self, prompt: str, sampling: Sampling) -> Reply:
-        return Reply(self.script(prompt, sampling), Stop.EOS)
+        with plugin_call("the script", EngineError, raises=EngineError):
+            return Reply(self.script(prompt, sampling), Stop.EOS)
 
     async def close(self) -> None:
         pass

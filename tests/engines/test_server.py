@@ -15,7 +15,7 @@ from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server import http
-from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine
+from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine, read_generation
 from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.experiment import Experiment
@@ -193,6 +193,11 @@ def test_a_request_says_all_that_a_server_might_fill_in(serve, renderer):
         ),
         ({"choices": [{"finish_reason": "abort", "stop_reason": None, "token_ids": [], "text": ""}]}, "'abort'"),
         ([], "cannot be read"),
+        ("<html>log in</html>", "but no JSON"),
+        ('data: {"choices": []}\n\ndata: [DONE]\n', "but no JSON"),
+        ({"error": {"message": "overloaded", "code": 503}}, "cannot be read"),
+        ({"choices": [{"prompt_token_ids": [1, 5, 6]}]}, "answered another prompt than it was sent: 3 token ids"),
+        ({"choices": [{"prompt_token_ids": [5, 7]}]}, "answered another prompt than it was sent"),
     ],
 )
 def test_an_odd_answer_fails_its_request_alone(serve, renderer, page, message):
@@ -209,6 +214,23 @@ def test_an_odd_answer_fails_its_request_alone(serve, renderer, page, message):
 
     odd, fine = asyncio.run(story())
     assert type(odd) is EngineError and message in str(odd) and len(fine.ids) == 4
+
+
+@pytest.mark.parametrize(
+    "usage", [None, 7, [], {"prompt_tokens_details": "x"}, {"prompt_tokens_details": {"cached_tokens": -7}},
+              {"prompt_tokens_details": {"cached_tokens": "7"}}, {"prompt_tokens_details": {"cached_tokens": 1e400}}],
+)  # fmt: skip
+def test_counts_that_are_none_cost_no_answer(usage):
+    """Fails the version that adds them up as they come, and throws a whole answer away for its statistics."""
+    choice = {"finish_reason": "length", "stop_reason": None, "token_ids": [5], "text": "a", "prompt_token_ids": [1]}
+    made = read_generation({"choices": [choice], "usage": usage}, [1])
+    assert (made.ids, made.cached) == ((5,), 0)
+
+
+def test_ids_that_are_no_whole_numbers_are_not_made_such():
+    """Fails `int(token)`, which takes 1.5, "12" and true for the ids 1, 12 and 1; answers.py refuses what comes out."""
+    choice = {"finish_reason": "length", "stop_reason": None, "token_ids": [1.5, "12", True], "text": "a"}
+    assert read_generation({"choices": [choice]}, [1]).ids == (1.5, "12", True)
 
 
 # Whole runs.

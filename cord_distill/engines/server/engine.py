@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.engines.answers import count_in
 from cord_distill.engines.base import EngineError, Generation, Sampling, vllm_ending
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import Endpoint, Scores, probe, scoring
@@ -75,7 +76,7 @@ class ServerEngine:
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         page = await self.client.post("/v1/completions", self.body(ids, sampling), self.home)
-        return self._read(page, read_generation)
+        return self._read(page, lambda page: read_generation(page, ids))
 
     def body(self, ids: list[int], sampling: Sampling) -> dict[str, Any]:
         """A sampling request; all that a server might fill in from the model's generation_config is said."""
@@ -125,17 +126,25 @@ class ServerEngine:
             ) from error
 
 
-def read_generation(page: Any) -> Generation:
-    """vLLM's completion as a Generation. Raises EngineError when the request was not brought to its end."""
+def read_generation(page: Any, asked: list[int]) -> Generation:
+    """vLLM's completion as a Generation. Raises EngineError when the request was not brought to its end, or when the
+    server read another prompt than `asked`: one with a BOS of its own, a cut one, somebody else's."""
     choice = page["choices"][0]
+    read = choice.get("prompt_token_ids")
+    if read is not None and read != asked:
+        raise EngineError(
+            f"the server answered another prompt than it was sent: {len(read)} token ids in place of {len(asked)}; "
+            "look for a proxy between, or for an option of the server that cuts prompts or adds tokens"
+        )
     stop, matched = vllm_ending(choice["finish_reason"], choice["stop_reason"])
-    details = (page.get("usage") or {}).get("prompt_tokens_details") or {}
+    usage = page.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     return Generation(
-        ids=tuple(int(token) for token in choice["token_ids"]),
+        ids=tuple(choice["token_ids"]),
         text=choice["text"],
         stop=stop,
         matched=matched,
-        cached=details.get("cached_tokens") or 0,
+        cached=count_in(details, "cached_tokens"),
     )
 
 

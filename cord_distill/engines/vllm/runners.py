@@ -109,12 +109,14 @@ class InProcessRunner:
         self._alive.discard(self)
         self._dead = self._dead or "it was closed"
         client = self.engine.engine_core
-        if self._alive:
+        # None where the user's environment put the core into a process of its own: that shares nothing with others.
+        core = getattr(client, "engine_core", None)
+        if self._alive and core is not None:
             client._finalizer.detach()  # it would do the whole shutdown as soon as this engine is collected
-            client.engine_core.model_executor.shutdown()
+            core.model_executor.shutdown()
         else:
             client.shutdown()
-        del client
+        del client, core
         del self.engine
         gc.collect()
 
