@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _writable(root: Path) -> None:
         # Its files would be hashed as the model's: each stage would take the one before for another model's.
         raise CordError(f"output_dir: {root} is a model's folder; choose another output_dir, for example one inside it")
     there = root
-    while not there.exists() and there != there.parent:
+    while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     if not there.is_dir():
         raise CordError(f"output_dir: {there} is a file, no folder; choose another output_dir")
