@@ -23,7 +23,6 @@ def recipe(tmp_path, random_models):
     (tmp_path / "mine.py").write_text("def grade(text, problem):\n    return None, False\n")
     (tmp_path / "a_model").mkdir()
     (tmp_path / "circle").symlink_to("circle")
-    (tmp_path / "nowhere").symlink_to("/not/there")
     (tmp_path / "a_model" / "config.json").write_text("{}")
     (tmp_path / "broken.py").write_text("def grade(text, problem)\n")
     made = {
@@ -103,7 +102,6 @@ MISTAKES = [
     (["output_dir=/proc/run"], "cannot be written"),
     (["output_dir=./a_model"], "is a model's folder"),
     (["output_dir=./circle"], "is a file, no folder"),
-    (["output_dir=./nowhere/run"], "is a file, no folder"),
     (["track.wandb.mode=online"], "online needs a key"),
     (["evaluate.data.math_500=again.jsonl"], "were trained on"),
 ]
