@@ -7,13 +7,14 @@ from typing import Any
 
 from cord_distill import metrics
 from cord_distill.common.errors import CordError
-from cord_distill.common.jsonl import own_rows, read_json
+from cord_distill.common.jsonl import own_rows
 from cord_distill.evaluation.protocol import differences
 from cord_distill.run_folder.paths import PROBLEMS, RESULTS
+from cord_distill.run_folder.shapes import read_results
 
 
 def _protocol(folder: Path) -> dict[str, Any]:
-    protocol = read_json(folder / RESULTS).get("protocol")
+    protocol = read_results(folder / RESULTS).get("protocol")
     if not isinstance(protocol, dict):
         raise CordError(f"{folder / RESULTS}: says nothing of its protocol; evaluate again")
     return protocol

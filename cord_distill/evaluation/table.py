@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from cord_distill.evaluation.comparison import compare, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
 from cord_distill.evaluation.protocol import differences
 from cord_distill.run_folder.paths import RESULTS
+from cord_distill.run_folder.shapes import read_results
 
 MARK = "†"
 FIXED = {
@@ -53,7 +53,7 @@ def results_table(eval_folder: Path, order: Iterable[str] = ()) -> str:
 def _all_results(eval_folder: Path, order: Iterable[str]) -> list[dict[str, Any]]:
     first = [eval_folder / label / RESULTS for label in order]
     rest = sorted((p for p in eval_folder.glob(f"*/{RESULTS}") if p not in first), key=_by_number)
-    return [json.loads(p.read_text(encoding="utf-8")) for p in [*first, *rest] if p.is_file()]
+    return [read_results(p) for p in [*first, *rest] if p.is_file()]
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:

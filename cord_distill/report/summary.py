@@ -20,6 +20,7 @@ from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
 from cord_distill.run_folder.paths import PROBLEMS, RunFolder, method_name
+from cord_distill.run_folder.shapes import read_results, read_stages
 from cord_distill.run_folder.trajectories import read_rows
 
 
@@ -110,7 +111,7 @@ def build_summary(experiment: Experiment) -> Summary:
     labels = ["untrained", *(RunFolder.of(run).label for found in runs.values() for run in found)]
     teachers = list(dict.fromkeys(t.label for r in recipes for t in r.teachers))
     others = [model.label for model in shared.evaluate.models]
-    results = {label: read_json(root / "eval" / label / "results.json") for label in [*labels, *teachers, *others]}
+    results = {label: read_results(root / "eval" / label / "results.json") for label in [*labels, *teachers, *others]}
     suites = shared.evaluate.suites
     scores = {label: ModelScores.of(found, suites) for label, found in results.items() if found}
     return Summary(
@@ -122,7 +123,7 @@ def build_summary(experiment: Experiment) -> Summary:
         models={label: scores[label] for label in others if label in scores},
         differences=_differences(root, suites, runs),
         seconds=_seconds(root, methods, results),
-        wall_seconds=_wall_seconds(read_json(root / "stages.json")),
+        wall_seconds=_wall_seconds(read_stages(root / "stages.json")),
     )
 
 
@@ -201,7 +202,7 @@ def _wall_seconds(stages: dict[str, Any]) -> float | None:
 
 def _seconds(root: Path, methods: Mapping[str, MethodFigures], results: dict[str, Any]) -> dict[str, float]:
     """Wall-clock seconds per stage; of stages that were run by hand, what each part says of itself."""
-    stages = read_json(root / "stages.json")
+    stages = read_stages(root / "stages.json")
     said = {name: s["seconds"] for name, s in stages.items() if isinstance(s, dict) and s.get("seconds") is not None}
     if said:
         return said

@@ -127,6 +127,14 @@ def test_the_key_comes_from_the_environment_and_its_absence_is_said(serve, monke
     assert "$MY_KEY is not set" in str(error)
 
 
+def test_a_key_that_the_server_repeats_stands_in_no_error(serve, monkeypatch):
+    """Fails the version that puts a server's words into a row as they are."""
+    monkeypatch.setenv("MY_KEY", "sk-abc-123")
+    for answer in [(401, '{"error": {"message": "bad key sk-abc-123"}}', {}), (400, "sk-abc-123?", {})]:
+        (error,) = posted(serve(answer).url, api_key_env="MY_KEY")
+        assert "sk-abc-123" not in str(error) and "$MY_KEY" in str(error)
+
+
 def test_a_page_that_is_no_json_is_an_error_at_once(serve):
     server = serve("<html>login</html>")
     (error,) = posted(server.url)

@@ -134,6 +134,8 @@ class HttpClient:
             # Never followed: a redirect would send the prompt to whomever the server names.
             async with self._opened(fresh).request(method, where, json=body, allow_redirects=False) as response:
                 status, headers, text = response.status, response.headers, await _text(response)
+            if status >= 300:
+                text = self._without_key(text)
         except aiohttp.ClientSSLError as error:
             raise EngineDead(f"{where}: {error}") from error
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
@@ -192,6 +194,11 @@ class HttpClient:
 
     def _pause(self, tries: int) -> float:
         return self._dice.uniform(0.5, 1) * min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16))
+
+    def _without_key(self, text: str) -> str:
+        """An error page may repeat the key that it refuses; it would stand in a row's error."""
+        key = os.environ.get(self.api_key_env, "") if self.api_key_env else ""
+        return text.replace(key, f"${self.api_key_env}") if key else text
 
     def _about_the_key(self, status: int) -> str:
         if status not in (401, 403):
