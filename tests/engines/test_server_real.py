@@ -15,7 +15,7 @@ from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server.engine import ServerEngine
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.file import load_recipe
-from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Stop
 
@@ -128,7 +128,7 @@ def engines(server, random_models):
 
     path = str(random_models["qwq"])
     loop = asyncio.new_event_loop()
-    section = ModelConfig(model=path, engine="server", url=server.url)
+    section = ModelConfig(model=path, engine="server", url=server.url, repetition_detection={})
     start = ServerEngine.start(section, "teachers.0", load_renderer(path), timeout=600, wait=600)
     remote = loop.run_until_complete(start)
     local = loop.run_until_complete(
@@ -151,18 +151,21 @@ def test_both_ways_of_scoring_equal_the_scores_in_process(engines, way, monkeypa
 
 
 def test_endings_are_those_of_the_engine_in_process(engines):
-    """Stop string, stop id, and the end of the context. Fails the version that asks the server for more tokens than it
-    holds, which it refuses."""
+    """Stop string, stop id, a repetition, and the end of the context. Fails the version that asks the server for more
+    tokens than it holds, which it refuses."""
     loop, remote, local = engines
     ids = list(range(30, 60))
     free = loop.run_until_complete(local.generate(ids, Sampling(24, seed=3)))
+    others = tuple(i for i in range(local.runner.config.model_config.get_vocab_size()) if i != 100)
     asked = [
         (ids, Sampling(24, seed=3)),
         (ids, Sampling(24, seed=3, stop=(free.text[4:8],))),
         (ids, Sampling(24, seed=3, stop_ids=(free.ids[10],))),
         (ids, Sampling(24, seed=3, banned_ids=free.ids[:12])),
+        (ids, Sampling(60, seed=3, banned_ids=others, repetition=RepetitionDetectionConfig())),
         (ids * 34, Sampling(100, seed=3)),
     ]
+    endings = []
     for prompt, sampling in asked:
         found = loop.run_until_complete(remote.generate(prompt, sampling))
         expected = loop.run_until_complete(local.generate(prompt, sampling))
@@ -172,6 +175,8 @@ def test_endings_are_those_of_the_engine_in_process(engines):
             expected.stop,
             expected.matched,
         )
+        endings.append(found.stop)
+    assert endings[4] is Stop.REPETITION
     assert found.stop is Stop.LENGTH and len(found.ids) == LENGTH - 34 * 30
     with pytest.raises(EngineError, match="maximum context length is 1024"):
         loop.run_until_complete(remote.generate([5] * 2000, Sampling(8, seed=0)))
