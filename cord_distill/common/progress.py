@@ -68,6 +68,13 @@ class Progress:
             self._silence = min(2 * self._silence, LONGEST_SILENCE)
             self._line(self._with_eta(note))
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(plain(f"{self.label}: {line}"), markup=False, highlight=False)
+        else:
+            print(plain(f"{self.label}: {line}"), file=sys.stderr, flush=True)
+
     @property
     def seconds_left(self) -> float | None:
         """At the pace of this process so far. None before that says anything: work in flight begins together and ends

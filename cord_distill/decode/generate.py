@@ -18,6 +18,7 @@ from cord_distill.decode.admission import Admission, problems_in_flight
 from cord_distill.decode.check import check_decode
 from cord_distill.decode.check_templates import check_templates
 from cord_distill.decode.engine_pool import EnginePool
+from cord_distill.decode.forecast import Correction
 from cord_distill.decode.hard_problems import load_problems
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.model import Model
@@ -104,14 +105,17 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
     begun = time.monotonic()
     starting = 0.0
     admission: dict[str, Any] = {}
+    steps: dict[str, int] = {}
     try:
         todo = [problem for problem in chosen if not journal.is_finished(problem.id, problem.content)]
         _say_edited(sum(journal.is_other(problem.id, problem.content) for problem in todo))
         if todo:
             ensemble = await start_ensemble(recipe, todo, pool)
             starting = time.monotonic() - begun
+            before = engine_steps(ensemble)
             with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
                 admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
+            steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
         write_rows(journal, problems, run.trajectories)
     finally:
         journal.close()
@@ -124,10 +128,18 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
             "problems": len(chosen),
             "decoded_now": len(todo),
             "admission": admission,
+            "engine_steps": steps,
             **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
         }
         write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
     return bool(todo)
+
+
+def engine_steps(ensemble: Ensemble) -> dict[str, int]:
+    """Forward passes of each model's engine so far, where the engine counts them."""
+    models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
+    counted = {model.name: getattr(model.engine, "steps", None) for model in models}
+    return {name: count for name, count in counted.items() if count is not None}
 
 
 def _say_edited(count: int) -> None:
@@ -148,15 +160,20 @@ async def _decode_all(
     pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble)
     finish = RowMaker.of(recipe, fingerprint)
+    correction = Correction(recipe, len(todo), pool.meters)
 
     async def attempt(problem: Problem) -> dict[str, Any]:
         async with admission.inside(problem.id):
             here = journaled(ensemble, problem, journal, pool, recipe, admission)
             try:
                 outcome = await with_rivals(problem, here, await pipeline(problem, here))
-                return await off_the_loop(finish, problem, outcome, graders=finish.graders)
+                row = await off_the_loop(finish, problem, outcome, graders=finish.graders)
             finally:
                 pool.leave(problem.id)
+        said = correction.after(row)
+        if said:
+            display.say(said)
+        return row
 
     await finish_all(todo, attempt, finish, problems_in_flight(recipe, ensemble), journal, pool, display, ensemble.live)
     return admission.figures()

@@ -24,6 +24,7 @@ from cord_distill.run.cost import bound
 from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
 from cord_distill.run.model_lines import model_lines
+from cord_distill.run.predict import predicted
 from cord_distill.run.stages import plan_stages
 from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.training.memory.advice import memory_page
@@ -105,11 +106,14 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
 
 
 def _costs(variants: list[Recipe], problems: int | None, machine: Machine | None) -> list[str]:
-    """Upper bounds of decoding, a line per method, where the number of problems is known."""
+    """Of each method: the most that decoding can cost, where the number of problems is known; and what it will cost,
+    where enough of them were decoded before, be it under other settings."""
     found = [(method_name(one), bound(one, problems)) for one in variants if problems and one.teachers]
     rate, price = (machine.tokens_per_second, machine.gpu_hour_price) if machine else (None, None)
     gpus = machine.gpus if machine else None
-    return [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
+    most = [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
+    likely = [predicted(one, problems, rate, gpus, price) for one in variants if problems and one.teachers]
+    return [*most, *filter(None, likely)]
 
 
 def faults_of(recipe: Recipe) -> list[str]:

@@ -68,6 +68,11 @@ class VllmEngine:
         native = runner.config.use_v2_model_runner
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 
+    @property
+    def steps(self) -> int | None:
+        """Forward passes so far; None where the engine's core runs in a process of its own."""
+        return getattr(self.runner, "steps", None)
+
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         out = await self.runner.run(ids, self.sampling_params(sampling))
         best = out.outputs[0]

@@ -1,0 +1,178 @@
+"""What decoding will cost, from a run's finished problems: for `cord check`, and for `cord generate` as it goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from cord_distill.common.progress import short_time
+from cord_distill.common.quiet import has_gpu, slots
+from cord_distill.decode.admission import width
+from cord_distill.decode.engine_pool import PER_REQUEST, meta_prover_section
+from cord_distill.decode.replay import Meter
+from cord_distill.decode.simulate import Cost, Machine, Said, Seen, Setup, simulate
+from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.types import Stop
+
+# So many finished problems say what the others will cost.
+ENOUGH = 8
+# More of them say no more, and reading them takes longer.
+MOST_SEEN = 200
+# At least so many problems, and so many times those in flight, are played through; more cost in proportion.
+PLAYED, WAVES = 64, 3
+STEPWISE, WHOLE = ("cord",), ("curation", "single")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """cost: of all problems. seen: finished problems behind it. seconds: None = no pace is known."""
+
+    cost: Cost
+    seen: int
+    seconds: float | None = None
+
+    @property
+    def requests(self) -> int:
+        return sum(self.cost.requests.values())
+
+    @property
+    def generated(self) -> int:
+        return sum(self.cost.generated.values())
+
+
+def seen_of(rows: Iterable[Mapping[str, Any]]) -> list[Seen]:
+    """What finished rows say; failed ones are left out. A row says how many tokens were generated in all, and each
+    candidate's share goes by its text."""
+    found = []
+    for row in rows:
+        tokens, levels = row.get("num_tokens") or {}, row.get("candidates") or []
+        if row.get("error") or not levels or "generated_total" not in tokens:
+            continue
+        answer, whole = tokens.get("answer", 0), row.get("pipeline") in WHOLE
+        made = [[said for said in level if said["sample"] >= 0] for level in levels]  # a carried beam made nothing
+        written = sum(len(said["text"]) for level in made for said in level) or 1
+        answers = answer * len(made[0]) if whole else answer
+        rate = max(0, tokens["generated_total"] - answers) / written
+        steps = tuple(
+            tuple(
+                Said(
+                    said["teacher"], max(1, round(rate * len(said["text"]))), said["score"], Stop(said["stop"]),
+                    usable=said["score"] is not None,
+                )
+                for said in level
+            )
+            for level in made
+            if level
+        )  # fmt: skip
+        if steps:
+            found.append(Seen(steps, max(1, answer)))
+    return list(islice(found, MOST_SEEN))
+
+
+def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> Setup | None:
+    """times: replicas of every engine for each that the recipe asks for. None where a plug-in or a selector of its own
+    decides what is asked."""
+    decode, teachers = recipe.decode, recipe.teachers
+    prover = meta_prover_section(recipe)
+    if not teachers or decode.pipeline not in (*STEPWISE, *WHOLE) or decode.selector != "predictive_perplexity":
+        return None
+    on_gpu = has_gpu() if on_gpu is None else on_gpu
+
+    def machine(section: ModelConfig) -> Machine:
+        one = slots(section.max_num_seqs, on_gpu or section.engine == "server")
+        replicas = max(1, len(section.urls), section.replicas) * times
+        return Machine(section.model_dump_json(exclude=PER_REQUEST), one, replicas)
+
+    machines = {teacher.label: machine(teacher) for teacher in teachers}
+    name = prover and next((label for label in machines if label == prover.label), f"meta-prover {prover.label}")
+    if prover and name and name not in machines:
+        machines[name] = machine(prover)
+    most = max(machines[teacher.label].slots * machines[teacher.label].replicas for teacher in teachers)
+    fill = math.ceil(decode.beam_size / len(teachers)) if decode.fill_first_step else 1
+    stepwise = decode.pipeline in STEPWISE
+    return Setup(
+        teachers=tuple(teacher.label for teacher in (teachers[:1] if decode.pipeline == "single" else teachers)),
+        prover=name,
+        machines=machines,
+        in_flight=decode.problems_in_flight or math.ceil(2 * most / width(decode)),
+        reasoning_tokens=decode.budgets.reasoning_tokens,
+        max_step_tokens=decode.budgets.max_step_tokens,
+        beam_size=decode.beam_size if stepwise else None,
+        proposals=decode.proposals_per_teacher,
+        first=max(decode.proposals_per_teacher, fill),
+        max_steps=decode.budgets.max_steps,
+        traces=decode.curation.traces_per_teacher if decode.pipeline == "curation" else 1,
+    )
+
+
+def forecast(recipe: Recipe, seen: list[Seen], problems: int, **machines: Any) -> Forecast | None:
+    """None where too few problems are finished, or were decoded in another kind of pipeline. machines: as setup_of."""
+    setup = setup_of(recipe, **machines)
+    if setup is None or len(seen) < ENOUGH:
+        return None
+    played = min(problems, max(PLAYED, WAVES * setup.in_flight))
+    return Forecast(in_proportion(simulate(setup, seen, played), problems), len(seen))
+
+
+def in_proportion(cost: Cost, problems: int) -> Cost:
+    """The cost of so many problems, from that of fewer."""
+    by = problems / cost.problems
+
+    def more(counts: Mapping[str, int]) -> dict[str, int]:
+        return {name: round(count * by) for name, count in counts.items()}
+
+    made = Cost(problems, scores=round(cost.scores * by), steps=more(cost.steps), ticks=round(cost.ticks * by))
+    made.requests.update(more(cost.requests))
+    made.generated.update(more(cost.generated))
+    return made
+
+
+def pace(recipe: Recipe, seen: list[Seen], seconds: float, problems: int) -> float | None:
+    """Seconds of one engine step, read off a decoding of `problems` under `recipe` that took `seconds`."""
+    setup = setup_of(recipe)
+    if setup is None or problems < ENOUGH or seconds <= 0 or len(seen) < ENOUGH:
+        return None
+    played = min(problems, max(PLAYED, WAVES * setup.in_flight))
+    ticks = in_proportion(simulate(setup, seen, played), problems).ticks
+    return seconds / ticks if ticks else None
+
+
+class Correction:
+    """Says once, when ENOUGH problems of a decoding are finished, what all of them will cost.
+
+    todo: problems to decode. meters: of the models, which count on.
+    """
+
+    def __init__(self, recipe: Recipe, todo: int, meters: Mapping[str, Meter]) -> None:
+        self.recipe, self.todo, self.meters = recipe, todo, meters
+        self.rows: list[dict[str, Any]] = []
+        self._begun, self._before = time.monotonic(), self._made()
+
+    def _made(self) -> int:
+        return sum(meter.generated_tokens for meter in self.meters.values())
+
+    def after(self, row: dict[str, Any]) -> str | None:
+        """The line, at the one row that makes it known; None before and after, and where little is left."""
+        if len(self.rows) >= ENOUGH or row.get("error"):
+            return None
+        self.rows.append(row)
+        if len(self.rows) < ENOUGH or self.todo < 2 * ENOUGH:
+            return None
+        if setup_of(self.recipe) is None:
+            return None
+        made, seconds = self._made() - self._before, time.monotonic() - self._begun
+        found = forecast(self.recipe, seen_of(self.rows), self.todo)
+        if found is None:
+            return None
+        left = max(0, found.generated - made)
+        rate = made / seconds if made and seconds > 0 else None
+        return (
+            f"from {ENOUGH} finished problems: about {found.requests:,} requests and {found.generated:,} generated "
+            f"tokens for {self.todo} problems"
+            + (f", {short_time(left / rate)} left at {rate:,.0f} tokens/s" if rate else "")
+        )

@@ -1,0 +1,230 @@
+"""A decoding on numbers alone: the search and the scheduler as they are, the models' answers drawn from finished
+problems. It says what other settings would cost ("what would B = 8 cost?") in requests, tokens and engine steps.
+
+Every engine steps at one pace: a step gives each of its running requests a token, and a score takes one step. Prompts
+are not counted, nor is waiting for room in a KV cache.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cord_distill.search.beam import Ask, BeamSearch, Proposal
+from cord_distill.types import Step, Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a teacher proposed, or a whole thought. usable: it said something and was rated."""
+
+    teacher: str
+    tokens: int
+    score: float | None
+    stop: Stop
+    usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A finished problem. steps: per step all that was proposed; whole traces are one step. answer: tokens of one."""
+
+    steps: tuple[tuple[Said, ...], ...]
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a model runs. engine: models of one engine name it alike. slots: requests that one replica runs at once."""
+
+    engine: str
+    slots: int
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The settings that cost something. search: keys of BeamSearch, None = whole traces. traces: per teacher. prover: a
+    name among `machines`, None = nothing is scored. first: proposals per teacher at step 1."""
+
+    teachers: tuple[str, ...]
+    prover: str | None
+    machines: dict[str, Machine]
+    in_flight: int
+    reasoning_tokens: int
+    max_step_tokens: int
+    beam_size: int | None = None
+    proposals: int = 1
+    first: int = 1
+    max_steps: int | None = None
+    traces: int = 0
+
+
+@dataclass(slots=True)
+class Cost:
+    """Of `problems`. requests, generated: per teacher. steps: per engine, of its busiest replica. ticks: steps from the
+    first request to the last answer."""
+
+    problems: int = 0
+    requests: Counter[str] = field(default_factory=Counter)
+    generated: Counter[str] = field(default_factory=Counter)
+    scores: int = 0
+    steps: dict[str, int] = field(default_factory=dict)
+    ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request. ticks: steps that it runs. what: its problem's note of why it asked."""
+
+    model: str
+    ticks: int
+    what: object
+    score: bool = False
+
+
+class Search(Protocol):
+    def begin(self) -> list[Job]: ...
+
+    def go_on(self, done: Job) -> list[Job]: ...
+
+
+class StepwiseSearch:
+    """One problem of `pipeline: cord`."""
+
+    def __init__(self, setup: Setup, seen: Seen, rng: random.Random) -> None:
+        self.setup, self.seen, self.rng = setup, seen, rng
+        assert setup.beam_size is not None
+        self.search = BeamSearch(
+            beam_size=setup.beam_size,
+            num_teachers=len(setup.teachers),
+            proposals_per_teacher=setup.proposals,
+            first_step_proposals=setup.first,
+            max_steps=setup.max_steps,
+        )
+
+    def begin(self) -> list[Job]:
+        return [self._proposal(ask) for ask in self.search.expand()]
+
+    def go_on(self, done: Job) -> list[Job]:
+        if not isinstance(done.what, tuple):
+            return []
+        ask, proposal = done.what
+        if self.setup.prover and proposal.usable and not done.score:
+            return [Job(self.setup.prover, 1, done.what, score=True)]
+        self.search.absorb(ask, proposal)
+        if not self.search.done:
+            return [self._proposal(one) for one in self.search.expand()]
+        best = self.search.best
+        return [Job(best.steps[-1].teacher, self.seen.answer, None)] if best.stop is not Stop.ABORT else []
+
+    def _proposal(self, ask: Ask) -> Job:
+        setup, teacher = self.setup, self.setup.teachers[ask.teacher]
+        said = self._drawn(ask.step, teacher)
+        spent = ask.beam.num_tokens
+        tokens = max(1, min(said.tokens, setup.max_step_tokens, setup.reasoning_tokens - spent))
+        ended = said.stop in (Stop.THINK_END, Stop.EOS) and tokens >= said.tokens
+        ends = said.stop if ended else Stop.LENGTH if spent + tokens >= setup.reasoning_tokens else None
+        step = Step(ask.step, teacher, "", (), tokens, said.score if said.usable else None, ends or Stop.STEP)
+        return Job(teacher, tokens, (ask, Proposal(step, ends, usable=said.usable)))
+
+    def _drawn(self, number: int, teacher: str) -> Said:
+        """Of the same teacher at the same step where it proposed something; behind the last step, of the last."""
+        there = self.seen.steps[min(number, len(self.seen.steps)) - 1]
+        return self.rng.choice([said for said in there if said.teacher == teacher] or there)
+
+
+class WholeTraces:
+    """One problem of `pipeline: curation` or `single`."""
+
+    def __init__(self, setup: Setup, seen: Seen, rng: random.Random) -> None:
+        self.setup, self.seen, self.rng = setup, seen, rng
+
+    def begin(self) -> list[Job]:
+        asked = [name for name in self.setup.teachers for _ in range(self.setup.traces)]
+        return [Job(name, min(self._thought(name), self.setup.reasoning_tokens), "thought") for name in asked]
+
+    def go_on(self, done: Job) -> list[Job]:
+        if done.what == "thought":
+            return [Job(done.model, self.seen.answer, "answer")]
+        return [Job(self.setup.prover, 1, "score", score=True)] if done.what == "answer" and self.setup.prover else []
+
+    def _thought(self, teacher: str) -> int:
+        there = self.seen.steps[0]
+        return max(1, self.rng.choice([said for said in there if said.teacher == teacher] or there).tokens)
+
+
+class Replica:
+    """One engine at work: at most `slots` requests run, the others wait in the order in which they came."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots, self.running, self.busy, self._since = slots, 0, 0, 0
+        self.waiting: deque[tuple[int, Job]] = deque()
+
+    def take(self, now: int) -> None:
+        if not self.running:
+            self._since = now
+        self.running += 1
+
+    def leave(self, now: int) -> None:
+        self.running -= 1
+        if not self.running:
+            self.busy += now - self._since
+
+
+def simulate(setup: Setup, seen: Sequence[Seen], problems: int, seed: int = 0) -> Cost:
+    """What `problems` like those that were seen cost under `setup`. The same arguments give the same cost."""
+    rng = random.Random(seed)
+    cost, order = Cost(problems), itertools.count()
+    engines = {one.engine: [Replica(one.slots) for _ in range(one.replicas)] for one in setup.machines.values()}
+    searches: dict[int, Search] = {}
+    open_jobs: Counter[int] = Counter()
+    events: list[tuple[int, int, int, Job, Replica]] = []
+    waiting = iter(range(problems))
+
+    def place(problem: int, jobs: list[Job], now: int) -> None:
+        for job in jobs:
+            open_jobs[problem] += 1
+            replicas = engines[setup.machines[job.model].engine]
+            replica = replicas[problem % len(replicas)]
+            if job.score:
+                cost.scores += 1
+            else:
+                cost.requests[job.model] += 1
+                cost.generated[job.model] += job.ticks
+            if replica.running < replica.slots:
+                run(problem, job, replica, now)
+            else:
+                replica.waiting.append((problem, job))
+
+    def run(problem: int, job: Job, replica: Replica, now: int) -> None:
+        replica.take(now)
+        heapq.heappush(events, (now + job.ticks, next(order), problem, job, replica))
+
+    def begin_next(now: int) -> None:
+        problem = next(waiting, None)
+        if problem is not None:
+            kind = StepwiseSearch if setup.beam_size is not None else WholeTraces
+            searches[problem] = kind(setup, seen[problem % len(seen)], rng)
+            place(problem, searches[problem].begin(), now)
+
+    for _ in range(min(setup.in_flight, problems)):
+        begin_next(0)
+    while events:
+        now, _, problem, job, replica = heapq.heappop(events)
+        cost.ticks = now
+        open_jobs[problem] -= 1
+        place(problem, searches[problem].go_on(job), now)
+        replica.leave(now)
+        if replica.waiting and replica.running < replica.slots:
+            run(*replica.waiting.popleft(), replica, now)
+        if not open_jobs[problem]:
+            del open_jobs[problem], searches[problem]
+            begin_next(now)
+    cost.steps = {name: max(replica.busy for replica in replicas) for name, replicas in engines.items()}
+    return cost
