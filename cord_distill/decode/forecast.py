@@ -89,9 +89,9 @@ def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> S
         return Machine(section.model_dump_json(exclude=PER_REQUEST), one, replicas)
 
     machines = {teacher.label: machine(teacher) for teacher in teachers}
-    name = prover and next((label for label in machines if label == prover.label), f"meta-prover {prover.label}")
-    if prover and name and name not in machines:
-        machines[name] = machine(prover)
+    name = None if prover is None else prover.label
+    if prover is not None and name not in machines:
+        machines[prover.label] = machine(prover)
     most = max(machines[teacher.label].slots * machines[teacher.label].replicas for teacher in teachers)
     fill = math.ceil(decode.beam_size / len(teachers)) if decode.fill_first_step else 1
     stepwise = decode.pipeline in STEPWISE
