@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from cord_distill.common.foreign import foreign_words
 from cord_distill.common.paths import short_path
+from cord_distill.common.verbosity import set_verbosity
 
 # Disk full, quota, a disk that fails, a read-only one: nobody's mistake in the recipe, and no traceback's business.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -25,6 +26,10 @@ RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrid
 """
 
 
+RECIPE = "a file, or the name of a bundled recipe (cord recipes lists them)"
+OVERRIDES = "an override, such as decode.beam_size=8; variant=NAME picks a variant"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code (common/exit_codes.py)."""
     parser = _parser()
@@ -33,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {said}", file=sys.stderr)
         return 2
     # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
+    if "_ARGCOMPLETE" in os.environ:  # the Tab key
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     arguments, rest = parser.parse_known_args(argv)
+    set_verbosity(arguments.verbose, arguments.quiet)
     if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") or "=" not in item for item in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -93,8 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def recipe_command(name: str, function, text: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("recipe", metavar="RECIPE")
-        sub.add_argument("overrides", metavar="key=value", nargs="*", default=[])
+        _completed(sub.add_argument("recipe", metavar="RECIPE", help=RECIPE), "recipe_names")
+        overrides = sub.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=OVERRIDES)
+        _completed(overrides, "override_keys")
         sub.set_defaults(command=function)
         return sub
 
@@ -152,7 +163,21 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--task", metavar="FILE", action="append", default=[], help="the task file of a suite of yours")
     grade.set_defaults(command=_grade)
     _add_beginnings(commands)
+    for one in commands.choices.values():
+        one.add_argument("-v", "--verbose", action="count", default=0, help="what vLLM and the others say; -vv: all")
+        one.add_argument("-q", "--quiet", action="store_true", help="no progress: results, warnings and errors alone")
     return parser
+
+
+def _completed(argument: argparse.Action, function: str) -> None:
+    """Tells the Tab key which function of recipe/completion.py knows what may stand there; it is loaded then."""
+
+    def offered(**context):
+        from cord_distill.recipe import completion
+
+        return getattr(completion, function)(**context)
+
+    argument.completer = offered  # type: ignore[attr-defined]
 
 
 def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
@@ -175,6 +200,10 @@ def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
     text = "the recipe's JSON Schema, for editors that complete and check YAML"
     schema = commands.add_parser("schema", help=text, description=text)
     schema.set_defaults(command=_schema)
+    text = 'print what a shell needs to complete commands, recipes and keys: eval "$(cord completion bash)"'
+    completion = commands.add_parser("completion", help=text.replace("%", "%%"), description=text)
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"])
+    completion.set_defaults(command=_completion)
     text = "versions, GPUs and settings, for a bug report"
     env = commands.add_parser("env", help=text, description=text)
     env.set_defaults(command=_env)
@@ -183,8 +212,10 @@ def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
 def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     text = "run the evaluation suites on the recipe's models, or on one --model without a recipe"
     evaluate = commands.add_parser("evaluate", help=text, description=text)
-    evaluate.add_argument("recipe", metavar="RECIPE", nargs="?", help="not needed with --model")
-    evaluate.add_argument("overrides", metavar="key=value", nargs="*", default=[])
+    recipe = evaluate.add_argument("recipe", metavar="RECIPE", nargs="?", help="not needed with --model")
+    _completed(recipe, "recipe_names")
+    overrides = evaluate.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=OVERRIDES)
+    _completed(overrides, "override_keys")
     evaluate.add_argument("--model", metavar="PATH", help="a folder or hub id, instead of the recipe's models")
     evaluate.add_argument("--name", metavar="LABEL", help="what the tables call --model (default: its folder's name)")
     evaluate.add_argument("--suite", metavar="NAME", action="append", default=[], help="a suite, or a group like math")
@@ -256,6 +287,12 @@ def _schema(arguments: argparse.Namespace) -> None:
     print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
 
 
+def _completion(arguments: argparse.Namespace) -> None:
+    import argcomplete
+
+    print(argcomplete.shellcode(["cord"], shell=arguments.shell))
+
+
 def _env(arguments: argparse.Namespace) -> None:
     from cord_distill.run.env import env_lines
 
@@ -319,23 +356,23 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.exit_codes import FINE
     from cord_distill.common.terminal import warn
     from cord_distill.decode.failures import failures_of
-    from cord_distill.decode.generate import generate
+    from cord_distill.decode.generate import generate, unwatched
+    from cord_distill.decode.problems import Readings
     from cord_distill.decode.shards import Shard, Subset
     from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.first_pass import refuse
     from cord_distill.run.run import record_stage
-    from cord_distill.view.wandb_panels import track_decoding
+    from cord_distill.view.wandb_panels import decoding_run
 
     if arguments.limit is not None and arguments.limit < 1:
         raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
     part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
     experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
-    recipes = experiment.variants
+    recipes, read = experiment.variants, Readings()
     if not arguments.no_check:
-        refuse(recipes)
-    decoded = generate(recipes, overwrite=arguments.overwrite, part=part)
-    if part.shard is None:
-        track_decoding(decoded)
+        refuse(recipes, read=read)
+    watch = decoding_run if part.shard is None else unwatched
+    generate(recipes, overwrite=arguments.overwrite, part=part, watch=watch, read=read)
     code = FINE
     if part.shard is None and not part.only and part.limit is None:
         record_stage(experiment, "generate", time.monotonic() - begun)

@@ -47,6 +47,18 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return build_models(tmp_path_factory.mktemp("random_models"))
 
 
+@pytest.fixture(scope="session")
+def weightless_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The four of `random_models` without their weights, which no script needs: a second instead of many."""
+    from cord_distill.worlds.random_models import FAMILIES, build_tokenizer
+
+    made = {name: tmp_path_factory.mktemp("weightless") / name for name in FAMILIES}
+    for name, folder in made.items():
+        build_tokenizer(FAMILIES[name], name).save_pretrained(folder)
+        (folder / "config.json").write_text(f'{{"model_type": "{FAMILIES[name].architecture}"}}')
+    return made
+
+
 @pytest.fixture(scope="module")
 def logits(random_models: dict[str, Path]) -> Callable[[list[int]], Any]:
     """Rows of a plain float32 forward pass of the random `qwq`, in double."""

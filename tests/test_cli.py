@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from made_rows import write_run
+from scripted_world import write_recipe
 
 from cord_distill.cli import main
 
-HEAVY = ("torch", "transformers", "vllm", "trl", "datasets", "pydantic")
+HEAVY = ("torch", "transformers", "vllm", "trl", "datasets", "pydantic", "argcomplete", "wandb")
 
 
 def test_help_is_enough_to_work_from_and_loads_nothing():
@@ -138,3 +139,50 @@ def test_check_writes_out_what_would_turn_the_text_on_a_terminal(tmp_path, capsy
     main(["check", str(tmp_path / "r.yaml")])
     out, err = capsys.readouterr()
     assert "\u202e" not in out + err and "u202e" in out.lower()
+
+
+def tab(line: str, folder) -> list[str]:
+    """What the Tab key offers behind `line`, as bash asks for it."""
+    out = folder / "offered"
+    environment = {
+        **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(out), "_ARGCOMPLETE_IFS": "\n",
+        "COMP_TYPE": "9", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "cord_distill.cli"], env=environment, check=True)
+    return [word.strip() for word in out.read_text().split("\n")]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("cord ch", "check"),
+        ("cord run quick", "quickstart"),
+        ("cord run quickstart decode.budgets.max_step", "decode.budgets.max_step_tokens="),
+        ("cord train quickstart train.learning_ra", "train.learning_rate="),
+    ],
+)
+def test_the_tab_key_knows_commands_recipes_and_keys(line, offered, tmp_path):
+    """Fails keys that are listed by hand, and a completion that no shell could be told of."""
+    assert offered in tab(line, tmp_path)
+
+
+def test_completion_prints_what_the_shell_is_to_run(capsys):
+    for shell in ("bash", "zsh", "fish"):
+        assert not main(["completion", shell])
+        assert "_ARGCOMPLETE" in capsys.readouterr().out
+
+
+def test_quiet_says_results_alone_and_verbose_lets_libraries_speak(tmp_path, weightless_models, monkeypatch, capsys):
+    """Fails a flag that only this process knows: `cord run` hands it to its stages by the environment."""
+    for name in ("CORD_VERBOSITY", "VLLM_LOGGING_LEVEL", "TRANSFORMERS_VERBOSITY", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "0" if name == "CORD_VERBOSITY" else "ERROR")
+    path = str(write_recipe(tmp_path, weightless_models, problems=2))
+    assert not main(["generate", path, "--no-check", "track.wandb.mode=disabled"])
+    assert "decode cord: 2/2" in capsys.readouterr().err
+    assert not main(["generate", path, "--no-check", "-q", "track.wandb.mode=disabled", "seed=1", "--overwrite"])
+    out = capsys.readouterr()
+    assert "decode cord" not in out.err and "trajectories  " in out.out
+    assert os.environ["CORD_VERBOSITY"] == "-1"
+    assert not main(["recipes", "-vv"])
+    assert os.environ["VLLM_LOGGING_LEVEL"] == "DEBUG" and os.environ["CORD_VERBOSITY"] == "2"
+    assert main(["generate", "nowhere", "-q"]) == 2 and "no such file" in capsys.readouterr().err

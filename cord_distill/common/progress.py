@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cord_distill.common.terminal import plain
+from cord_distill.common.verbosity import is_quiet
+from cord_distill.common.verbosity import note as say
 
 # Seconds between plain lines: at first the one, then twice as long each time, up to the other.
 FIRST_PLAIN_LINE = 15.0
@@ -35,7 +37,7 @@ class Progress:
         self._silence = FIRST_PLAIN_LINE
         self._bar = None
         _shown.append(self)
-        if sys.stderr.isatty() and os.environ.get("CORD_PLAIN_PROGRESS", "0") in ("", "0"):
+        if not is_quiet() and sys.stderr.isatty() and os.environ.get("CORD_PLAIN_PROGRESS", "0") in ("", "0"):
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
             from rich.table import Column
@@ -70,10 +72,12 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
+        if is_quiet():
+            return
         if self._bar is not None:
             self._bar.console.print(plain(f"{self.label}: {line}"), markup=False, highlight=False)
         else:
-            print(plain(f"{self.label}: {line}"), file=sys.stderr, flush=True)
+            say(plain(f"{self.label}: {line}"))
 
     @property
     def seconds_left(self) -> float | None:
@@ -100,7 +104,7 @@ class Progress:
         return ", ".join(filter(None, [f"{short_time(left)} left" if left else "", note]))
 
     def _line(self, note: str) -> None:
-        print(plain(f"{self.label}: {self.done}/{self.total} {note}".rstrip()), file=sys.stderr, flush=True)
+        say(plain(f"{self.label}: {self.done}/{self.total} {note}".rstrip()))
 
 
 def unfinished() -> list[str]:

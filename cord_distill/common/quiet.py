@@ -7,6 +7,8 @@ import os
 import sys
 import warnings
 
+from cord_distill.common.verbosity import is_verbose
+
 PRIVATE = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
@@ -44,7 +46,7 @@ def prepare_environment() -> None:
     """Sets each variable unless the user did. Call before torch, vllm or transformers is imported."""
     for name, value in {**PRIVATE, **QUIET, **({} if has_gpu() else CPU_ENGINE)}.items():
         os.environ.setdefault(name, value)
-    if not sys.warnoptions:
+    if not sys.warnoptions and not is_verbose():
         for category in (FutureWarning, DeprecationWarning, UserWarning):
             warnings.simplefilter("ignore", category)
     # vLLM says things while it is imported, before it reads its own logging level.

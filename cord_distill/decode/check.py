@@ -13,7 +13,7 @@ from cord_distill.decode.own import check_own
 from cord_distill.decode.pipelines.check import check_baselines
 from cord_distill.decode.pipelines.hooks import check_hooks
 from cord_distill.decode.pipelines.own import pipeline_of
-from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.decode.selectors.check import check_selector
 from cord_distill.engines.vllm.engine_keys import engine_args_faults
 from cord_distill.grading import load_grader
@@ -28,8 +28,9 @@ NEAR = 65536
 LONGEST = 3
 
 
-def decoding_faults(recipe: Recipe, gpus: int | None = None) -> list[str]:
-    """One sentence per mistake. gpus: those of the machine that decodes; None = another machine than this one."""
+def decoding_faults(recipe: Recipe, gpus: int | None = None, read: Read = load_candidates) -> list[str]:
+    """One sentence per mistake. gpus: those of the machine that decodes; None = another machine than this one. read:
+    gives the problems."""
     if not recipe.teachers:
         wanted = recipe.problems is not None and not recipe.data.sources
         return ["teachers: the recipe names none for its problems; give at least one model"] if wanted else []
@@ -37,7 +38,7 @@ def decoding_faults(recipe: Recipe, gpus: int | None = None) -> list[str]:
     problems: list[Problem] = []
     if recipe.problems is None or not recipe.problems.dataset:
         try:
-            problems = load_candidates(recipe)
+            problems = read(recipe)
         except CordError as error:
             found.append(str(error))
     for call in (check_selector, check_baselines):

@@ -25,6 +25,7 @@ ENOUGH = 8
 MOST_SEEN = 200
 # At least so many problems, and so many times those in flight, are played through; more cost in proportion.
 PLAYED, WAVES = 64, 3
+TRIED_LAG = 4.0
 STEPWISE, WHOLE = ("cord",), ("curation", "single")
 
 
@@ -110,13 +111,13 @@ def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> S
     )
 
 
-def forecast(recipe: Recipe, seen: list[Seen], problems: int, **machines: Any) -> Forecast | None:
+def forecast(recipe: Recipe, seen: list[Seen], problems: int, *, lag: float = 0.0, **machines: Any) -> Forecast | None:
     """None where too few problems are finished, or were decoded in another kind of pipeline. machines: as setup_of."""
     setup = setup_of(recipe, **machines)
     if setup is None or len(seen) < ENOUGH:
         return None
     played = min(problems, max(PLAYED, WAVES * setup.in_flight))
-    return Forecast(in_proportion(simulate(setup, seen, played), problems), len(seen))
+    return Forecast(in_proportion(simulate(setup, seen, played, lag=lag), problems), len(seen))
 
 
 def in_proportion(cost: Cost, problems: int) -> Cost:
@@ -132,14 +133,36 @@ def in_proportion(cost: Cost, problems: int) -> Cost:
     return made
 
 
-def pace(recipe: Recipe, seen: list[Seen], seconds: float, problems: int) -> float | None:
-    """Seconds of one engine step, read off a decoding of `problems` under `recipe` that took `seconds`."""
-    setup = setup_of(recipe)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a decoding went. seconds_per_step: of an engine; lag: steps between an answer and the next request."""
+
+    seconds_per_step: float
+    lag: float = 0.0
+
+
+def pace(recipe: Recipe, seen: list[Seen], stats: Mapping[str, Any]) -> Pace | None:
+    """Read off a decoding under `recipe`; None where it says too little. stats: generate_stats.json, which counts the
+    steps of engines that run in its process: those beyond what the requests need are the lag."""
+    setup, problems = setup_of(recipe), int(stats.get("decoded_now", 0))
+    seconds = stats.get("seconds", 0.0) - stats.get("start_seconds", 0.0)
     if setup is None or problems < ENOUGH or seconds <= 0 or len(seen) < ENOUGH:
         return None
     played = min(problems, max(PLAYED, WAVES * setup.in_flight))
-    ticks = in_proportion(simulate(setup, seen, played), problems).ticks
-    return seconds / ticks if ticks else None
+
+    def steps(lag: float) -> Cost:
+        return in_proportion(simulate(setup, seen, played, lag=lag), problems)
+
+    least, counted, lag = steps(0.0), max((stats.get("engine_steps") or {}).values(), default=0), 0.0
+    for _ in range(2 if counted else 0):  # nearly a straight line
+        further = steps(lag + TRIED_LAG)
+        here = steps(lag)
+        slope = (max(further.steps.values()) - max(here.steps.values())) / TRIED_LAG
+        if slope <= 0:
+            break
+        lag = max(0.0, lag + (counted - max(here.steps.values())) / slope)
+    ticks = steps(lag).ticks if lag else least.ticks
+    return Pace(seconds / ticks, lag) if ticks else None
 
 
 class Correction:

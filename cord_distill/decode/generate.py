@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from cord_distill.decode.off_the_loop import off_the_loop
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.pipelines.own import pipeline_of
 from cord_distill.decode.pipelines.rivals import with_rivals
+from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import RowMaker, write_rows
@@ -38,24 +40,40 @@ from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.tracking.live import Live
 from cord_distill.types import Problem
 
 # So many problems failing one after the other means that an engine is gone, not that a problem is odd.
 FAILURES_IN_A_ROW = 8
 
 
-def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset = WHOLE) -> list[Recipe]:
+# A run of W&B that is open as long as one recipe is decoded (view/wandb_panels.py).
+Watch = Callable[[Recipe], AbstractContextManager[Live]]
+
+
+def unwatched(recipe: Recipe) -> AbstractContextManager[Live]:
+    return nullcontext(Live())
+
+
+def generate(
+    recipes: Sequence[Recipe],
+    *,
+    overwrite: bool = False,
+    part: Subset = WHOLE,
+    watch: Watch = unwatched,
+    read: Read = load_candidates,
+) -> list[Recipe]:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
-    problems; what was decoded before stays.
+    problems; what was decoded before stays. watch: is told how each recipe's decoding goes. read: gives the problems.
 
     Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
     `trajectories.jsonl` is written in problem order, with every row that the journal holds. What failed is a row with
     its error (failures.py counts them), and is tried again by the next call.
     Raises CordError before any engine starts when problems, paths or settings are wrong, or a recipe was changed.
     """
-    work = [(recipe, part.of_shard(load_problems(recipe))) for recipe in recipes]
+    work = [(recipe, part.of_shard(load_problems(recipe, read))) for recipe in recipes]
     for line in dict.fromkeys(filter(None, (unmatched_answers(*one) for one in work))):
         print(line, flush=True)
     for recipe, problems in work:
@@ -64,7 +82,7 @@ def generate(recipes: Sequence[Recipe], *, overwrite: bool = False, part: Subset
         build_models(recipe)
     for recipe, _ in work:
         open_journal(recipe, part.folder(recipe), overwrite=overwrite).close()
-    return asyncio.run(_generate_all(work, part))
+    return asyncio.run(_generate_all(work, part, watch))
 
 
 def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> Journal:
@@ -86,20 +104,19 @@ def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None
     return check_known_answers(problems, "problems", grader)
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset) -> list[Recipe]:
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, watch: Watch) -> list[Recipe]:
     for recipe, _ in work:
         check_templates(recipe)
     pool = EnginePool()
     try:
-        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool)]
+        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool, watch)]
     finally:
         await pool.close()
 
 
-async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool) -> bool:
+async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool, watch: Watch) -> bool:
     run = part.folder(recipe)
     chosen = part.chosen(problems)
-    fingerprint = recipe_hash(decode_inputs(recipe))
     journal = open_journal(recipe, run)
     pool.meters.clear()
     begun = time.monotonic()
@@ -109,14 +126,15 @@ async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, p
     try:
         todo = [problem for problem in chosen if not journal.is_finished(problem.id, problem.content)]
         _say_edited(sum(journal.is_other(problem.id, problem.content) for problem in todo))
-        if todo:
-            ensemble = await start_ensemble(recipe, todo, pool)
-            starting = time.monotonic() - begun
-            before = engine_steps(ensemble)
-            with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
-                admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, fingerprint)
-            steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
-        write_rows(journal, problems, run.trajectories)
+        with watch(recipe) if todo else unwatched(recipe) as live:
+            if todo:
+                ensemble = await start_ensemble(recipe, todo, pool)
+                starting = time.monotonic() - begun
+                before = engine_steps(ensemble)
+                with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
+                    admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, live)
+                steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
+            write_rows(journal, problems, run.trajectories)
     finally:
         journal.close()
     if todo or not run.generate_stats.exists():
@@ -155,11 +173,11 @@ async def _decode_all(
     journal: Journal,
     pool: EnginePool,
     display: Progress,
-    fingerprint: str,
+    live: Live,
 ) -> dict[str, Any]:
     pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble)
-    finish = RowMaker.of(recipe, fingerprint)
+    finish = RowMaker.of(recipe, recipe_hash(decode_inputs(recipe)))
     correction = Correction(recipe, len(todo), pool.meters)
 
     async def attempt(problem: Problem) -> dict[str, Any]:
@@ -175,7 +193,8 @@ async def _decode_all(
             display.say(said)
         return row
 
-    await finish_all(todo, attempt, finish, problems_in_flight(recipe, ensemble), journal, pool, display, ensemble.live)
+    note = DecodeNote(pool.meters, ensemble.live)
+    await finish_all(todo, attempt, finish, problems_in_flight(recipe, ensemble), journal, display, note, live)
     return admission.figures()
 
 
@@ -185,9 +204,9 @@ async def finish_all(
     failed: Callable[[Problem, Exception], dict[str, Any]],
     in_flight: int,
     journal: Journal,
-    pool: EnginePool,
     display: Progress,
-    live: dict[str, int] | None = None,
+    note: DecodeNote,
+    live: Live,
 ) -> None:
     """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
 
@@ -195,8 +214,6 @@ async def finish_all(
     others along. Raises CordError when an engine is gone or too many fail one after the other (what is finished stays),
     and whatever CordError an attempt raises: those are the recipe's and the disk's.
     """
-    live = {} if live is None else live
-    note = DecodeNote(pool.meters, live)
     waiting = iter(todo)
     failures = 0
     dead: EngineDead | None = None
@@ -217,7 +234,7 @@ async def finish_all(
                 failures += 1
                 row = failed(problem, error)
             journal.finish(problem.id, row, problem.content)
-            live.pop(problem.id, None)
+            note.finished(problem.id, row)
             display.advance(note=note.text(time.monotonic()))
             if failures >= FAILURES_IN_A_ROW and not dead:
                 raise CordError(
@@ -226,8 +243,9 @@ async def finish_all(
                 )
 
     async with tasks_cancelled_on_exit() as beside:
-        beside.add(asyncio.create_task(keep_showing(display, note)))
+        beside.add(asyncio.create_task(keep_showing(display, note, live)))
         await gather_or_cancel([next_problems() for _ in range(in_flight)])
+    live.log(note.figures(time.monotonic(), display.done))
     if dead:
         raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
 

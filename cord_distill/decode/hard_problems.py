@@ -13,7 +13,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_json, read_jsonl
 from cord_distill.decode.inputs import WHERE
-from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.model_files.content import by_content
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.problems import HardForConfig
@@ -123,12 +123,13 @@ def contents(problems: Sequence[Problem]) -> str:
     return recipe_hash({"problems": [[problem.id, problem.content] for problem in problems]})
 
 
-def load_problems(recipe: Recipe) -> list[Problem]:
-    """The problems that are decoded: all candidates, or with `problems.hard_for` those that `cord problems` kept.
+def load_problems(recipe: Recipe, read: Read = load_candidates) -> list[Problem]:
+    """The problems that are decoded: all candidates, or with `problems.hard_for` those that `cord problems` kept. read:
+    gives the candidates.
 
     Raises CordError as `load_candidates`, and where the hard ones were not found yet, or found under other settings.
     """
-    candidates = load_candidates(recipe)
+    candidates = read(recipe)
     if recipe.problems is None or recipe.problems.hard_for is None:
         return candidates
     hard = hard_ids(recipe, candidates)

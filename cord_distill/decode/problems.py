@@ -3,7 +3,7 @@ starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import HUB_COMMIT, Problem
 
+# What gives the problems of a recipe: `load_candidates`, or `Readings` in front of it.
+Read = Callable[[Recipe], list[Problem]]
 UNIQUE = "make ids unique, or set problems.id to another column"
 
 
@@ -52,6 +54,26 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
     refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
     check_known_answers(problems, name, source.grader)
     return problems
+
+
+class Readings:
+    """Problems that one command reads once for each source: its checks, its variants and its decoding share them."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, list[Problem] | CordError] = {}
+
+    def __call__(self, recipe: Recipe) -> list[Problem]:
+        """As `load_candidates`; what a source raised, it raises again."""
+        key = recipe.problems.model_dump_json() if recipe.problems else ""
+        if key not in self._read:
+            try:
+                self._read[key] = load_candidates(recipe)
+            except CordError as error:
+                self._read[key] = error
+        found = self._read[key]
+        if isinstance(found, CordError):
+            raise found
+        return list(found)
 
 
 def _hub_rows(source: ProblemsConfig) -> Iterator[tuple[str, dict[str, Any]]]:

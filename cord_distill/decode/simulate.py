@@ -1,8 +1,9 @@
 """A decoding on numbers alone: the search and the scheduler as they are, the models' answers drawn from finished
 problems. It says what other settings would cost ("what would B = 8 cost?") in requests, tokens and engine steps.
 
-Every engine steps at one pace: a step gives each of its running requests a token, and a score takes one step. Prompts
-are not counted, nor is waiting for room in a KV cache.
+Every engine steps at one pace: a step gives each of its running requests a token, and a score takes one step. `lag` is
+how many steps pass between an answer and the request that follows it. Prompts are not counted, nor is waiting for room
+in a KV cache.
 """
 
 from __future__ import annotations
@@ -163,31 +164,31 @@ class Replica:
     """One engine at work: at most `slots` requests run, the others wait in the order in which they came."""
 
     def __init__(self, slots: int) -> None:
-        self.slots, self.running, self.busy, self._since = slots, 0, 0, 0
+        self.slots, self.running, self.busy, self._since = slots, 0, 0.0, 0.0
         self.waiting: deque[tuple[int, Job]] = deque()
 
-    def take(self, now: int) -> None:
+    def take(self, now: float) -> None:
         if not self.running:
             self._since = now
         self.running += 1
 
-    def leave(self, now: int) -> None:
+    def leave(self, now: float) -> None:
         self.running -= 1
         if not self.running:
             self.busy += now - self._since
 
 
-def simulate(setup: Setup, seen: Sequence[Seen], problems: int, seed: int = 0) -> Cost:
+def simulate(setup: Setup, seen: Sequence[Seen], problems: int, *, lag: float = 0.0, seed: int = 0) -> Cost:
     """What `problems` like those that were seen cost under `setup`. The same arguments give the same cost."""
     rng = random.Random(seed)
     cost, order = Cost(problems), itertools.count()
     engines = {one.engine: [Replica(one.slots) for _ in range(one.replicas)] for one in setup.machines.values()}
     searches: dict[int, Search] = {}
     open_jobs: Counter[int] = Counter()
-    events: list[tuple[int, int, int, Job, Replica]] = []
+    events: list[tuple[float, int, int, Job, Replica, bool]] = []  # the last: it arrives, and is not over
     waiting = iter(range(problems))
 
-    def place(problem: int, jobs: list[Job], now: int) -> None:
+    def place(problem: int, jobs: list[Job], now: float) -> None:
         for job in jobs:
             open_jobs[problem] += 1
             replicas = engines[setup.machines[job.model].engine]
@@ -197,16 +198,19 @@ def simulate(setup: Setup, seen: Sequence[Seen], problems: int, seed: int = 0) -
             else:
                 cost.requests[job.model] += 1
                 cost.generated[job.model] += job.ticks
-            if replica.running < replica.slots:
-                run(problem, job, replica, now)
-            else:
-                replica.waiting.append((problem, job))
+            heapq.heappush(events, (now, next(order), problem, job, replica, True))
 
-    def run(problem: int, job: Job, replica: Replica, now: int) -> None:
+    def arrive(problem: int, job: Job, replica: Replica, now: float) -> None:
+        if replica.running < replica.slots:
+            run(problem, job, replica, now)
+        else:
+            replica.waiting.append((problem, job))
+
+    def run(problem: int, job: Job, replica: Replica, now: float) -> None:
         replica.take(now)
-        heapq.heappush(events, (now + job.ticks, next(order), problem, job, replica))
+        heapq.heappush(events, (now + job.ticks, next(order), problem, job, replica, False))
 
-    def begin_next(now: int) -> None:
+    def begin_next(now: float) -> None:
         problem = next(waiting, None)
         if problem is not None:
             kind = StepwiseSearch if setup.beam_size is not None else WholeTraces
@@ -216,15 +220,18 @@ def simulate(setup: Setup, seen: Sequence[Seen], problems: int, seed: int = 0) -
     for _ in range(min(setup.in_flight, problems)):
         begin_next(0)
     while events:
-        now, _, problem, job, replica = heapq.heappop(events)
-        cost.ticks = now
+        now, _, problem, job, replica, arrives = heapq.heappop(events)
+        if arrives:
+            arrive(problem, job, replica, now)
+            continue
+        cost.ticks = round(now)
         open_jobs[problem] -= 1
-        place(problem, searches[problem].go_on(job), now)
         replica.leave(now)
+        place(problem, searches[problem].go_on(job), now + lag)
         if replica.waiting and replica.running < replica.slots:
             run(*replica.waiting.popleft(), replica, now)
         if not open_jobs[problem]:
             del open_jobs[problem], searches[problem]
-            begin_next(now)
-    cost.steps = {name: max(replica.busy for replica in replicas) for name, replicas in engines.items()}
+            begin_next(now + lag)
+    cost.steps = {name: round(max(replica.busy for replica in replicas)) for name, replicas in engines.items()}
     return cost

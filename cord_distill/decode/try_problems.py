@@ -29,6 +29,7 @@ from cord_distill.decode.hard_problems import Try, contents, filter_fingerprint,
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.progress_note import DecodeNote
 from cord_distill.grading import load_grader
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
@@ -41,6 +42,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.seeds import keyed_seed
+from cord_distill.tracking.live import Live
 from cord_distill.types import Problem, Step, Stop
 
 KEY = "problems.hard_for"
@@ -132,7 +134,8 @@ async def _try_all(
 
         in_flight = math.ceil(2 * slots_of(section, model.engine) / hard_for.tries)
         with progress("try problems", len(problems), len(problems) - len(todo)) as display:
-            await finish_all(todo, attempt, failed, in_flight, journal, pool, display)
+            note = DecodeNote(pool.meters, {})
+            await finish_all(todo, attempt, failed, in_flight, journal, display, note, Live())
         return {name: asdict(meter) for name, meter in pool.meters.items()}
     finally:
         await pool.close()

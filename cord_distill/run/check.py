@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.terminal import plain
+from cord_distill.decode.problems import Readings
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import Experiment
@@ -76,11 +77,12 @@ def check(experiment: Experiment, machine: Machine | None = None, *, as_json: bo
 def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     """Everything that `cord check` says, without saying it."""
     recipe, variants = experiment.recipe, experiment.variants
-    faults = first_pass(variants, machine.gpus if machine else None).of(STAGES)
+    read = Readings()
+    faults = first_pass(variants, machine.gpus if machine else None, read).of(STAGES)
     reachable, away = servers(variants)
     about_the_cluster, no_cluster = cluster_page(variants)
     lines = [*reachable, *about_the_cluster, f"writes to {RunFolder.of(recipe).root}"]
-    problems = local_problems(recipe)
+    problems = local_problems(recipe, read)
     count = None if problems is None else len(problems)
     lines += plan_lines(variants, plan_stages(experiment), count)
     sent = model_lines(variants)

@@ -17,7 +17,7 @@ from cord_distill.common.quiet import has_gpu
 from cord_distill.data.check import data_faults
 from cord_distill.decode.check import decoding_faults, started_sections
 from cord_distill.decode.check_templates import template_faults
-from cord_distill.decode.problems import load_candidates
+from cord_distill.decode.problems import Read, Readings, load_candidates
 from cord_distill.evaluation import check as evaluation
 from cord_distill.model_files.locate import is_on_the_hub
 from cord_distill.recipe.recipe import Recipe
@@ -48,14 +48,16 @@ class Faults:
 STAGES = ("generate", "data", "train", "dpo", "distil", "evaluate")
 
 
-def first_pass(variants: Sequence[Recipe], gpus: int | None = None) -> Faults:
-    """gpus: of the machine that the recipe is for; None = this one, where that can be told."""
+def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read | None = None) -> Faults:
+    """gpus: of the machine that the recipe is for; None = this one, where that can be told. read: gives the problems,
+    once for all who ask."""
+    read = read or Readings()
     found: dict[str, list[str]] = {stage: [] for stage in ("run", *STAGES)}
     for recipe in variants:
         here = machine_gpus(recipe) if gpus is None else gpus
-        problems = local_problems(recipe) or []
+        problems = local_problems(recipe, read) or []
         found["run"] += faults_in(_writable, RunFolder.of(recipe).root) + wandb_faults(recipe)
-        found["generate" if recipe.teachers else "run"] += decoding_faults(recipe, here)
+        found["generate" if recipe.teachers else "run"] += decoding_faults(recipe, here, read)
         for fault in template_faults(recipe):
             stage = fault.partition(":")[0].partition(".")[0]
             found[stage if stage in ("train", "evaluate") else "generate"].append(fault)
@@ -67,9 +69,9 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None) -> Faults:
     return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})
 
 
-def refuse(variants: Sequence[Recipe], stages: Sequence[str] = STAGES) -> None:
+def refuse(variants: Sequence[Recipe], stages: Sequence[str] = STAGES, read: Read | None = None) -> None:
     """Raises CordError with everything that would stop `stages` later, one sentence a line."""
-    faults = first_pass(variants).of(stages)
+    faults = first_pass(variants, read=read).of(stages)
     if faults:
         raise CordError("\n".join(faults))
 
@@ -83,12 +85,12 @@ def machine_gpus(recipe: Recipe) -> int | None:
     return None if any(is_on_the_hub(section.model) for section in sections) else 0
 
 
-def local_problems(recipe: Recipe) -> list[Problem] | None:
+def local_problems(recipe: Recipe, read: Read = load_candidates) -> list[Problem] | None:
     """None where that needs the hub, or the problems cannot be read (a fault of its own)."""
     if recipe.problems is None or recipe.problems.dataset:
         return None
     try:
-        return load_candidates(recipe)
+        return read(recipe)
     except CordError:
         return None
 

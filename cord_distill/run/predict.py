@@ -11,7 +11,7 @@ from cord_distill.common.paths import short_path
 from cord_distill.common.progress import short_time
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
-from cord_distill.decode.forecast import Forecast, forecast, pace, seen_of
+from cord_distill.decode.forecast import Forecast, Pace, forecast, pace, seen_of
 from cord_distill.decode.simulate import Seen
 from cord_distill.engines.ray.spec import gpus_of
 from cord_distill.recipe.file import load_recipe
@@ -32,9 +32,11 @@ def predicted(
         seen = seen_of(read_rows(run.trajectories)) if run.trajectories.is_file() else []
     except CordError:  # a damaged file is the stage's own to name
         return None
+    measured = _measured(recipe, run, seen)
     needed = gpus_needed(recipe)
     times = max(1, (gpus or 0) // needed) if needed else 1
-    found = forecast(recipe, seen, problems, times=times, on_gpu=has_gpu() or bool(needed and gpus))
+    lag = measured.lag if measured else 0.0
+    found = forecast(recipe, seen, problems, lag=lag, times=times, on_gpu=has_gpu() or bool(needed and gpus))
     if found is None:
         return None
     said = f"decode {run.method}, predicted from {found.seen} finished problems: {_counts(found)}"
@@ -42,10 +44,9 @@ def predicted(
     if tokens_per_second:
         seconds, how = found.generated / tokens_per_second, f"at {tokens_per_second:,.0f} tokens/s"
     else:
-        one = _measured(recipe, run, seen)
-        if one is None:
+        if measured is None:
             return said
-        seconds, how = one * found.cost.ticks, f"at the pace of {short_path(run.folder)}"
+        seconds, how = measured.seconds_per_step * found.cost.ticks, f"at the pace of {short_path(run.folder)}"
     said += f"; {short_time(seconds)} {how}"
     if gpus:
         hours = seconds / 3600 * gpus
@@ -77,12 +78,11 @@ def gpus_needed(recipe: Recipe) -> int:
     return len(placed) + sum(gpus_of(section) * section.replicas for section in free)
 
 
-def _measured(recipe: Recipe, run: RunFolder, seen: list[Seen]) -> float | None:
-    """Seconds of an engine step in the decoding that the folder tells of, under the recipe that it was made with."""
+def _measured(recipe: Recipe, run: RunFolder, seen: list[Seen]) -> Pace | None:
+    """The pace of the decoding that the folder tells of, under the recipe that it was made with."""
     stats = read_json(run.generate_stats) if run.generate_stats.is_file() else {}
     try:
         made = load_recipe(run.root / "recipe.yaml", variant=recipe.variant)
-        seconds, problems = stats["seconds"] - stats["start_seconds"], int(stats["decoded_now"])
-        return pace(made, seen, seconds, problems)
-    except (CordError, KeyError, TypeError):
+        return pace(made, seen, stats)
+    except (CordError, TypeError, AttributeError):  # no recipe there, or figures that somebody wrote by hand
         return None

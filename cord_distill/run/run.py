@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from cord_distill.common.files import lock_folder, write_atomic
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.paths import short_path
 from cord_distill.common.terminal import plain
+from cord_distill.common.verbosity import note
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.train_keys import TRAININGS
@@ -257,4 +257,4 @@ def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:
 
 
 def say(line: str) -> None:
-    print(f"· {plain(line)}", file=sys.stderr, flush=True)
+    note(f"· {plain(line)}")

@@ -15,7 +15,8 @@ from cord_distill.common.terminal import plain
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
-from cord_distill.tracking.wandb_mode import wandb_mode
+from cord_distill.tracking.live import faults_are_warnings, warn_of
+from cord_distill.tracking.wandb_mode import Mode, wandb_mode
 
 DATA_DIR = "WANDB_DATA_DIR"
 
@@ -32,7 +33,8 @@ def wandb_run(
     known: dict[str, Any] | None = None,
     **facts: Any,
 ) -> Iterator[Any]:
-    """A W&B run in the recipe's group, or None under `mode: disabled`, which does not load wandb.
+    """A W&B run in the recipe's group, or None under `mode: disabled`, which does not load wandb. One that cannot be
+    opened online is an offline one, with a warning; where that fails too, None.
 
     known: a run to take up again (a training's `wandb.json`), in place of a new one. facts: method, model, seed: what
     tells this run from others of its kind. They stand in config and tags, never in the names of metrics, so that the
@@ -50,10 +52,10 @@ def wandb_run(
     known_facts = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe.model_dump(mode="json")), **facts}
     tags = dict.fromkeys(str(x)[:MAX_TAG] for x in (recipe.name, facts.get("method"), facts.get("model")) if x)
     root.mkdir(parents=True, exist_ok=True)
-    run = wandb.init(
+    run = _opened(
+        mode,
         project=known["project"] if known else settings.project,
         entity=known["entity"] if known else settings.entity,
-        mode=mode,
         dir=str(root),
         id=known["id"] if known else None,
         resume="allow" if known else None,
@@ -68,9 +70,26 @@ def wandb_run(
         try:
             yield run
         except BaseException:
-            run.finish(exit_code=1)
+            if run is not None:
+                with faults_are_warnings("the end of a run"):
+                    run.finish(exit_code=1)
             raise
-        run.finish()
+        if run is not None:
+            with faults_are_warnings("the end of a run"):
+                run.finish()
+
+
+def _opened(mode: Mode, **options: Any) -> Any:
+    """A run of W&B, None where it gives none. What it raises is said; the work that it would tell of goes on."""
+    import wandb
+
+    kinds: dict[Mode, str] = {mode: "an online run, which is kept offline", "offline": "a run, which is left out"}
+    for kind, what in kinds.items():
+        try:
+            return wandb.init(mode=kind, **options)
+        except Exception as error:
+            warn_of(what, error)
+    return None
 
 
 def sync_line(recipe: Recipe) -> str:

@@ -6,7 +6,8 @@ W&B draws a panel for whatever is logged, so these come up without a click; offl
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.tracking import lineage
+from cord_distill.tracking.live import Live, faults_are_warnings
 from cord_distill.tracking.wandb_run import wandb_run
 
 # More rows of long traces would make a panel that nobody's browser opens; all of them are in the artifact.
@@ -115,12 +117,22 @@ def _authors(deciles: list[dict[str, float]]) -> Any:
 
 
 def track_decoding(recipes: Sequence[Recipe]) -> None:
-    """Logs each method's figures (answer accuracy, S, tokens per problem) and its panels."""
+    """A run for each method that is decoded already."""
     for recipe in recipes:
-        run = RunFolder.of(recipe)
-        facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
-        with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
-            if tracked is not None:
+        with decoding_run(recipe):
+            pass
+
+
+@contextmanager
+def decoding_run(recipe: Recipe) -> Iterator[Live]:
+    """A run that is open while a method is decoded and takes its live figures; at the end the figures of all (answer
+    accuracy, S, tokens per problem) and its panels."""
+    run = RunFolder.of(recipe)
+    facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
+    with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
+        yield Live(tracked)
+        if tracked is not None:
+            with faults_are_warnings("the figures of decoding"):
                 figures = method_figures(read_rows(run.trajectories))
                 values = {f"decode/{name}": v for name, v in asdict(figures).items() if isinstance(v, (int, float))}
                 tracked.log(values)

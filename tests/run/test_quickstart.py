@@ -125,6 +125,41 @@ def test_the_final_model_loads_in_transformers_and_has_its_template(run):
     assert model.generation_config.eos_token_id is not None
 
 
+def within_15_percent(found, stats):
+    made = [model for model in stats["models"].values() if model["generated_tokens"]]
+    pairs = {
+        "requests": (found.requests, sum(model["requests"] for model in made)),
+        "tokens": (found.generated, sum(model["generated_tokens"] for model in made)),
+        "steps": (max(found.cost.steps.values()), max(stats["engine_steps"].values())),
+    }
+    return {name: pair for name, pair in pairs.items() if abs(pair[0] / pair[1] - 1) > 0.15}
+
+
+def test_eight_problems_say_what_both_methods_and_another_beam_cost(run):
+    """Requests, tokens and steps of real engines within 15 %. Fails a bound by budgets, and a beam that is a factor of
+    all."""
+    from cord_distill.decode.forecast import forecast, pace, seen_of
+    from cord_distill.recipe.file import load_recipe
+    from cord_distill.run_folder.trajectories import read_rows
+
+    folder = run[0]
+    for method in ("cord", "curation"):
+        there = folder / "outputs/quickstart" / method
+        seen, stats = seen_of(list(read_rows(there / "trajectories.jsonl"))[:8]), json.loads(
+            (there / "generate_stats.json").read_text()
+        )  # fmt: skip
+        recipe = load_recipe("quickstart", variant=method)
+        lag = pace(recipe, seen, stats).lag
+        assert not within_15_percent(forecast(recipe, seen, 100, lag=lag), stats), method
+        if method == "cord":
+            narrow = ["decode.beam_size=2", "problems.args.n=40", "output_dir=outputs/narrow"]
+            made = cord(folder, "generate", "quickstart", "variant=cord", *narrow)
+            assert made.returncode == 0, made.stderr[-2000:]
+            said = forecast(load_recipe("quickstart", narrow, variant="cord"), seen, 40, lag=lag)
+            counted = json.loads((folder / "outputs/narrow/cord/generate_stats.json").read_text())
+            assert not within_15_percent(said, counted)
+
+
 def test_the_whole_pipeline_on_real_questions_with_four_vocabularies(tmp_path, shared_data):
     """recipes/smoke_real.yaml: random weights, real LIMO questions, real AIME problems; every row complete."""
     from cord_distill.decode.row_schema import validate_row

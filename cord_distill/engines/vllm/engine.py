@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import sys
 import time
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu, prepare_environment, slots
+from cord_distill.common.verbosity import note
 from cord_distill.engines.base import Generation, Sampling, vllm_ending
 from cord_distill.engines.vllm import shims as vllm_shims
 from cord_distill.model_files.context import longer_than_stated, read_config
@@ -56,13 +56,13 @@ class VllmEngine:
         args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
         runner_class = InProcessRunner if on_cpu else AsyncRunner
         where = "the CPU" if on_cpu else f"GPUs {', '.join(map(str, model.devices))}" if model.devices else "the GPU"
-        print(f"loading {model.label} on {where} ...", file=sys.stderr, flush=True)
+        note(f"loading {model.label} on {where} ...")
         begun = time.monotonic()
         try:
             runner = runner_class(args)
         except Exception as error:  # whatever a damaged file makes a library raise
             raise CordError(f"{model.label}: {why_not_loaded(str(error), path)}") from error
-        print(f"{model.label} is ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        note(f"{model.label} is ready after {time.monotonic() - begun:.0f} s")
         if step_timeout and isinstance(runner, InProcessRunner):
             runner.watch(step_timeout, model.label)
         native = runner.config.use_v2_model_runner
