@@ -1,5 +1,6 @@
 """The command line as a user meets it: help that loads nothing, one-line errors, exit codes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -104,6 +105,30 @@ def test_view_opens_a_browser_only_when_it_is_asked_to(found, capsys, tmp_path, 
     assert not main(["view", str(recipe), "--open"])
     assert opened == [(tmp_path / "out/view.html").as_uri()]
     assert ("no browser could be started" in capsys.readouterr().out) is not found
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/rows"), "/x/rows: No space left on device; what was fin"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk: Disk quota exceeded; what was finished is kept"),
+        (OSError(errno.EIO, "Input/output error"), "the disk: Input/output error"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: Read-only file system"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9000), "File name too long; what was finished"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/model"), "/x/model: Permission denied"),
+        (OSError(errno.ELOOP, "Too many levels of symbolic links", "/x"), "Too many levels of symbolic links"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_sentence(error, said, monkeypatch, capsys):
+    """Wherever it comes from. Fails the version that ends in a traceback outside the journal."""
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("cord_distill.run.init.bundled_recipes", fails)
+    assert main(["recipes"]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and len(shown.splitlines()) == 1 and len(shown) < 600
 
 
 PRINTS = """

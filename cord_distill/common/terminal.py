@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 # C0 without tab and line feed, DEL, C1, marks that change the direction of writing, and halves of surrogate pairs.
@@ -20,6 +22,13 @@ def one_line(text: object, length: int = 500) -> str:
     """`plain`, on one line, cut to `length` characters."""
     said = " ".join(plain(text).split())
     return said if len(said) <= length else f"{said[: length - 4]} ..."
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """The names as an error lists them: the first `most`, each cut, since a table may have a million columns."""
+    first = list(itertools.islice(names, most + 1))
+    said = ", ".join(one_line(name, 60) for name in first[:most])
+    return f"{said} and others" if len(first) > most else said
 
 
 def warn(text: str, stream: TextIO | None = None) -> None:

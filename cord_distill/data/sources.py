@@ -12,6 +12,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import fault, read_rows
+from cord_distill.common.terminal import listed
 from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
@@ -61,7 +62,7 @@ def incoming(
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CordError(
                 f"{place}: not a row of format {source.format!r} ({type(error).__name__}: {error}); it has the columns "
-                f"{', '.join(map(str, row))}: set data.sources format, or mend the file"
+                f"{listed(row)}: set data.sources format, or mend the file"
             ) from None
         yield from_text(id, label, question, completion, filters, system, correct)
 

@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import as_json, fault, read_jsonl, refuse_duplicates
+from cord_distill.common.terminal import listed, one_line
 from cord_distill.data.problem_rows import built_problems, meta_fault, problem_id
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
@@ -20,6 +21,8 @@ from cord_distill.types import HUB_COMMIT, Problem
 
 # What gives the problems of a recipe: `load_candidates`, or `Readings` in front of it.
 Read = Callable[[Recipe], list[Problem]]
+# So many are looked through for one that was meant.
+MOST_NAMES = 1000
 UNIQUE = "make ids unique, or set problems.id to another column"
 
 
@@ -91,8 +94,8 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             return column_of(row, name, joined=joined)
         except KeyError:
             names = column_names(row)
-            near = get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+            near = get_close_matches(name, names[:MOST_NAMES], n=1, cutoff=0.4)
+            hint = f"did you mean {one_line(near[0], 60)!r}?" if near else f"there are: {listed(names)}"
             raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
 
     question = column("question", source.question)

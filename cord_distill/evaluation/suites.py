@@ -23,6 +23,7 @@ from cord_distill.common.hub import resolved_commit
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import loaded
+from cord_distill.common.terminal import listed
 from cord_distill.data.problem_rows import built_problems, problem_id
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
 from cord_distill.grading.golds import NAMED, refuse_unmatched, unmatched, unmatched_line
@@ -195,9 +196,7 @@ def _read(suite: Suite, row: Row, where: str) -> list[Problem]:
     try:
         return suite.read(row)
     except KeyError as error:
-        raise CordError(
-            f"{where}: no column {error} (there are: {', '.join(row)}); suite {suite.name} needs it"
-        ) from None
+        raise CordError(f"{where}: no column {error} (there are: {listed(row)}); suite {suite.name} needs it") from None
     except (ValueError, TypeError) as error:
         raise CordError(f"{where}: {error}; drop or mend the row") from None
 
@@ -210,7 +209,7 @@ def _problem(row: Row, where: str, index: int, file: DataFileConfig, suite: Suit
         wanted = [given] if given else [ours, *([theirs] if theirs else [])]
         found = next((one for one in wanted if one in row), None)
         if found is None:
-            there = f"(there are: {', '.join(row)})"
+            there = f"(there are: {listed(row)})"
             raise CordError(
                 f"{where}: no column {wanted[0]!r} {there}; rename one to {wanted[0]!r}, or set {key}.{name}"
             )

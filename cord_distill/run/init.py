@@ -14,6 +14,7 @@ import yaml
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_jsonl
 from cord_distill.common.paths import bundled
+from cord_distill.common.terminal import listed
 from cord_distill.recipe.file import find_recipe
 
 QUESTIONS = ("question", "problem", "prompt", "Question", "Problem", "instruction", "input")
@@ -113,7 +114,7 @@ def _column(row: dict[str, Any], names: Sequence[str], file: Path) -> str:
     found = next((name for name in names if name in row), None)
     if found is None:
         raise CordError(
-            f"--questions: {file}: no column among {', '.join(names)} (there are: {', '.join(row)}); rename one"
+            f"--questions: {file}: no column among {', '.join(names)} (there are: {listed(row)}); rename one"
         )
     return found
 

@@ -98,6 +98,14 @@ def test_a_bad_field_is_named_with_its_row(tmp_path, change, keys, message):
         read(tmp_path, [{**PUBMED, **change}], **{"answer": "long_answer", "id": "pubid", **keys})
 
 
+def test_a_table_of_many_columns_is_named_by_its_first(tmp_path):
+    """Fails the version whose message is as long as the table is wide."""
+    wide = {f"column_{'x' * 200}_{i}": i for i in range(30_000)}
+    with pytest.raises(CordError) as error:
+        read(tmp_path, [{"answer": 1, **wide}])
+    assert "no column 'question'" in str(error.value) and len(str(error.value)) < 2000
+
+
 def test_an_answer_that_nothing_could_match_is_refused_or_counted(tmp_path):
     """Fails the version that decodes a whole AIME set whose golds are fractions, and then reports 0 %."""
     rows = [{"question": "?", "answer": 42.0}, {"question": "??", "answer": "1/2"}]

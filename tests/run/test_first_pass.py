@@ -47,6 +47,14 @@ def test_a_recipe_in_order_passes_and_says_what_was_looked_at(recipe, capsys):
     assert "suites math_500" in out and "not looked up" not in out
 
 
+def test_numbers_in_quotes_are_numbers(recipe, capsys):
+    """YAML reads 1e-5 as a text too. Fails the plan that formats the text as a number."""
+    quoted = ["train.num_train_epochs='3'", "train.learning_rate='1e-5'", "train.save_steps='0.5'"]
+    shares = [f"teachers.{i}.gpu_memory_utilization=0.4" for i in (0, 1)]
+    for further in ([], ["--gpus", "1", *shares]):
+        assert main(["check", str(recipe), *further, *quoted]) == 0, capsys.readouterr().err
+
+
 def test_the_pass_loads_no_torch_and_no_engine(recipe):
     code = (
         "import sys; from cord_distill.cli import main; assert main(['check', sys.argv[1]]) == 0\n"
