@@ -13,7 +13,7 @@ from functools import lru_cache
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
 from cord_distill.grading.extract import after_thought, answer_of
-from cord_distill.grading.latex import spelled, spelling, squeezed, written
+from cord_distill.grading.latex import LONGEST_FORMULA, spelled, spelling, squeezed, written
 from cord_distill.grading.pairs import grade_file
 from cord_distill.grading.worker import shared_worker
 from cord_distill.types import Problem
@@ -24,7 +24,6 @@ GRADER_VERSION = 4
 # None: a judge gave no verdict.
 Grader = Callable[[str, Problem], tuple[str | None, bool | None]]
 INTEGER = re.compile(r"[+-]?\d{1,30}(?:\.0+)?")
-LONGEST_ANSWER = 2000
 
 
 def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "problems.grader") -> Grader:
@@ -46,7 +45,7 @@ def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "probl
         prediction = answer_of(text, in_thought=answer_in_thought)
         if prediction is None and name == "exact":
             prediction = after_thought(text).strip() or None
-        if prediction is None or len(prediction) > LONGEST_ANSWER:
+        if prediction is None or len(prediction) > LONGEST_FORMULA:
             return None, False
         return prediction, same(problem.answer, prediction)
 
@@ -83,6 +82,8 @@ def same_math(gold: str, prediction: str) -> bool:
     """Mathematically the same answer (compare.py), decided in the worker unless both are spelled alike or integers."""
     if spelling(gold) == spelling(prediction):
         return bool(spelled(gold))
+    if max(len(gold), len(prediction)) > LONGEST_FORMULA:
+        return False
     if INTEGER.fullmatch(gold.strip()) and INTEGER.fullmatch(prediction.strip()):
         return integer(gold) == integer(prediction)
     return shared_worker().equivalent(gold, prediction)

@@ -124,6 +124,7 @@ def _choice(core: str) -> tuple[str, str] | None:
     None for "A = 5", "A, B", "B and C", "C major" and "A point": words that begin with a letter are a text.
     """
     core = CALLED.sub("", re.sub("[‹›]", " ", core).strip())
+    core = core.upper() if re.fullmatch(r"\([a-j]\)", core) else core
     match = CHOICE.match(core)
     if not match:
         return None
@@ -338,7 +339,9 @@ def _rebound(a: Written, b: Written) -> str:
     """k\\pi for integers k with the letter of n\\pi: a letter that a condition binds may be any that is not taken."""
     letters = [set(re.findall("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", side.core))) for side in (a, b)]
     new, old = letters[0] - letters[1], letters[1] - letters[0]
-    if len(new) != 1 or len(old) != 1 or (a.bound, b.bound) == ("", ""):
+    if len(new) != 1 or len(old) != 1:
+        return b.core
+    if (a.bound, b.bound) == ("", "") and not (new | old <= set("kmn") and r"\pi" in a.core and r"\pi" in b.core):
         return b.core
     if {a.bound} - {""} <= new and {b.bound} - {""} <= old:
         return _with_letter(b.core, old.pop(), new.pop())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from cord_distill.grading.latex import is_quantity, spelled, squeezed
+from cord_distill.grading.latex import DATE, LONGEST_FORMULA, is_quantity, spelled, squeezed
 from cord_distill.grading.number_words import anywhere
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -19,12 +19,13 @@ UNBRACED_BOX = re.compile(r"\\boxed\s+([^\s{}$]{1,40})")
 JOINS_BOXES = re.compile(r"(?:\\?,|\b(?:and|or)\b)")
 # "\\boxed{4}, so the answer is \\boxed{5}" and "not \\boxed{4}, but \\boxed{5}" are no lists.
 CONCLUDES = re.compile(r"(?i)\b(?:so|thus|hence|therefore|but|not|instead|answer|which|meaning|wait|actually|i\.e)\b")
-HASHES = re.compile(r"\s*####\s*(\S.*?)\.?\s*")
+HASHES = re.compile(r"\s*####\s*(\S.*)")
 ANSWER_TAGS = "<answer>", "</answer>"
 WHOLE_BOLD = re.compile(r"(?:\*\*|__)([^*_\n]+)(?:\*\*|__)\.?")
 CONCLUSION = re.compile(
     r"(?i)\W*(?:therefore|thus|hence|so|consequently|finally|in (?:conclusion|total|summary)|we conclude)\b"
 )
+SUPPOSED = re.compile(r"(?i)\b(?:if|unless|suppose|assume|assuming|whether|when)\b")
 CONDITIONAL = re.compile(r"(?i)\b(?:if|unless|suppose|assume|assuming|not|cannot|except|whether|when)\b")
 HEADING = re.compile(r"(?:^|\n)[ \t]*(?:#{1,6}|\*\*|__)[ \t#*_]*(?:the[ \t]+)?$", re.IGNORECASE)
 BEHIND_HEADING = re.compile(r"[ \t*_]*\n\s*(?=\S)")
@@ -46,11 +47,13 @@ NUMBER = re.compile(
 )
 PLAIN_FRACTION = re.compile(r"-?\\[dt]?frac\{-?[\d.]{1,30}\}\{-?[\d.]{1,30}\}")
 # "**Alice** wins with best play", "No, there is none".
-LEADING = re.compile(r"\*\*([^*\n]{1,60}?)[.,:;]?\*\*[,.]?\s(?!.*\*\*)|(Yes|No|True|False)[,.;:]\s", re.DOTALL)
+LEADING = re.compile(r"\*\*([^*\n]{1,60}?)[.,:;]?\*\*[,.]?\s(?!.*\*\*)|((?i:Yes|No|True|False))[,.;:]\s", re.DOTALL)
 # "$f(x)=kx$, where $k$ is a constant": a tail that bounds nothing.
 WHERE = re.compile(
     r"(?<=\$),?\s+(?:where|for)\s+(?:(?:all|any|every|each|some)\s+)?(?:[a-z]+\s+)?\$[A-Za-z]\$[^$\d<>]{0,80}$"
 )
+# "The statement is true." "The curve is a parabola."
+ONE_WORD = re.compile(r"\b(?:is|are|on)\s+(?:an?\s+|the\s+)?(?!one\b)([A-Za-z]{3,})\s*\.?$")
 BOLD = re.compile(r"\*\*([^*]{1,60})\*\*\W*$")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
@@ -91,18 +94,17 @@ MATH_WORDS = {
 }
 # "It is about 9", "not 9", "between 3 and 9", "9 or more": a number of such a sentence is no answer.
 HEDGE = re.compile(
-    r"(?i)\b(?:not|no|n't|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|"
-    r"over|under|above|below|and an?|tried|fail\w*|wrong|instead|if|unless|except|without|exceeds?|cannot|never|"
-    r"neither|nor|or)\b|n't\b"
+    r"(?i)\b(?:not|no|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|over|"
+    r"under|above|below|and an?|tried|fail\w*|wrong|instead|seem\w*|maybe|perhaps|plausibl[ey]|guess\w*|probably|"
+    r"likely|might|could|if|unless|except|without|exceeds?|cannot|never|neither|nor|or)\b|n't\b"
 )
 LINK = re.compile(
     r"(?:\b(?:is|are|be|was|were|equals?|gives?|gets?|got|obtains?|takes?|costs?|totals?|makes?|has|have|yields?)\b|[:=：是为])"
     r"(?:\s+(?:equal\s+to|at|to\s+be|us|a\s+total\s+of|exactly|therefore|thus|then|so|given\s+by|simply|just|by))*\s*"
 )
-RAISED = re.compile(r"[⁰-⁹⁺⁻₀-₉^_²³¹]")
+RAISED = re.compile(r"[⁰-⁹⁺⁻₀-₉²³¹]")
 WINDOW = 400
 LONGEST_BARE = 100
-LONGEST_FORMULA = 300
 LONGEST_NAME = 4
 SHORT_WORDS = set("is it so we to of in at as by be he no on an am my me us up do go if".split())
 
@@ -171,7 +173,7 @@ def _after_hashes(text: str) -> str | None:
     """GSM8K's way: the number behind #### on the last line. A heading `#### 2. Then` is longer, or not the last."""
     last = text.rstrip().rpartition("\n")[2]
     match = HASHES.fullmatch(last)
-    answer = match[1].strip() if match else ""
+    answer = match[1].strip().removesuffix(".") if match else ""
     return answer if answer and len(answer) <= LONGEST_BARE and is_bare(answer) else None
 
 
@@ -318,8 +320,8 @@ def loose_answer(text: str) -> str | None:
     if marked := WHOLE_BOLD.fullmatch(text) or HASHES.fullmatch(text):
         text = marked[1]
     inside = _one_formula(text)
-    if inside is not None and len(inside) <= LONGEST_FORMULA and (is_bare(inside) or inside != text):
-        return inside or None
+    if inside is not None and (is_bare(inside) or inside != text):
+        return inside if 0 < len(inside) <= LONGEST_FORMULA else None
     if is_quantity(text):
         return text
     text = WHERE.sub("", text)
@@ -335,20 +337,29 @@ def loose_answer(text: str) -> str | None:
         tail = text[last_formula[1] :].strip(" .")
         unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
         return last_formula[2] + ("\\%" if unit else "")
+    if DATE.match(text):
+        return text
     leading = LEADING.match(text)
-    return _said(text) or (leading[1] or leading[2] if leading else text if len(text) <= LONGEST_BARE else None)
+    word = None if HEDGE.search(text) else ONE_WORD.search(text)
+    alone = (leading[1] or leading[2]) if leading else word[1] if word else text if len(text) <= LONGEST_BARE else None
+    return _said(text) or alone
 
 
 def _said(text: str) -> str | None:
     """What the last sentence with a number says: the formula or number (with its unit) behind `is`, `=`, `gives`,
     one in bold at its end, or its only number. Not what it hedges: "about 9" and "9 or more" are no 9.
     """
-    pieces = [piece.strip() for piece in SENTENCE_END.split(text if NUMBER.search(text) else anywhere(text))]
+    pieces = [
+        piece.strip() for piece in SENTENCE_END.split(text if NUMBER.search(text) else anywhere(text[-2 * WINDOW :]))
+    ]
     said = (piece for piece in reversed(pieces) if any(p.search(piece) for p in (NUMBER, PLAIN_FRACTION, RAISED)))
-    sentence = next(said, "")[-WINDOW:]
+    sentence = next(said, "")
+    if len(sentence) > WINDOW:
+        # Not the second half of a number.
+        sentence = sentence[-WINDOW:].partition(" ")[2]
     for link in LINK.finditer(sentence):
         rest = sentence[link.end() :].strip(" *\"'")
-        if CONDITIONAL.search(sentence[: link.start()]):
+        if SUPPOSED.search(sentence[: link.start()]):
             continue
         if (
             rest

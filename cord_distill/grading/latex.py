@@ -32,7 +32,9 @@ UNICODE = str.maketrans(
 RAISED, LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"), str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 # Not behind another backslash: `\\\\ ` ends a row of a matrix.
-SPACING = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~")
+SPACING = re.compile(
+    r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|displaystyle|[lL]arge|[hH]uge|limits|nolimits|hspace\*?\{[^}]*\})(?![A-Za-z])|~"
+)
 SIZED = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|middle)(?![A-Za-z])\s*\.?")
 SAME = {
     "nicefrac": "frac", "sfrac": "frac",
@@ -57,6 +59,7 @@ UNIT_VECTOR = re.compile(
 )
 # Between vectors \\times is another product than \\cdot.
 CROSS = re.compile(r"\}\s*\\times(?=\s*\\(?:vec|mathbf|boldsymbol|bm|hat)(?![A-Za-z]))")
+NUMBER_END = re.compile(r"(?:\d|10\^\{-?\d+\})\s*$")
 LONE_LETTER = re.compile(r"‹\s*([A-Za-z])\s*›")
 # Groups of \text{} and what joins them behind a number: ‹ m› / ‹s›^2, ‹J›*‹mol›^{-1}.
 TEXT_UNIT = re.compile(
@@ -80,6 +83,10 @@ DATE = re.compile(
     rf"^(?:({MONTH}) (\d{{1,2}})(?:[a-z]{{2}})?,? (\d{{4}})|(\d{{1,2}})(?:[a-z]{{2}})? ({MONTH}),? (\d{{4}})"
     r"|(\d{4})-(\d\d)-(\d\d))\.?$"
 )
+MODULE = re.compile(r"(?<![A-Za-z\\])(?:np|numpy|math|sympy|sp)\.(?=[a-z]{2})")
+UNDERLINED = re.compile(r"\\underline\{([^{}]*)\}")
+# Three or more members in square brackets are no interval.
+LIST = re.compile(r"^\[([^\[\]]*(?:,[^\[\]]*){2,})\]$")
 ALIGNED = re.compile(r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
 RELATION = re.compile(r"\s*(?:[=<>]|\\(?:le|ge|leq|geq|approx|ne|neq)(?![A-Za-z]))")
 POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
@@ -106,7 +113,7 @@ PLAIN_UNIT = re.compile(
 COMPOUND = re.compile(r"(?:\d+(?:\.\d+)?\s?[A-Za-z]+(?:,?\s(?:and\s)?|(?=\d)|$)){2,}")
 AND = re.compile(r"\band\b")
 COMPOUND_CORE = re.compile(r"‹\d.*›")
-LONGEST_QUANTITY = 60
+LONGEST_QUANTITY, LONGEST_FORMULA = 60, 2000
 MONEY = re.compile(r"^[\s{(]*-?\s*(\\\$|\$(?!.*\$)|€|£|¥)\s*-?\s*[\d.]")
 CURRENCY = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "sterling", "¥": "yen"}
 TEMPERATURE = re.compile(r"\^\{?\\circ\}?\s*‹?\s*([CFK])\s*›?$")
@@ -248,7 +255,7 @@ def _plain(value: Fraction) -> str:
 def _letters(text: str) -> str:
     """Letters alone in \\text{} are a formula's, unless they are the unit of a number."""
     unit = TEXT_UNIT.search(text)
-    cut = unit.start() if unit and text[: unit.start()].rstrip()[-1:].isdigit() else len(text)
+    cut = unit.start() if unit and NUMBER_END.search(text[: unit.start()]) else len(text)
 
     def letter(group: re.Match[str]) -> str:
         before = group.string[: group.start()].rstrip(" ~")
@@ -269,7 +276,12 @@ def _inner_text(group: re.Match[str]) -> str:
 
 
 def spelled(text: str) -> str:
-    """The common spelling; what stood in \\text{} and its kin is kept between ‹ and ›."""
+    """The common spelling; what stood in \\text{} and its kin is kept between ‹ and ›.
+
+    More than LONGEST_FORMULA characters stay as they are: the patterns here may look at each place many times.
+    """
+    if len(text) > LONGEST_FORMULA:
+        return text.strip()
     text = ESCAPED_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda m: f"^{{{m[0].translate(RAISED)}}}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(LOWERED)}}}", text)
@@ -279,7 +291,8 @@ def spelled(text: str) -> str:
     text = text.removesuffix("\\").strip() if not text.endswith("\\\\") else text
     while (inner := _unwrapped(text)) != text:
         text = inner
-    text = ALIGNED.sub(_aligned, text)
+    text = ALIGNED.sub(_aligned, MODULE.sub("", text))
+    text = LIST.sub(r"(\1)", UNDERLINED.sub(r"\1", text))
     text = re.sub(r",\s*\\!\s*(?=\d{3})", ",", text.replace(r"\$", ""))
     text = SPACING.sub(" ", text)
     text = SIZED.sub("", text)

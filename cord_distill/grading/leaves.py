@@ -16,6 +16,7 @@ from sympy import Add, Basic, I, MatrixBase, MatrixExpr, Rational, expand, nan, 
 from sympy.core.function import AppliedUndef
 
 from cord_distill.grading.compare import Rules
+from cord_distill.grading.sizes import too_large
 
 DECIMAL = re.compile(r"\d*\.\d+")
 MIXED = re.compile(r"(?<![\w.}^_])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}")
@@ -36,6 +37,8 @@ def read(formula: str) -> Any:
     """The sympy expression of a formula, decimals as exact rationals; None when it cannot be read."""
     from latex2sympy2_extended import latex2sympy
 
+    if too_large(formula):
+        return None
     text = MIXED.sub(r"(\1+\\frac{\2}{\3})", formula)
     text = DECIMAL.sub(lambda m: _fraction(m.group()), text)
     text = re.sub(r"(?<=\d)\s*/\s*(?=[A-Za-z\\(\d])", "/", text.replace("**", "^")).replace("*", r" \cdot ")

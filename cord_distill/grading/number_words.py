@@ -23,6 +23,7 @@ _NUMBER = re.compile(
     rf"(?:(minus|negative)\s+)?((?:{_WORD})(?:(?:\s+and\s+|\s*-\s*|\s+)(?:{_WORD}))*)(?![A-Za-z])", re.IGNORECASE
 )
 _PART = re.compile(rf"\s*-?\s*({'|'.join(sorted(_PARTS, key=len, reverse=True))})s?(?![A-Za-z])", re.IGNORECASE)
+_A = re.compile(r"an?\s+(?=(?:hundred|thousand|million|billion|half|third|quarter|dozen)(?![A-Za-z]))", re.IGNORECASE)
 _AND_A_HALF = re.compile(r"\s+and\s+(?:a|one)\s+half(?![A-Za-z])", re.IGNORECASE)
 # "one of them", "two or three", "one-to-one": what follows makes another thing of it.
 _BEHIND = re.compile(r"\s*›?\s*$|[.,;:!?](?:\s|$)|[\s‹]+(?!(?:to|or|and|in|out|by|more|less)(?![A-Za-z]))[A-Za-z]")
@@ -31,6 +32,7 @@ _DIGITS = re.compile(r"-?\d+(?![\d.])")
 
 def in_digits(text: str) -> str:
     """`text` with the number in words that it begins with in digits, as it stands where it begins with none."""
+    text = "one " + text[article.end() :] if (article := _A.match(text)) else text
     found = _NUMBER.match(text)
     value = _value(found[2].lower()) if found else None
     if found is not None and value is not None:
@@ -69,7 +71,7 @@ def _value(words: str) -> int | None:
     total, group, last = 0, 0, None
     for word in (word for word in re.findall(r"[a-z]+", words) if word != "and"):
         if word == "hundred":
-            if not 0 < group < 10:
+            if not 0 < group < 100 or last == 100:
                 return None
             group, last = group * 100, 100
         elif word in _LARGE:

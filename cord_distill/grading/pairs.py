@@ -12,9 +12,10 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_jsonl
 from cord_distill.grading.compare import Rules
 from cord_distill.grading.extract import gold_answer, loose_answer
-from cord_distill.grading.latex import spelling
+from cord_distill.grading.latex import LONGEST_FORMULA, spelling
 from cord_distill.grading.worker import shared_worker
 
+LONGEST_TEXT = 1_000_000
 PARAMS = {"strict": "strict", "allow_set_relation_comp": "set_for_relation", "precision": "decimals"}
 
 
@@ -60,10 +61,12 @@ def accepts(gold: Any, prediction: Any, params: dict[str, Any] | None = None) ->
     """Whether two texts give the same answer; each may be a formula alone or prose that ends in one, or a number."""
     if gold is None or prediction is None:
         return False
-    a, b = gold_answer(str(gold)), loose_answer(str(prediction))
-    if not a or not b:
+    if len(str(gold)) > LONGEST_TEXT or len(str(prediction)) > LONGEST_TEXT:
         return False
-    if spelling(str(gold)) == spelling(str(prediction)):
+    a, b = gold_answer(str(gold)), loose_answer(str(prediction))
+    if not a or not b or len(a) > LONGEST_FORMULA or len(b) > LONGEST_FORMULA:
+        return False
+    if spelling(a) == spelling(b):
         return True
     rules = {ours: (params or {})[theirs] for theirs, ours in PARAMS.items() if (params or {}).get(theirs) is not None}
     return shared_worker().equivalent(a, b, Rules(**rules))

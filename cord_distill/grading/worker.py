@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,9 @@ from typing import Any
 
 from cord_distill.grading.compare import Leaves, Rules, equivalent
 
+# Of processor time, so that a verdict does not depend on what else the machine does; WALL times as long by the clock.
 SECONDS = 10.0
+WALL = 30
 START_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
 KILL_WITH_PARENT = 1
@@ -42,15 +45,16 @@ class Worker:
         self._read = b""
 
     def equivalent(self, gold: str, prediction: str, rules: Rules | None = None) -> bool:
-        """The verdict of `compare.equivalent`. False when the comparison takes longer than `seconds`, or crashes."""
-        request = json.dumps({"gold": gold, "prediction": prediction, "rules": asdict(rules or Rules())})
+        """The verdict of `compare.equivalent`. False when it takes `seconds` of processor time, or crashes."""
+        asked = {"gold": gold, "prediction": prediction, "rules": asdict(rules or Rules()), "seconds": self.seconds}
+        request = json.dumps(asked)
         with self._lock:
             process = self._running()
             try:
                 assert process.stdin is not None
                 process.stdin.write(request.encode() + b"\n")
                 process.stdin.flush()
-                answer = self._line(self.seconds)
+                answer = self._line(WALL * self.seconds)
             except BrokenPipeError:
                 answer = None
             if answer is None:
@@ -119,7 +123,12 @@ def serve() -> None:
     leaves.equal("1", "\\frac{2}{2}", Rules())
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
-        print(json.dumps({"equal": _judged(json.loads(line), mathematics)}), file=out, flush=True)
+        request = json.loads(line)
+        # The signal that this timer sends ends the process, inside one long multiplication too.
+        signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+        verdict = _judged(request, mathematics)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps({"equal": verdict}), file=out, flush=True)
 
 
 def _judged(request: dict[str, Any], mathematics: Leaves) -> bool:
@@ -132,7 +141,6 @@ def _judged(request: dict[str, Any], mathematics: Leaves) -> bool:
 
 def _die_with_parent() -> None:
     import ctypes
-    import signal
 
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):

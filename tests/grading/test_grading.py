@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cord_distill.common.errors import CordError
-from cord_distill.grading import load_grader, same_integer, same_math
+from cord_distill.grading import leaves, load_grader, same_integer, same_math
 from cord_distill.grading.extract import answer_of, boxes, loose_answer
 from cord_distill.grading.pairs import accepts, grade_file
-from cord_distill.grading.worker import Worker
+from cord_distill.grading.sizes import too_large
+from cord_distill.grading.worker import Worker, shared_worker
 from cord_distill.types import Problem
 
 # Rows of the development set whose label we hold for wrong, and why. The grader is not bent to them.
@@ -582,10 +583,10 @@ def test_what_a_prediction_may_leave_to_the_question(gold: str, prediction: str)
 
 
 def test_a_hanging_comparison_is_killed() -> None:
-    """sympy computes these powers for hours; no signal stops it inside one big multiplication."""
+    """sympy expands this for hours. A handler in Python, or a limit by the clock of a busy machine, fails here."""
     worker = Worker(seconds=1.5)
     try:
-        assert worker.equivalent("9^{9^{9^9}}", "9^{9^{9^8}}") is False
+        assert worker.equivalent("(w+x+y+z)^{300}", "(w+x+y+2z)^{300}") is False
         assert worker.timeouts == 1
         # A new process answers, also after a crash.
         worker.seconds = 30
@@ -596,6 +597,62 @@ def test_a_hanging_comparison_is_killed() -> None:
         assert worker.equivalent("1/3", "2/6")
     finally:
         worker.close()
+
+
+LARGE = [
+    "9^{9^{9^9}}",
+    "((5!)!)!",
+    "\\left(10^{6}\\right)!",
+    "e^{e^{e^{10}}}",
+    "10^{-10^{10}}",
+    "\\binom{10^9}{10^8}",
+    "(2^{100})^{10^9}",
+    "x^{10^{10}}",
+    "\\frac{1}{9^{9^9}}",
+    "7" * 300_000,
+    "{" * 500 + "7" + "}" * 500,
+]
+WRITTEN_OUT = [
+    "3^{2025}",
+    "\\frac{1}{2004!}",
+    "(2^{100})^{100}",
+    "\\binom{200}{100}",
+    "e^{-500}",
+    "2^{n!}",
+    "7" * 999,
+    "(3!)!",
+]
+
+
+def test_numbers_too_large_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that computes while it reads never comes back: it has to be asked for none of these."""
+    asked: list[str] = []
+    monkeypatch.setattr("latex2sympy2_extended.latex2sympy", asked.append)
+    assert [leaves.read.__wrapped__(formula) for formula in LARGE] == [None] * len(LARGE)
+    assert asked == []
+    assert [formula[:20] for formula in WRITTEN_OUT if too_large(formula)] == []
+
+
+@pytest.mark.parametrize("formula", LARGE, ids=range(len(LARGE)))
+def test_large_answers_have_a_verdict_without_a_timeout(formula: str) -> None:
+    """Equal to themselves where they are answers at all, to another one never; nothing is killed for it."""
+    worker = shared_worker()
+    before = worker.timeouts
+    assert accepts(formula, formula) == (len(formula) <= 2000)
+    assert not accepts(formula, formula[:-1] + ("8" if formula[-1] == "7" else "+1}" if formula[-1] == "}" else "+1"))
+    assert not accepts("7", formula)
+    assert not same_math(formula, "x")
+    assert worker.timeouts == before
+
+
+@pytest.mark.parametrize(
+    "text", ["7 + " * 12_500, "(" * 50_000, "7" * 1_000_000, "x^" * 25_000, "$" * 50_000], ids=range(5)
+)
+def test_an_answer_of_many_pages_is_none(text: str) -> None:
+    """Neither compared nor spelled: the patterns that take an answer apart see 2,000 characters at most."""
+    assert not accepts("7", text)
+    assert not accepts(text, "7")
+    assert load_grader("math")("x</think>\\boxed{" + text + "}", problem("7"))[1] is False
 
 
 def test_grading_loads_no_mathematics_here() -> None:

@@ -155,6 +155,7 @@ SAME = r"""
     7 \pmod{12} ~ 7 mod 12
     x \equiv 3 \pmod 7 ~ x ≡ 3 (mod 7)
     x \equiv 3 \pmod 7 ~ 3
+    2\pi k ~ 2\pi n
     12 ~ twelve
     f(x) = x^2 ~ y = x^2
     |x| < 3 ~ -3 < x < 3
@@ -321,7 +322,6 @@ OTHER = r"""
 NOT_READ = r"""
     \frac{n(n+1)}{2} ~ 1+2+\cdots+n
     5+3i ~ 5+3j
-    2\pi k ~ 2\pi n
 """
 
 
