@@ -57,6 +57,8 @@ def read_rows(path: Path, *, key: str, columns: str) -> Iterator[tuple[str, dict
     """`read_jsonl` for a reader that counts rows with a `fault` instead of refusing the file."""
     try:
         if not path.is_file():
+            if path.is_dir():
+                raise CordError(f"{key}: {path} is a folder; give a JSONL file with {columns}")
             raise CordError(f"{key}: {path} is not there; give a JSONL file with {columns}")
         for number, row in _numbered(path, columns):
             where = f"{path.name}, row {number}"

@@ -46,7 +46,7 @@ def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path, grade: 
     """
     own = bool(recipe.teachers) or not recipe.data.sources
     if own and not trajectories_path.is_file():
-        raise CordError(f"trajectories {trajectories_path} are not there: make them with cord generate")
+        raise CordError(f"trajectories {trajectories_path} are not there: make them with cord generate RECIPE")
     column = recipe.problems.question if recipe.problems else None
     unwanted = Contamination.load(recipe.data.decontaminate, column, recipe.data.decontaminate_coverage)
     near = NearDuplicates(recipe.data.near_duplicates) if recipe.data.near_duplicates else None

@@ -129,7 +129,7 @@ class StepwiseSearch:
         said = self._drawn(ask.step, teacher)
         spent = ask.beam.num_tokens
         tokens = max(1, min(said.tokens, setup.max_step_tokens, setup.reasoning_tokens - spent))
-        ended = said.stop in (Stop.THINK_END, Stop.EOS) and tokens >= said.tokens
+        ended = said.stop in (Stop.THINK_END, Stop.EOS, Stop.REPETITION) and tokens >= said.tokens
         ends = said.stop if ended else Stop.LENGTH if spent + tokens >= setup.reasoning_tokens else None
         step = Step(ask.step, teacher, "", (), tokens, said.score if said.usable else None, ends or Stop.STEP)
         return Job(teacher, tokens, (ask, Proposal(step, ends, usable=said.usable)))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share, check_url, folder_name
 from cord_distill.recipe.template_args import TemplateArgs
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought, told_of_prompt
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought, in_quotes, told_of_prompt
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 
@@ -83,9 +83,9 @@ class ModelConfig(Section):
     """A Jinja file in place of the tokenizer's own chat template."""
     chat_template_kwargs: TemplateArgs = {}
     """What the chat template is told besides, for example `{enable_thinking: true}`."""
-    think_open: str = THINK_OPEN
+    think_open: Annotated[str, BeforeValidator(in_quotes)] = THINK_OPEN
     """The text that opens the model's thought, with the line break behind it where its card has one: `"[THINK]"`."""
-    think_close: str = THINK_CLOSE
+    think_close: Annotated[str, BeforeValidator(in_quotes)] = THINK_CLOSE
     """The text between the model's thought and its answer: `"[/THINK]"`."""
     prompt_suffix: str = ""
     """A text behind every question that this model is asked, such as the line that DeepSeek-R1's card recommends."""

@@ -10,9 +10,17 @@ from cord_distill.types import THINK_CLOSE, THINK_OPEN
 PROMPT_DEFAULTS = {"think_open": THINK_OPEN, "think_close": THINK_CLOSE, "prompt_suffix": ""}
 
 
+def in_quotes(value: Any) -> Any:
+    """Returns `value` as it is. Raises ValueError for what YAML makes of an unquoted `[THINK]`."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        raise ValueError(f"brackets are a list in YAML; put the text in quotes: '\"[{', '.join(value)}]\"'")
+    return value
+
+
 def check_thought(section: dict[str, Any]) -> None:
     """Raises ValueError where a section's opening and closing text could not be told apart, or are no texts."""
     for key, default in PROMPT_DEFAULTS.items():
+        in_quotes(section.get(key, default))
         if not isinstance(section.get(key, default), str):
             raise ValueError(f"[{key}] {section[key]!r} is no text")
     opens, closes = (section.get(key, PROMPT_DEFAULTS[key]).strip() for key in ("think_open", "think_close"))

@@ -49,7 +49,12 @@ def find_run(source: str | Path, overrides: Sequence[str] = ()) -> Run:
     """
     folder = Path(source)
     if not folder.is_dir():
-        return run_of(Experiment.load(source, overrides))
+        try:
+            return run_of(Experiment.load(source, overrides))
+        except CordError as error:
+            if "no such file" in str(error) and len(folder.parts) > 1 and not folder.suffix:
+                raise CordError(f"{source}: there is no such run folder; decode first, or give the recipe") from None
+            raise
     if overrides:
         raise CordError(f"{overrides[0]}: {source} is a run folder, and overrides are a recipe's: leave it out")
     return _run(folder.absolute(), _facts_in(folder), "cord generate RECIPE")

@@ -249,6 +249,7 @@ def test_a_tokenizer_without_the_token_is_named_before_anything_starts(folders, 
         ({"think_close": "[/THINK]"}, "think_open] is missing"),
         ({"think_open": " ", "think_close": "x"}, "is empty"),
         ({"think_open": "##", "think_close": "##"}, "could not be told apart"),
+        ({"think_open": ["THINK"], "think_close": "x"}, "brackets are a list in YAML; put the text in quotes"),
     ],
 )
 @pytest.mark.parametrize("where", ["teachers", "train"])

@@ -162,3 +162,11 @@ def test_the_first_ctrl_c_is_answered_while_python_cannot_react():
     os.kill(running.pid, signal.SIGINT)
     _, error = running.communicate(timeout=120)
     assert "stopping: waiting for what is being computed" in error
+
+
+def test_a_folder_is_called_one_and_a_run_that_is_not_there_is_no_recipe(folder, capsys):
+    (folder / "r.yaml").write_text("problems: {path: .}\nteachers: [{model: a/b}]\n")
+    assert main(["check", "r.yaml"]) == 2
+    assert "is a folder; give a JSONL file" in capsys.readouterr().err
+    assert main(["view", "outputs/none"]) == 2
+    assert "there is no such run folder" in capsys.readouterr().err
