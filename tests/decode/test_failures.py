@@ -179,8 +179,9 @@ def test_any_exception_of_one_problem_is_its_own_row(recipe_path, tmp_path):
     """Fails the version that lets a TypeError end the run at that problem for ever, the 39 behind it never decoded."""
     write_problems(tmp_path, ["fine", "raises", "fine too"])
     rows = run(recipe_path, "meta_prover.script=scripted_world:odd")
+    at = f"scripted_world.py, line {line_of_the_raise()}"
     assert [row["error"] for row in rows if row["error"]] == [
-        f"TypeError: half a surrogate pair (scripted_world.py, line {line_of_the_raise()})"
+        f"EngineError: the script failed ({at}): TypeError: half a surrogate pair"
     ]
 
 
