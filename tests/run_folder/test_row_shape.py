@@ -79,7 +79,7 @@ def test_every_odd_row_is_read_or_named(tmp_path: Path) -> None:
             "candidates[0][0].kept is neither true nor false",
         ),
         ({"score": "0.5"}, "score is no number"),
-        ({"stop": "never"}, "stop is none of step, think_end, eos, length, abort"),
+        ({"stop": "never"}, "stop is none of step, think_end, eos, length, repetition, abort"),
         ({"problem": []}, "problem is no object"),
         ({"num_tokens": {"reasoning": "5"}}, "num_tokens.reasoning is no number"),
         ({"correct": "false"}, "correct is neither true nor false"),
