@@ -67,7 +67,7 @@ async def own_time(folder: Path, length: int, requests: int = 48) -> tuple[dict[
     forced = Forced(engine, renderer)
     made: list[Step] = []
     with tempfile.TemporaryDirectory() as name:
-        journal = Journal(Path(name) / "journal.jsonl", fingerprint="", inputs={})
+        journal = Journal(Path(name) / "journal", fingerprint="", inputs={})
         models = bound(ensemble(forced, forced, renderer, size), problem, journal, {"teacher": Meter()})
         teacher = models.teachers[0]
 

@@ -135,7 +135,7 @@ class Bench:
         meters: dict[str, Meter] = {}
         with tempfile.TemporaryDirectory() as folder:
             begun, wall, steps, fed = time.process_time(), time.monotonic(), runner.steps, runner.computed_prompt_tokens
-            journal = Journal(Path(folder) / "journal.jsonl", fingerprint="", inputs={})
+            journal = Journal(Path(folder) / "journal", fingerprint="", inputs={})
             each = [bound(whole, problem, journal, meters) for problem in self.problems]
             if barrier:
                 await with_barrier(self.problems, each)

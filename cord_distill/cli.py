@@ -129,14 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     problems.add_argument("--overwrite", action="store_true", help="set the tries of changed settings aside")
     generate = recipe_command("generate", _generate, "decode trajectories")
     generate.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
-    generate.add_argument("--shard", metavar="I/N", help="only part I of N of the problems, in a journal of its own")
     generate.add_argument("--only", metavar="ID", action="append", default=[], help="only this problem (repeatable)")
     generate.add_argument("--limit", metavar="N", type=int, help="only the first N problems; the next call goes on")
     text = "decode although later stages could not run here (their model or data is on another machine)"
     generate.add_argument("--no-check", action="store_true", help=text)
-    merge = recipe_command("merge", _merge, "make one run of all shards of `cord generate --shard`")
-    merge.add_argument("--shards", metavar="N", type=int, help="into how many it was cut (default: as the folders say)")
-    merge.add_argument("--overwrite", action="store_true", help="set a changed recipe's old results aside")
     recipe_command("data", _data, "turn trajectories into the training set")
     recipe_command("train", _train, "fine-tune the student (accelerate launch train.py RECIPE)")
     export = recipe_command("export", _export, "write the trained student as one folder, a LoRA adapter merged")
@@ -356,51 +352,40 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.exit_codes import FINE
     from cord_distill.common.terminal import warn
     from cord_distill.decode.failures import failures_of
-    from cord_distill.decode.generate import generate, unwatched
+    from cord_distill.decode.generate import generate
     from cord_distill.decode.problems import Readings
-    from cord_distill.decode.shards import Shard, Subset
+    from cord_distill.decode.subset import Subset
     from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.first_pass import refuse
-    from cord_distill.run.run import record_stage
+    from cord_distill.run.run import record_stage, started_by_run
+    from cord_distill.run_folder.paths import RunFolder
     from cord_distill.view.wandb_panels import decoding_run
 
     if arguments.limit is not None and arguments.limit < 1:
         raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
-    part = Subset(arguments.shard and Shard.parse(arguments.shard), tuple(arguments.only), arguments.limit)
+    part = Subset(tuple(arguments.only), arguments.limit)
     experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
     recipes, read = experiment.variants, Readings()
     if not arguments.no_check:
         refuse(recipes, read=read)
-    watch = decoding_run if part.shard is None else unwatched
-    generate(recipes, overwrite=arguments.overwrite, part=part, watch=watch, read=read)
+    # The next stage of `cord run` reads what every process decodes.
+    wait = started_by_run()
+    decoded = generate(recipes, overwrite=arguments.overwrite, part=part, wait=wait, watch=decoding_run, read=read)
+    if decoded.held:
+        said = "1 problem is" if decoded.held == 1 else f"{decoded.held} problems are"
+        print(f"{said} being decoded by other processes; the last of them to end writes trajectories.jsonl", flush=True)
+        return FINE
     code = FINE
-    if part.shard is None and not part.only and part.limit is None:
+    if not part.only and part.limit is None:
         record_stage(experiment, "generate", time.monotonic() - begun)
     for made in recipes:
-        run = part.folder(made)
+        run = RunFolder.of(made)
         print(f"trajectories  {short_path(run.trajectories)}", flush=True)
         failures = failures_of(run.trajectories)
         if failures.failed:
             warn(failures.line(f"decode {run.method}"))
         code = max(code, failures.exit_code(made.decode.max_failed_share))
     return code
-
-
-def _merge(arguments: argparse.Namespace) -> None:
-    import shlex
-
-    from cord_distill.decode.merge import merge
-    from cord_distill.recipe.experiment import Experiment
-    from cord_distill.run_folder.paths import RunFolder
-    from cord_distill.view.wandb_panels import track_decoding
-
-    recipes = Experiment.load(arguments.recipe, arguments.overrides).variants
-    again = shlex.join(["cord", "generate", arguments.recipe, *arguments.overrides])
-    for one in recipes:
-        copied = merge(one, again, count=arguments.shards, overwrite=arguments.overwrite)
-        if copied:
-            track_decoding([one])
-        print(f"trajectories  {short_path(RunFolder.of(one).trajectories)}: {copied} rows copied from shards")
 
 
 def _data(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from journals import keep_calls
 
 # Before anything heavy is imported: these are read at import. A value set outside wins.
 for key, value in {
@@ -37,6 +38,12 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made = asyncio.new_event_loop()
     yield made
     made.close()
+
+
+@pytest.fixture
+def kept_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal keeps the answers of finished problems, for a test that counts them."""
+    keep_calls(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ imports."""
 
 import os
 
+from journals import keep_calls
 from transformers import AutoTokenizer  # noqa: F401
 
 import cord_distill.decode.generate
@@ -12,11 +13,13 @@ from cord_distill.recipe.file import load_recipe
 
 def decode(recipe: str, output_dir: str) -> None:
     os.setsid()
+    keep_calls()
     cord_distill.decode.generate.generate([load_recipe(recipe, [f"output_dir={output_dir}"])])
 
 
 def decode_on_a_cluster(environment: dict[str, str], recipe: str, overrides: list[str], log: str) -> None:
     os.setsid()
+    keep_calls()
     os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from journals import entries
 from scripted_world import write_recipe
 
 from cord_distill.cli import main
@@ -139,8 +140,8 @@ def test_the_list_of_commands_runs_in_its_order(folder, capsys):
     for line in sequence("cord check RECIPE"):
         said[line] = run(line, capsys)
         if line == "cord run RECIPE":
-            asked = (folder / "outputs/mine/journal.jsonl").read_bytes()
-    assert (folder / "outputs/mine/journal.jsonl").read_bytes() == asked  # no engine was asked anything again
+            asked = entries(folder / "outputs/mine/journal")
+    assert entries(folder / "outputs/mine/journal") == asked  # no engine was asked anything again
     status = said["cord status outputs/NAME"]
     assert "decode cord: 10 of 10" in status and status.count(" done") == 4 and "again" not in status
     assert "everything that can be checked" in said["cord check RECIPE"]

@@ -54,7 +54,7 @@ def ablate(
         if run:
             from cord_distill.decode.generate import generate
 
-            generate([runs[name][seed] for seed in settings.seeds for name in wanted])
+            generate([runs[name][seed] for seed in settings.seeds for name in wanted], wait=True)
         if students:
             from cord_distill.run.run import run as run_stages
 

@@ -60,15 +60,18 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def lock_folder(folder: Path, name: str = ".lock") -> int:
-    """Takes the folder's lock for this process; gives the file descriptor to close. Raises Taken (a CordError)."""
+def lock_folder(folder: Path, name: str = ".lock", how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> int:
+    """Takes the folder's lock for this process; gives the file descriptor to close. Raises Taken (a CordError).
+
+    how: alone and at once, unless other flags of `flock` are given.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise CordError(unwritable(folder, error)) from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how)
     except BlockingIOError:
         os.close(lock)
         raise Taken(

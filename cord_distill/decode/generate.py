@@ -1,23 +1,25 @@
-"""`cord generate`: many searches at once, one task per problem, no barrier between them, one journal, one writer."""
+"""`cord generate`: many searches at once, one task per problem, no barrier between them, one journal.
+
+Any number of processes may share the run folder, on any machines: each takes the problems that no other has.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.files import write_atomic
 from cord_distill.common.progress import Progress, progress
 from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.decode.admission import Admission, problems_in_flight
 from cord_distill.decode.check import check_decode
 from cord_distill.decode.check_templates import check_templates
+from cord_distill.decode.decode_stats import clear_stats, keep_stats, write_stats
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.forecast import Correction
 from cord_distill.decode.hard_problems import load_problems
@@ -31,14 +33,14 @@ from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import RowMaker, write_rows
-from cord_distill.decode.shards import WHOLE, Subset
 from cord_distill.decode.start import start_ensemble
+from cord_distill.decode.subset import WHOLE, Subset
 from cord_distill.engines.base import EngineDead
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.journal import Journal
+from cord_distill.run_folder.journal import FIGURES, Claim, Journal
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking.live import Live
 from cord_distill.types import Problem
@@ -55,25 +57,43 @@ def unwatched(recipe: Recipe) -> AbstractContextManager[Live]:
     return nullcontext(Live())
 
 
+# How often a process that waits for others looks whether they are done, or dead.
+LOOK_AGAIN = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one call of `generate` did.
+
+    recipes: those whose files it wrote after something was decoded. held: problems that other processes were still
+    decoding at its end, in all recipes; the last of those processes writes the files.
+    """
+
+    recipes: list[Recipe]
+    held: int
+
+
 def generate(
     recipes: Sequence[Recipe],
     *,
     overwrite: bool = False,
     part: Subset = WHOLE,
+    wait: bool = False,
     watch: Watch = unwatched,
     read: Read = load_candidates,
-) -> list[Recipe]:
+) -> Decoded:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
-    problems; what was decoded before stays. watch: is told how each recipe's decoding goes. read: gives the problems.
+    problems; what was decoded before stays. wait: stay until other processes have finished their problems too, and
+    take over those of one that died. watch: is told how each recipe's decoding goes. read: gives the problems.
 
-    Returns those that had something left to decode. Finished rows are kept in the journal as they come; at the end
+    Finished rows are kept in the journal as they come; at the end, unless other processes still hold problems,
     `trajectories.jsonl` is written in problem order, with every row that the journal holds. What failed is a row with
     its error (failures.py counts them), and is tried again by the next call.
     Raises CordError before any engine starts when problems, paths or settings are wrong, or a recipe was changed.
     """
-    work = [(recipe, part.of_shard(load_problems(recipe, read))) for recipe in recipes]
+    work = [(recipe, load_problems(recipe, read)) for recipe in recipes]
     for line in dict.fromkeys(filter(None, (unmatched_answers(*one) for one in work))):
         print(line, flush=True)
     for recipe, problems in work:
@@ -81,8 +101,8 @@ def generate(
         part.chosen(problems)
         build_models(recipe)
     for recipe, _ in work:
-        open_journal(recipe, part.folder(recipe), overwrite=overwrite).close()
-    return asyncio.run(_generate_all(work, part, watch))
+        open_journal(recipe, RunFolder.of(recipe), overwrite=overwrite).close()
+    return asyncio.run(_generate_all(work, part, wait, watch))
 
 
 def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> Journal:
@@ -104,53 +124,82 @@ def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None
     return check_known_answers(problems, "problems", grader)
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, watch: Watch) -> list[Recipe]:
+async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, wait: bool, watch: Watch) -> Decoded:
     for recipe, _ in work:
         check_templates(recipe)
     pool = EnginePool()
+    written, others = [], []
     try:
-        return [recipe for recipe, problems in work if await _generate_one(recipe, problems, part, pool, watch)]
+        for recipe, problems in work:
+            todo, held = await _generate_one(recipe, problems, part, pool, wait, watch)
+            if held:
+                others.append((recipe, part.chosen(problems)))
+            elif todo:
+                written.append(recipe)
+        return Decoded(written, sum(_unfinished(*one) for one in others))
     finally:
         await pool.close()
 
 
-async def _generate_one(recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool, watch: Watch) -> bool:
-    run = part.folder(recipe)
+async def _generate_one(
+    recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool, wait: bool, watch: Watch
+) -> tuple[int, int]:
+    """How many problems were not finished before, and how many of them other processes still hold at the end."""
+    run = RunFolder.of(recipe)
     chosen = part.chosen(problems)
     journal = open_journal(recipe, run)
+    figures = run.journal / FIGURES
     pool.meters.clear()
     begun = time.monotonic()
-    starting = 0.0
+    starting, held = 0.0, 0
     admission: dict[str, Any] = {}
     steps: dict[str, int] = {}
     try:
         todo = [problem for problem in chosen if not journal.is_finished(problem.id, problem.content)]
         _say_edited(sum(journal.is_other(problem.id, problem.content) for problem in todo))
+        if todo and not wait and all(journal.is_held(problem.id) for problem in todo):
+            return len(todo), len(todo)
+        if todo and journal.first:
+            clear_stats(figures)
         with watch(recipe) if todo else unwatched(recipe) as live:
             if todo:
                 ensemble = await start_ensemble(recipe, todo, pool)
                 starting = time.monotonic() - begun
                 before = engine_steps(ensemble)
                 with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
-                    admission = await _decode_all(recipe, todo, ensemble, journal, pool, display, live)
+                    admission, held = await _decode_all(recipe, todo, ensemble, journal, pool, display, live, wait)
                 steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
-            write_rows(journal, problems, run.trajectories)
+            if todo or not any(figures.glob("*.json")):
+                stats = {
+                    "seconds": round(time.monotonic() - begun, 3),
+                    "start_seconds": round(starting, 3),
+                    "resumed": journal.resumed,
+                    "models": {name: asdict(meter) for name, meter in pool.meters.items()},
+                    "problems": len(chosen),
+                    "decoded_now": journal.written,
+                    "admission": admission,
+                    "engine_steps": steps,
+                    **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
+                }
+                keep_stats(figures, stats)
+            live.complete = not held
+            if not held:
+                with journal.turn():
+                    write_rows(journal, problems, run.trajectories)
+                    if todo or not run.generate_stats.exists():
+                        write_stats(figures, run.generate_stats)
     finally:
         journal.close()
-    if todo or not run.generate_stats.exists():
-        stats = {
-            "seconds": round(time.monotonic() - begun, 3),
-            "start_seconds": round(starting, 3),
-            "resumed": journal.resumed,
-            "models": {name: asdict(meter) for name, meter in pool.meters.items()},
-            "problems": len(chosen),
-            "decoded_now": len(todo),
-            "admission": admission,
-            "engine_steps": steps,
-            **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
-        }
-        write_atomic(run.generate_stats, json.dumps(stats, indent=1) + "\n")
-    return bool(todo)
+    return len(todo), held
+
+
+def _unfinished(recipe: Recipe, problems: list[Problem]) -> int:
+    """How many problems have no row: other processes may have ended while this one decoded another recipe."""
+    journal = open_journal(recipe, RunFolder.of(recipe))
+    try:
+        return sum(not journal.has_row(problem.id, problem.content) for problem in problems)
+    finally:
+        journal.close()
 
 
 def engine_steps(ensemble: Ensemble) -> dict[str, int]:
@@ -174,28 +223,29 @@ async def _decode_all(
     pool: EnginePool,
     display: Progress,
     live: Live,
-) -> dict[str, Any]:
+    wait: bool,
+) -> tuple[dict[str, Any], int]:
     pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble)
     finish = RowMaker.of(recipe, recipe_hash(decode_inputs(recipe)))
     correction = Correction(recipe, len(todo), pool.meters)
 
     async def attempt(problem: Problem) -> dict[str, Any]:
-        async with admission.inside(problem.id):
-            here = journaled(ensemble, problem, journal, pool, recipe, admission)
-            try:
-                outcome = await with_rivals(problem, here, await pipeline(problem, here))
-                row = await off_the_loop(finish, problem, outcome, graders=finish.graders)
-            finally:
-                pool.leave(problem.id)
+        here = journaled(ensemble, problem, journal, pool, recipe, admission)
+        try:
+            outcome = await with_rivals(problem, here, await pipeline(problem, here))
+            row = await off_the_loop(finish, problem, outcome, graders=finish.graders)
+        finally:
+            pool.leave(problem.id)
         said = correction.after(row)
         if said:
             display.say(said)
         return row
 
     note = DecodeNote(pool.meters, ensemble.live)
-    await finish_all(todo, attempt, finish, problems_in_flight(recipe, ensemble), journal, display, note, live)
-    return admission.figures()
+    in_flight = problems_in_flight(recipe, ensemble)
+    held = await finish_all(todo, attempt, finish, in_flight, journal, display, note, live, admission.inside, wait)
+    return admission.figures(), held
 
 
 async def finish_all(
@@ -207,47 +257,77 @@ async def finish_all(
     display: Progress,
     note: DecodeNote,
     live: Live,
-) -> None:
-    """Makes the row of every problem, `in_flight` at once, and writes it to the journal as soon as it is there.
+    door: Callable[[str], AbstractAsyncContextManager[Any]] = lambda problem: nullcontext(),
+    wait: bool = False,
+) -> int:
+    """Makes the row of every problem that no other process has, `in_flight` at once, and writes it to the journal as
+    soon as it is there. Returns how many problems other processes still hold.
 
     attempt gives a problem's row; when that fails, whatever the reason, `failed` does: one problem never takes the
-    others along. Raises CordError when an engine is gone or too many fail one after the other (what is finished stays),
-    and whatever CordError an attempt raises: those are the recipe's and the disk's.
+    others along. door: entered by its id before a problem is claimed, left when its row is written. wait: until the
+    others are done. Raises CordError when an engine is gone or too many fail one after the other (what is finished
+    stays), and whatever CordError an attempt raises: those are the recipe's and the disk's.
     """
     waiting = iter(todo)
+    held: dict[str, Problem] = {}
     failures = 0
     dead: EngineDead | None = None
 
-    async def next_problems() -> None:
+    async def decode(problem: Problem) -> None:
         nonlocal failures, dead
+        try:
+            row = await attempt(problem)
+            failures = 0
+        except CordError:
+            raise
+        except Exception as error:
+            # An engine that could not be restarted: no new problems, while those that can do without it go on.
+            dead = error if isinstance(error, EngineDead) else dead
+            failures += 1
+            row = failed(problem, error)
+        journal.finish(problem.id, row, problem.content)
+        note.finished(problem.id, row)
+        if failures >= FAILURES_IN_A_ROW and not dead:
+            raise CordError(
+                f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished "
+                "is safe; mend the cause and run the same command again"
+            )
+
+    async def take(problem: Problem) -> bool:
+        """Whether the problem was to be had, and is decoded now."""
+        claim = Claim.FINISHED
+        if not journal.is_finished(problem.id, problem.content):
+            # Claimed behind the door: what waits for room here may be decoded by another process.
+            async with door(problem.id):
+                claim = journal.claim(problem.id, problem.content)
+                if claim is Claim.OURS:
+                    await decode(problem)
+        if claim is Claim.HELD:
+            held[problem.id] = problem
+        else:
+            display.advance(note=note.text(time.monotonic()))
+        return claim is Claim.OURS
+
+    async def next_problems() -> None:
         for problem in waiting:
             if dead:
                 return
-            try:
-                row = await attempt(problem)
-                failures = 0
-            except CordError:
-                raise
-            except Exception as error:
-                # An engine that could not be restarted: no new problems, while those that can do without it go on.
-                dead = error if isinstance(error, EngineDead) else dead
-                failures += 1
-                row = failed(problem, error)
-            journal.finish(problem.id, row, problem.content)
-            note.finished(problem.id, row)
-            display.advance(note=note.text(time.monotonic()))
-            if failures >= FAILURES_IN_A_ROW and not dead:
-                raise CordError(
-                    f"{failures} problems failed one after the other, the last with: {row['error']}. What is finished "
-                    "is safe; mend the cause and run the same command again"
-                )
+            await take(problem)
+        # By now their processes may have ended, well or not.
+        for problem in list(held.values()):
+            if held.pop(problem.id, None) and not dead:
+                await take(problem)
 
     async with tasks_cancelled_on_exit() as beside:
         beside.add(asyncio.create_task(keep_showing(display, note, live)))
         await gather_or_cancel([next_problems() for _ in range(in_flight)])
+        while wait and held and not dead:
+            await asyncio.sleep(LOOK_AGAIN)
+            await gather_or_cancel([next_problems() for _ in range(in_flight)])
     live.log(note.figures(time.monotonic(), display.done))
     if dead:
         raise CordError(f"an engine is gone: {dead}. What is finished is safe; mend it and run the same command again")
+    return len(held)
 
 
 def journaled(

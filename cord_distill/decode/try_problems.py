@@ -63,13 +63,13 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
     grade_all = _grading(recipe)
     problems = load_candidates(recipe)
     run = RunFolder.of(recipe)
-    path = run.problem_filter / "journal.jsonl"
+    path = run.problem_filter / "journal"
     build_models(recipe)
     inputs = try_inputs(recipe)
     fingerprint = recipe_hash(inputs)
     by_place = (recipe_hash(try_inputs(recipe, by_place=True)),)
     begun = time.monotonic()
-    journal = Journal(path, fingerprint=fingerprint, inputs=inputs, same=by_place, overwrite=overwrite)
+    journal = Journal(path, fingerprint=fingerprint, inputs=inputs, same=by_place, overwrite=overwrite, alone=True)
     try:
         models = asyncio.run(_try_all(recipe, hard_for, problems, journal))
         rows = {row["id"]: row for row in journal.rows([(problem.id, problem.content) for problem in problems])}

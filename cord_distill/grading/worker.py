@@ -89,7 +89,10 @@ class Worker:
         assert self._process is not None and self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         while b"\n" not in self._read:
-            ready, _, _ = select.select([pipe], [], [], seconds)
+            # Not `select`, which knows no file numbers from 1024 on: each problem in flight has a file.
+            waiting = select.poll()
+            waiting.register(pipe, select.POLLIN)
+            ready = waiting.poll(1000 * seconds)
             more = os.read(pipe, 1 << 16) if ready else b""
             if not more:
                 return None

@@ -33,9 +33,9 @@ _NO_NAME = re.compile(
 LONGEST_NAME = 160
 # What lies in a run folder beside the folders of its variants.
 IN_THE_RUN_FOLDER = {
-    "ablations.json", "ablations.md", "checkpoints", "dataset", "eval", "generate_stats.json", "journal.jsonl",
-    "problem_filter", "problems.jsonl", "recipe.yaml", "report.html", "report.md", "shards", "stages.json", "stale",
-    "summary.json", "trajectories.jsonl", "view.html", "wandb",
+    "ablations.json", "ablations.md", "checkpoints", "dataset", "eval", "generate_stats.json", "journal",
+    "journal.jsonl", "problem_filter", "problems.jsonl", "recipe.yaml", "report.html", "report.md", "shards",
+    "stages.json", "stale", "summary.json", "trajectories.jsonl", "view.html", "wandb",
 }  # fmt: skip
 
 

@@ -104,10 +104,15 @@ def run(experiment: Experiment, overwrite: bool = False) -> Summary:
         os.close(lock)
 
 
+def started_by_run() -> bool:
+    """Whether this process is a stage of `cord run`."""
+    return PARENT in os.environ
+
+
 def record_stage(experiment: Experiment, group: str, seconds: float) -> None:
     """What `cord run` would have left behind a stage: the resolved recipe, and that the stage is done. Nothing in a
     child of `cord run`, which does so itself."""
-    if PARENT in os.environ:
+    if started_by_run():
         return
     recipe = experiment.recipe
     root = RunFolder.of(recipe).root

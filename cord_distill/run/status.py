@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cord_distill.common.errors import CordError
+from cord_distill.common.errors import CordError, Taken
+from cord_distill.common.files import lock_folder
 from cord_distill.common.progress import short_time
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.run.first_pass import local_problems
 from cord_distill.run.run import RunLog
 from cord_distill.run.stages import plan_stages
+from cord_distill.run_folder.journal import OPEN, ROWS, TURN
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.row_files import RowFiles
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """One method's journal. problems: how many there are, None where the hub says. running: a process holds it now.
+    """One method's journal. problems: how many there are, None where the hub says. running: processes decode now.
 
     idle_seconds: since something was written; None before anything was."""
 
@@ -72,24 +76,35 @@ def status(source: str, overrides: Sequence[str] = ()) -> Status:
     problems = local_problems(recipe)
     count = None if problems is None else len(problems)
     methods = [RunFolder.of(one) for one in experiment.variants]
-    found = tuple(_decoding(run, count) for run in methods if run.journal.is_file())
+    found = tuple(_decoding(run, count) for run in methods if (run.journal / ROWS).is_dir())
     return Status(str(root), _held(root / ".run.lock"), stages, found)
 
 
 def _decoding(run: RunFolder, problems: int | None) -> Decoding:
-    failed: dict[str, bool] = {}  # the latest row of a problem counts
-    with open(run.journal, "rb") as file:
-        for line in file:
-            if b'"row"' not in line:
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the line that is being written now
-                continue
-            if isinstance(entry, dict) and isinstance(entry.get("row"), dict):
-                failed[entry["p"]] = bool(entry["row"].get("error"))
-    idle = round(time.time() - run.journal.stat().st_mtime, 1)
-    return Decoding(run.method, len(failed), sum(failed.values()), problems, _held(run.folder / ".lock"), idle)
+    rows = RowFiles(run.journal / ROWS)
+    rows.refresh()
+    failed = sum(place.failed for place in map(rows.find, rows.ids()) if place)
+    written = [file.stat().st_mtime for name in (ROWS, OPEN) for file in (run.journal / name).glob("*.jsonl")]
+    idle = round(time.time() - max(written), 1) if written else None
+    return Decoding(run.method, len(rows), failed, problems, _decoded_now(run.folder), idle)
+
+
+def _decoded_now(folder: Path) -> bool:
+    """Whether a process holds a share of the folder's lock. Whoever opens the journal at this moment is not disturbed:
+    it waits for its turn."""
+    try:
+        turn = lock_folder(folder, TURN)
+    except Taken:
+        return True
+    except CordError:
+        return False
+    try:
+        os.close(lock_folder(folder))
+        return False
+    except CordError:
+        return True
+    finally:
+        os.close(turn)
 
 
 def _held(lock: Path) -> bool:

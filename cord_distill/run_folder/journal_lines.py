@@ -1,4 +1,4 @@
-"""One line of a journal: how it is written, with a checksum of itself at its end, and how it is read.
+"""One line of a journal: how it is made and appended, with a checksum of itself at its end, and how it is read.
 
 Journals of earlier versions have lines without a checksum; they are read as they are.
 """
@@ -6,15 +6,21 @@ Journals of earlier versions have lines without a checksum; they are read as the
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
+from pathlib import Path
 from typing import Any
 
+from cord_distill.common.errors import CordError
 from cord_distill.types import content_of
 
 # Made once: `json.dumps` with options of its own would build an encoder for each line.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SUM = re.compile(rb',"c":"([0-9a-f]{8})"\}\n\Z')
+_LENGTH_OF_SUM = len(b',"c":"01234567"}\n')
+# No text of a line holds this: a quotation mark inside a text has a backslash before it.
+_ROW = b',"row":'
 
 
 def encoded(entry: dict[str, Any]) -> bytes:
@@ -28,16 +34,66 @@ def parsed(line: bytes, *, checked: bool = False) -> dict[str, Any] | None:
 
     checked: the journal's header says that every line has a checksum.
     """
-    found = _SUM.search(line)
-    if found is None and (checked or not line.endswith(b"\n")):
-        return None
-    if found is not None and int(found[1], 16) != zlib.crc32(line[: found.start()] + b"}"):
+    fits = _fits(line)
+    if not fits and (checked or fits is False or not line.endswith(b"\n")):
         return None
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and _has_its_parts(entry) else None
+
+
+def row_head(line: bytes) -> dict[str, Any] | None:
+    """What stands before the row in a line that holds one: the row itself, which is long, is not parsed.
+
+    None where the line is torn, damaged, or holds no row.
+    """
+    cut = line.find(_ROW)
+    if cut < 0 or not _fits(line):
+        return None
+    try:
+        head = json.loads(line[:cut] + b"}")
+    except (ValueError, RecursionError):
+        return None
+    return head if isinstance(head, dict) and isinstance(head.get("p"), str) else None
+
+
+def append_line(file: int, line: bytes, path: Path) -> None:
+    """Writes a whole line at the end of an open file, or none. Raises CordError, e.g. where the disk is full."""
+    size = os.fstat(file).st_size
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(file, line[written:])
+    except OSError as error:
+        _cut_back(file, size, written, path)
+        raise CordError(lost(path, error)) from error
+
+
+def lost(path: Path, error: OSError) -> str:
+    """The sentence for an answer or a row that could not be written."""
+    said = error.strerror or str(error)
+    return f"{path}: {said}: what was finished is safe; make room and run the same command again"
+
+
+def _cut_back(file: int, size: int, written: int, path: Path) -> None:
+    """After a failed write the file must end with a whole line; if this fails too, the next start repairs it."""
+    try:
+        if os.fstat(file).st_size == size + written:
+            os.ftruncate(file, size)
+    except OSError as error:
+        raise CordError(
+            f"{path}: {error.strerror}: the last line may be torn; it is repaired on the next run"
+        ) from error
+
+
+def _fits(line: bytes) -> bool | None:
+    """Whether the line is what its checksum says; None where it has none."""
+    found = _SUM.match(line, max(0, len(line) - _LENGTH_OF_SUM))
+    if found is None:
+        return None
+    return int(found[1], 16) == zlib.crc32(b"}", zlib.crc32(memoryview(line)[: found.start()]))
 
 
 def _has_its_parts(entry: dict[str, Any]) -> bool:

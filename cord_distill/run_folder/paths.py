@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def journal(self) -> Path:
-        return self.folder / "journal.jsonl"
+        return self.folder / "journal"
 
     @property
     def trajectories(self) -> Path:

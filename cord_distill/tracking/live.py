@@ -10,10 +10,12 @@ from cord_distill.common.terminal import warn
 
 
 class Live:
-    """run: of W&B, None where nothing is tracked."""
+    """run: of W&B, None where nothing is tracked. complete: whether the files of all rows are written at the end; not
+    where other processes still decode."""
 
     def __init__(self, run: Any = None) -> None:
         self.run = run
+        self.complete = True
 
     def log(self, values: Mapping[str, float]) -> None:
         if self.run is None:

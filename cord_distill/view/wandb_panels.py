@@ -130,8 +130,9 @@ def decoding_run(recipe: Recipe) -> Iterator[Live]:
     run = RunFolder.of(recipe)
     facts: dict[str, Any] = {"method": run.method, "seed": recipe.decode_seed}
     with wandb_run(recipe, f"decoding {run.method}", "generate", decode_inputs(recipe), **facts) as tracked:
-        yield Live(tracked)
-        if tracked is not None:
+        live = Live(tracked)
+        yield live
+        if tracked is not None and live.complete:
             with faults_are_warnings("the figures of decoding"):
                 figures = method_figures(read_rows(run.trajectories))
                 values = {f"decode/{name}": v for name, v in asdict(figures).items() if isinstance(v, (int, float))}

@@ -1,21 +1,18 @@
 #!/bin/bash
 # sbatch docs/examples/slurm_generate.sh recipes/r1_qwen_14b.yaml
 #
-# Decodes a recipe in 8 shards, one node each; all overrides of the recipe go behind it. When every task has ended:
-#   cord merge recipes/r1_qwen_14b.yaml && cord run recipes/r1_qwen_14b.yaml
-# `cord merge` names the shards that are not done; these alone again: sbatch --array=3,5 docs/examples/slurm_generate.sh ...
+# Decodes a recipe on 8 nodes, each with its own engines: the same command runs on all of them, they share the run folder,
+# and each takes the problems that no other has. All overrides of the recipe go behind it. A job that is requeued, or run
+# with another number of nodes, goes on where it was.
 #SBATCH --job-name=cord-generate
-#SBATCH --array=1-8
-#SBATCH --nodes=1
-#SBATCH --ntasks=1
+#SBATCH --nodes=8
+#SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
 #SBATCH --requeue
-#SBATCH --output=%x-%A_%a.out
+#SBATCH --output=%x-%j.out
 set -euo pipefail
 
-# Into how many shards the problems are cut. Not SLURM_ARRAY_TASK_COUNT: that is 2 when two shards are redone.
-SHARDS=${SHARDS:-8}
-
-cord generate "$@" --shard "$SLURM_ARRAY_TASK_ID/$SHARDS"
+# A node that fails leaves its problems to the others.
+srun --kill-on-bad-exit=0 cord generate "$@"

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from journals import entries
 from scripted_world import write_recipe
 
 from cord_distill.cli import _parser
@@ -158,15 +159,19 @@ def test_ctrl_c_on_a_running_command(random_models, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
     command = [sys.executable, "-m", "cord_distill.cli", "generate", str(path)]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "run/journal.jsonl"
+    journal = tmp_path / "run/journal"
+
+    def rows() -> int:
+        return sum("row" in entry for entry in entries(journal))
+
     for _ in range(1200):
-        if journal.is_file() and '"row"' in journal.read_text():
+        if rows():
             break
         time.sleep(0.1)
     child.send_signal(signal.SIGINT)
     said = child.communicate(timeout=60)[1]
     assert child.returncode == 130, said
     assert "Traceback" not in said
-    done = journal.read_text().count('"row"')
+    done = rows()
     assert f"stopped at decode cord: {done} of 40" in said and 0 < done < 40
     assert "what was finished is kept in run; go on with:\n    cord generate" in said

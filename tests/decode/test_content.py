@@ -1,11 +1,13 @@
 """What a run is bound to: the contents of its problems and models, never the places where they lie."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from journals import calls, cut_anywhere, entries
 from scripted_world import write_recipe
 
 from cord_distill.common.errors import CordError
@@ -34,7 +36,7 @@ def project(tmp_path, random_models, monkeypatch):
 
 def run(folder, *overrides):
     recipe = load_recipe(folder / "recipe.yaml", overrides)
-    decoded = bool(generate([recipe]))
+    decoded = bool(generate([recipe]).recipes)
     return decoded, [json.loads(line) for line in RunFolder.of(recipe).trajectories.read_text().splitlines()]
 
 
@@ -48,17 +50,14 @@ def test_a_project_that_was_moved_goes_on(project, tmp_path):
     assert run(moved, f"problems.path={tmp_path}/other.jsonl") == (False, rows)
 
 
-def test_a_moved_project_in_the_middle_asks_nothing_twice(project, tmp_path):
+def test_a_moved_project_in_the_middle_asks_nothing_twice(project, tmp_path, kept_calls):
     """The keys of calls hold no path either."""
     _, rows = run(project)
-    journal = project / "run" / "journal.jsonl"
-    whole = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(whole[: len(whole) // 2]))
+    made = sorted(calls(project / "run" / "journal"))
+    cut_anywhere(project / "run" / "journal", random.Random(0))
     moved = project.rename(tmp_path / "elsewhere")
     assert run(moved) == (True, rows)
-    entries = [json.loads(line) for line in (moved / "run" / "journal.jsonl").read_text().splitlines()[1:]]
-    keys = [(entry["p"], entry.get("k", "row")) for entry in entries]
-    assert len(keys) == len(set(keys))
+    assert sorted(calls(moved / "run" / "journal")) == made and len(made) == len(set(made))
 
 
 @pytest.mark.parametrize("change", [{"question": "What is 2 mod 5?"}, {"answer": 7}, {"meta": {"a": 1}}])
@@ -88,12 +87,12 @@ def test_other_contents_under_the_same_path_are_another_recipe(project):
 
 def test_a_journal_that_an_earlier_version_bound_to_paths_goes_on(project):
     _, rows = run(project)
-    journal = project / "run" / "journal.jsonl"
-    _, *rest = journal.read_text().splitlines(keepends=True)
+    lines = [{"p": e["p"], "row": e["row"]} for e in entries(project / "run" / "journal")]
+    shutil.rmtree(project / "run" / "journal")
     inputs = decode_inputs(load_recipe(project / "recipe.yaml"), by_place=True)
     assert any(str(project) in str(value) for value in inputs.values())
     old = {"journal": 1, "fingerprint": recipe_hash(inputs), "inputs": inputs}
-    journal.write_text(json.dumps(old) + "\n" + "".join(rest))
+    (project / "run" / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [old, *lines]))
     assert run(project) == (False, rows)
 
 

@@ -71,7 +71,7 @@ class Says:
 
 
 def replay(tmp_path, *answers, vocabulary=100):
-    journal = Journal(tmp_path / "run" / "journal.jsonl", fingerprint="f", inputs={})
+    journal = Journal(tmp_path / "run" / "journal", fingerprint="f", inputs={})
     return journal, ReplayEngine(Says(*answers), journal, "p", "m", Meter(), None, vocabulary=vocabulary)
 
 
@@ -246,13 +246,13 @@ def test_back_and_forth_between_two_recipes_decodes_nothing_twice(recipe_path):
     """Fails the version that decodes anew what lies in `stale/`, and the one that replaces it there."""
     wide, narrow = (load_recipe(recipe_path, [f"decode.beam_size={n}"]) for n in (2, 1))
     path = RunFolder.of(wide).trajectories
-    assert generate([wide]) == [wide]
+    assert generate([wide]).recipes == [wide]
     first = path.read_bytes()
     with pytest.raises(CordError, match=r"changed since: decode\.beam_size"):
         generate([narrow])
     assert path.read_bytes() == first
-    assert generate([narrow], overwrite=True) == [narrow]
+    assert generate([narrow], overwrite=True).recipes == [narrow]
     second = path.read_bytes()
     for _ in range(2):
-        assert generate([wide]) == [] and path.read_bytes() == first
-        assert generate([narrow]) == [] and path.read_bytes() == second
+        assert generate([wide]).recipes == [] and path.read_bytes() == first
+        assert generate([narrow]).recipes == [] and path.read_bytes() == second

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from journals import calls, written
 from kill_child import decode
 
 pytestmark = pytest.mark.slow
@@ -31,12 +32,12 @@ def finished(recipe, output_dir) -> None:
 
 def killed_after_growth(recipe, output_dir, grow: int) -> bool:
     """Starts the run and kills its group once the journal has grown by `grow` bytes. False when it ended before."""
-    journal = output_dir / "journal.jsonl"
-    before = journal.stat().st_size if journal.exists() else 0
+    journal = output_dir / "journal"
+    before = written(journal)
     child = CONTEXT.Process(target=decode, args=(str(recipe), str(output_dir)))
     child.start()
     while child.is_alive():
-        if journal.exists() and journal.stat().st_size >= before + grow:
+        if written(journal) >= before + grow:
             os.killpg(child.pid, signal.SIGKILL)
             child.join()
             return True
@@ -44,16 +45,11 @@ def killed_after_growth(recipe, output_dir, grow: int) -> bool:
     return False
 
 
-def calls(journal) -> list[tuple]:
-    return [(e["p"], e.get("k", "row")) for e in map(json.loads, journal.read_text().splitlines()[1:])]
-
-
-def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothing(tmp_path, random_models):
-    """Fails the version that resumes from the last finished problem only, and the one that asks finished calls
-    again."""
+def scripted_recipe(tmp_path: Path, random_models, delay: float) -> Path:
+    """Two teachers and a prover that answer after `delay` seconds, 40 problems."""
     rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(40)]
     (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    scripted = {"engine": "scripted", "script": "scripted_world:script", "engine_args": {"delay": 0.02}}
+    scripted = {"engine": "scripted", "script": "scripted_world:script", "engine_args": {"delay": delay}}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         yaml.safe_dump(
@@ -69,16 +65,48 @@ def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothi
             }
         )
     )
+    return recipe
+
+
+def test_killed_at_twenty_random_places_the_scripted_run_loses_and_repeats_nothing(tmp_path, random_models):
+    """Fails the version that resumes from the last finished problem only, and the one that asks finished calls
+    again."""
+    recipe = scripted_recipe(tmp_path, random_models, 0.02)
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     finished(recipe, undisturbed)
-    size = (undisturbed / "journal.jsonl").stat().st_size
+    size = written(undisturbed / "journal")
     rng = random.Random(0)
     kills = sum(killed_after_growth(recipe, disturbed, rng.randrange(size // 50)) for _ in range(20))
     assert kills == 20
     finished(recipe, disturbed)
     assert (disturbed / "trajectories.jsonl").read_bytes() == (undisturbed / "trajectories.jsonl").read_bytes()
-    made = calls(disturbed / "journal.jsonl")
-    assert len(made) == len(set(made)) and sorted(made) == sorted(calls(undisturbed / "journal.jsonl"))
+    made = calls(disturbed / "journal")
+    assert len(made) == len(set(made)) and sorted(made) == sorted(calls(undisturbed / "journal"))
+
+
+def test_three_processes_of_which_one_is_killed_make_the_rows_of_one(tmp_path, random_models):
+    """kill -9 in mid-run: its problems go to the other two, from the answers so far. Fails the version whose claims
+    outlive their process, the one that begins such a problem anew, and the one in which each process makes files of
+    its own rows."""
+    recipe = scripted_recipe(tmp_path, random_models, 0.05)
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    finished(recipe, one)
+    children = [CONTEXT.Process(target=decode, args=(str(recipe), str(shared))) for _ in range(3)]
+    for child in children:
+        child.start()
+    rows = shared / "journal/rows"
+    while len(list(rows.glob("*.jsonl"))) < 3 or written(shared / "journal") < written(one / "journal") // 3:
+        assert all(child.is_alive() for child in children)
+        time.sleep(0.001)
+    os.killpg(children[1].pid, signal.SIGKILL)
+    for child in children:
+        child.join(timeout=300)
+    assert [child.exitcode for child in children] == [0, -signal.SIGKILL, 0]
+    assert (shared / "trajectories.jsonl").read_bytes() == (one / "trajectories.jsonl").read_bytes()
+    made = calls(shared / "journal")
+    assert len(made) == len(set(made)) and sorted(made) == sorted(calls(one / "journal"))
+    stats = json.loads((shared / "generate_stats.json").read_text())
+    assert stats["processes"] == 2 and stats["decoded_now"] < 40
 
 
 def test_killed_three_times_the_vllm_run_ends_with_the_same_bytes(tmp_path, random_models):
@@ -100,7 +128,7 @@ def test_killed_three_times_the_vllm_run_ends_with_the_same_bytes(tmp_path, rand
     )
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     finished(recipe, undisturbed)
-    size = (undisturbed / "journal.jsonl").stat().st_size
+    size = written(undisturbed / "journal")
     kills = [killed_after_growth(recipe, disturbed, size * part // 10) for part in (1, 3, 2)]
     assert all(kills)
     finished(recipe, disturbed)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
+from journals import cut_anywhere, entries, files
 from scripted_world import write_recipe
 
 from cord_distill.common.errors import CordError
@@ -341,7 +342,7 @@ def run(tmp_path, random_models, monkeypatch):
 
 @pytest.mark.parametrize("pipeline", ["cord", "curation"])
 @pytest.mark.parametrize("selector", ["process_reward", "binary_judgment"])
-def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipeline, monkeypatch):
+def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipeline, monkeypatch, kept_calls):
     """Rewards and judgments are calls like any: in the journal before they are used, and asked once. Fails a reward
     that goes past the journal: then more is asked than is written."""
     asked = []
@@ -356,22 +357,21 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipelin
     for name in ("generate", "logprobs", "reward"):
         monkeypatch.setattr(ScriptedEngine, name, counted(getattr(ScriptedEngine, name)))
 
-    def calls():
-        entries = [json.loads(line) for line in folder.journal.read_bytes().splitlines()[1:]]
-        return [(entry["p"], entry["k"]) for entry in entries if "k" in entry]
+    def answers():
+        return sorted((e["p"], e["k"]) for e in entries(folder.journal) if "k" in e)
 
     folder = run(selector, pipeline=pipeline)
-    undisturbed, whole, made = folder.trajectories.read_bytes(), folder.journal.read_bytes(), sorted(calls())
+    undisturbed, made = folder.trajectories.read_bytes(), answers()
     assert len(made) == len(set(made)) == len(asked) and ("reward" in asked) == (selector == "process_reward")
     rng = random.Random(selector)
     for _ in range(4):
-        cut = whole[: rng.randrange(len(whole))]
-        folder.journal.write_bytes(cut)
+        cut_anywhere(folder.journal, rng)
+        kept = sum(b'"k":' in line for path in files(folder.journal) for line in path.read_bytes().splitlines(True)
+                   if line.endswith(b"\n"))  # fmt: skip
         folder.trajectories.unlink()
         asked.clear()
         assert run(selector, pipeline=pipeline).trajectories.read_bytes() == undisturbed
-        assert sorted(calls()) == made
-        kept = sum(b'"k":' in line[:80] for line in cut[: cut.rfind(b"\n") + 1].splitlines()[1:])
+        assert answers() == made
         assert len(asked) == len(made) - kept
 
 
@@ -404,10 +404,10 @@ def test_every_row_is_valid_and_has_s_whatever_it_was_selected_by(run, selector,
         assert same == (selector == "predictive_perplexity")
 
 
-def test_the_reward_model_is_in_the_figures_of_the_run(run, tmp_path):
+def test_the_reward_model_is_in_the_figures_of_the_run(run, tmp_path, kept_calls):
     folder = run("process_reward")
     meters = json.loads(folder.generate_stats.read_text())["models"]
-    calls = [json.loads(line).get("v") for line in folder.journal.read_text().splitlines()[1:]]
+    calls = [entry.get("v") for entry in entries(folder.journal)]
     assert meters["prover"]["scores"] == 7, "S is asked once for each trace"
     assert meters["prm"]["requests"] == meters["prm"]["scores"] == sum(isinstance(call, list) for call in calls) - 7
     (method,) = build_summary(Experiment.load(tmp_path / "recipe.yaml")).methods.values()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from journals import calls, lines_of
 from kill_child import decode_on_a_cluster
 from processes import kill, wait_for
 from ray_cluster import ENVIRONMENT, LoopbackCluster, loopback_cluster
@@ -65,7 +66,7 @@ class Run:
     """`cord generate` in a process of its own. cluster None: engines inside it, as without a cluster."""
 
     def __init__(self, recipe: Path, folder: Path, cluster: LoopbackCluster | None, *overrides: str) -> None:
-        self.journal = folder / "journal.jsonl"
+        self.journal = folder / "journal"
         self.rows = folder / "trajectories.jsonl"
         self.folder = folder
         self.log = folder.with_suffix(".log")
@@ -81,7 +82,7 @@ class Run:
         assert self.process.is_alive(), self.said()
 
     def _lines(self) -> int:
-        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+        return lines_of(self.journal)
 
     def end(self) -> Run:
         self.process.join(timeout=300)
@@ -95,10 +96,6 @@ class Run:
         assert self.rows.read_bytes() == other.rows.read_bytes()
         made = calls(self.journal)
         assert len(made) == len(set(made)) and sorted(made) == sorted(calls(other.journal))
-
-
-def calls(journal: Path) -> list[tuple]:
-    return [(e["p"], e.get("k", "row")) for e in map(json.loads, journal.read_text().splitlines()[1:])]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from doubles import RandomEngine
 from fake_server import Completions, FakeServer
+from journals import calls, entries
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
@@ -266,12 +267,8 @@ def run(path, folder, *servers, **keys) -> RunFolder:
     return RunFolder.of(recipe)
 
 
-def calls(run_folder: RunFolder) -> list[tuple]:
-    return [(e["p"], e.get("k", "row")) for e in map(json.loads, run_folder.journal.read_text().splitlines()[1:])]
-
-
 @pytest.fixture
-def undisturbed(recipe_path, serve, tmp_path):
+def undisturbed(recipe_path, serve, tmp_path, kept_calls):
     return run(recipe_path, tmp_path / "undisturbed", serve())
 
 
@@ -280,7 +277,7 @@ def test_a_server_that_dies_and_comes_back_in_mid_run_costs_nothing(
 ):
     """Fails the version that fails the problems that were under way."""
     answer = Completions(RandomEngine(renderer))
-    left = iter(range(len(calls(undisturbed)) // 2, -(10**6), -1))
+    left = iter(range(len(calls(undisturbed.journal)) // 2, -(10**6), -1))
 
     def dies_once(path, body):
         if next(left) == 0:
@@ -291,7 +288,7 @@ def test_a_server_that_dies_and_comes_back_in_mid_run_costs_nothing(
     server = serve(dies_once)
     made = run(recipe_path, tmp_path / "disturbed", server)
     assert made.trajectories.read_bytes() == undisturbed.trajectories.read_bytes()
-    assert sorted(calls(made)) == sorted(calls(undisturbed))
+    assert sorted(calls(made.journal)) == sorted(calls(undisturbed.journal))
 
 
 def test_a_server_that_stays_away_ends_the_run_and_the_same_command_goes_on(
@@ -300,7 +297,7 @@ def test_a_server_that_stays_away_ends_the_run_and_the_same_command_goes_on(
     """The journal is whole, the error names the url, and no answer is asked for twice. Fails the version that writes
     off all problems that are left."""
     answer = Completions(RandomEngine(renderer))
-    left = iter(range(len(calls(undisturbed)) // 2, -(10**6), -1))
+    left = iter(range(len(calls(undisturbed.journal)) // 2, -(10**6), -1))
 
     def dies(path, body):
         if next(left) == 0:
@@ -311,17 +308,18 @@ def test_a_server_that_stays_away_ends_the_run_and_the_same_command_goes_on(
     with pytest.raises(CordError, match=rf"{server.url}: .*decode.server_wait.*run the same command again"):
         run(recipe_path, tmp_path / "disturbed", server, **{"decode.server_wait": 0.2})
     journal = RunFolder(tmp_path / "disturbed", "cord", False).journal
-    entries = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert 0 < sum("k" in entry for entry in entries) < len(calls(undisturbed))
-    assert sum("row" in entry for entry in entries) <= 3 + sum(not e["row"]["error"] for e in entries if "row" in e)
+    known = entries(journal)
+    answers = sum("k" in entry for entry in known)
+    assert 0 < answers < len(calls(undisturbed.journal))
+    assert sum("row" in entry for entry in known) <= 3 + sum(not e["row"]["error"] for e in known if "row" in e)
     server.start()
     before = len(server.asked)
     made = run(recipe_path, tmp_path / "disturbed", server)
     assert made.trajectories.read_bytes() == undisturbed.trajectories.read_bytes()
-    asked = [call for call in calls(made) if call[1] != "row"]
+    asked = [call for call in calls(made.journal) if call[1] != "row"]
     assert len(asked) == len(set(asked))
     probes = 10
-    assert len(server.asked) - before <= len(asked) - sum("k" in entry for entry in entries) + probes
+    assert len(server.asked) - before <= len(asked) - answers + probes
 
 
 def test_a_problem_stays_on_one_replica(recipe_path, serve, tmp_path, renderer, undisturbed):

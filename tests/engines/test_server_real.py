@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+from journals import lines_of
 from served_model import ServedModel
 
 from cord_distill.decode.generate import generate
@@ -98,17 +99,19 @@ def test_the_same_choices_as_in_process_on_two_replicas(server, recipe_path, in_
     assert stats["cached_tokens"] > 0, "the second request of a prefix reads the server's cache"
 
 
-def test_a_server_killed_in_mid_run_and_started_again_gives_the_same_choices(server, recipe_path, in_process, tmp_path):
+def test_a_server_killed_in_mid_run_and_started_again_gives_the_same_choices(
+    server, recipe_path, in_process, tmp_path, kept_calls
+):
     """kill -9, and the requests under way wait for it. Fails the version that gives them up."""
     server.wait()
     killed = []
 
     def kill_and_start() -> None:
-        journal = tmp_path / "journal.jsonl"
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 60:
+        journal = tmp_path / "journal"
+        while lines_of(journal) < 60:
             time.sleep(0.02)
         server.kill()
-        killed.append(journal.read_bytes().count(b"\n"))
+        killed.append(lines_of(journal))
         time.sleep(3)
         server.start()
 
@@ -116,8 +119,7 @@ def test_a_server_killed_in_mid_run_and_started_again_gives_the_same_choices(ser
     thread.start()
     found = rows_of(recipe_path, tmp_path, *served(server.url))
     thread.join()
-    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
-    assert killed and killed[0] < len(lines) - 60, "it was killed in the middle"
+    assert killed and killed[0] < lines_of(tmp_path / "journal") - 60, "it was killed in the middle"
     check_same_choices(found, in_process)
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cord_distill.cli import main
+from cord_distill.decode.generate import Decoded
 
 
 @pytest.fixture
@@ -213,7 +214,8 @@ def test_two_engines_on_one_gpu_share_its_memory(recipe, capsys):
 def test_decoding_goes_on_where_only_later_stages_could_not_run_if_one_says_so(recipe, monkeypatch, capsys):
     """The student lies on another machine: `--no-check` decodes, and still checks what decoding reads."""
     seen = []
-    monkeypatch.setattr("cord_distill.decode.generate.generate", lambda recipes, **_: seen.append(recipes) or [])
+    nothing = Decoded([], 0)
+    monkeypatch.setattr("cord_distill.decode.generate.generate", lambda recipes, **_: seen.append(recipes) or nothing)
     assert main(["generate", str(recipe), "train.model_name_or_path=./elsewhere"]) == 2
     assert not seen
     assert not main(["generate", str(recipe), "--no-check", "train.model_name_or_path=./elsewhere"])

@@ -1,8 +1,9 @@
-"""The journal: what a kill, a torn line, a second process, a full disk or another recipe do to it."""
+"""The journal: what a kill, a torn line, other processes, a full disk or another recipe do to it."""
 
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 
@@ -11,15 +12,26 @@ import pytest
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import lock_folder
 from cord_distill.run_folder import archive
-from cord_distill.run_folder.journal import Journal, written_fingerprint
-from cord_distill.types import Problem
+from cord_distill.run_folder.calls_file import calls_name
+from cord_distill.run_folder.journal import Claim, Journal
+from cord_distill.run_folder.journal_header import written_fingerprint
+from cord_distill.run_folder.journal_lines import encoded
 
 INPUTS = {"decode.beam_size": 4, "seed": 0}
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "run" / "journal.jsonl"
+    return tmp_path / "run" / "journal"
+
+
+def rows_file(path):
+    (file,) = (path / "rows").glob("*.jsonl")
+    return file
+
+
+def calls_file(path, problem_id):
+    return path / "open" / calls_name(problem_id)
 
 
 def journal(path, fingerprint="f1", inputs=INPUTS) -> Journal:
@@ -47,35 +59,82 @@ def test_calls_of_finished_problems_are_forgotten_and_others_kept(path):
 def test_a_torn_last_line_is_cut_and_the_rest_kept(path):
     """Fails the version that appends behind half a line, which damages the next one too."""
     filled(path)
-    with open(path, "ab") as file:
-        file.write(b'{"p":"p2","k":"k3","v":[0.')
+    for file, torn in ((calls_file(path, "p2"), b'{"p":"p2","k":"k3","v":[0.'), (rows_file(path), b'{"p":"p2","h":nu')):
+        with open(file, "ab") as opened:
+            opened.write(torn)
     again = journal(path)
+    assert again.calls("p2") == {"k2": {"ids": [1], "text": "é"}}
     again.record_call("p2", "k3", [0.25])
+    assert [json.loads(line)["k"] for line in calls_file(path, "p2").read_text().splitlines()] == ["k2", "k3"]
+    again.finish("p2", {"id": "p2", "error": None})
     again.close()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {**lines[-1], "c": ""} == {"p": "p2", "k": "k3", "v": [0.25], "c": ""}
+    assert [json.loads(line)["p"] for line in rows_file(path).read_text().splitlines()] == ["p1", "p2"]
 
 
-def test_every_prefix_of_a_journal_opens(path):
+def test_the_answers_of_a_finished_problem_are_gone_from_the_disk(path):
+    """A problem whose row is written needs none; one that failed goes on from its own. Fails the version whose next
+    start reads everything that was ever said."""
     filled(path)
-    whole = path.read_bytes()
-    for size in range(len(whole)):
-        path.write_bytes(whole[:size])
-        log = journal(path)
-        log.record_call("p3", "k", [1.0])
-        log.close()
-        assert all(json.loads(line) for line in path.read_bytes().splitlines())
+    log = journal(path)
+    log.record_call("p4", "k", [0.5])
+    log.finish("p4", {"id": "p4", "error": "EngineError"})
+    assert log.calls("p5") == {}
+    log.close()
+    assert {file.name for file in (path / "open").iterdir()} == {calls_name("p2"), calls_name("p4")}
+
+
+def test_every_prefix_of_its_files_opens(path):
+    filled(path)
+    whole = {file: file.read_bytes() for file in (rows_file(path), calls_file(path, "p2"))}
+    for file, text in whole.items():
+        for size in range(0, len(text), 3):
+            file.write_bytes(text[:size])
+            log = journal(path)
+            log.record_call("p3", "k", [1.0])
+            log.finish("p3", {"id": "p3", "error": None})
+            log.close()
+            assert all(json.loads(line) for line in rows_file(path).read_bytes().splitlines())
+            for each, was in whole.items():
+                each.write_bytes(was)
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"garbage\n", b"1\n", b"[]\n", b"\0" * 64, b'{"p":1,"k":"k","v":1}\n', b"[" * 5000 + b"\n"]
+    "garbage", [b"garbage\n", b"1\n", b"[]\n", b"\0" * 64, b'{"p":1,"row":{}}\n', b"[" * 5000 + b"\n"]
 )
 def test_damage_before_a_finished_row_is_refused_with_its_line(path, garbage):
     filled(path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + garbage + b"".join(lines[1:]))
-    with pytest.raises(CordError, match="line 2: damaged in the middle"):
+    file = rows_file(path)
+    file.write_bytes(garbage + file.read_bytes() * 2)
+    with pytest.raises(CordError, match="line 1: damaged in the middle"):
         journal(path)
+
+
+def test_damage_behind_the_last_finished_row_is_cut_off(path):
+    """A power cut leaves a page of zeros there. Fails the version that refuses the run."""
+    filled(path)
+    file = rows_file(path)
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\0" * 4096)
+    log = journal(path)
+    log.finish("p2", {"id": "p2", "error": None})
+    log.close()
+    assert file.read_bytes().startswith(whole + b'{"p":"p2"')
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 4096 + b"\n", b"garbage\n", b"[]\n", b'{"p":"x"}\n', b"\0" * 100])
+def test_damage_among_answers_costs_those_alone(path, damage):
+    """Fails the version that refuses the run, and the one that drops what stands behind the damage too."""
+    filled(path)
+    file = calls_file(path, "p2")
+    whole = file.read_bytes()
+    log = journal(path)
+    log.record_call("p2", "k3", [0.5])
+    log.record_call("p2", "k4", [0.25])
+    log.close()
+    file.write_bytes(whole + damage + file.read_bytes()[len(whole) :])
+    again = journal(path)
+    assert again.is_finished("p1") and {"k2", "k4"} <= set(again.calls("p2"))
+    again.close()
 
 
 def test_another_recipe_is_refused_and_the_changed_keys_are_named(path):
@@ -92,25 +151,82 @@ def test_a_run_that_failed_before_its_first_answer_binds_nobody(path):
     assert written_fingerprint(path) == "f2"
 
 
-def test_an_older_schema_is_refused(path):
+def test_a_newer_schema_is_refused(path):
     filled(path)
-    path.write_text(path.read_text().replace('{"journal":1', '{"journal":0', 1))
-    with pytest.raises(CordError, match="schema 0"):
+    header = json.loads((path / "header.json").read_text())
+    (path / "header.json").write_bytes(encoded({**header, "journal": 3}))
+    with pytest.raises(CordError, match="schema 3"):
         journal(path)
 
 
-def test_two_processes_on_one_folder_are_refused(path):
-    filled(path)
+def in_a_process(path, code: str, **more) -> str:
+    """What a process of its own prints that opens the same journal as `log`."""
+    begin = "import sys; from pathlib import Path; from cord_distill.run_folder.journal import Journal\n"
+    begin += f"log = Journal(Path(sys.argv[1]), fingerprint='f1', inputs={INPUTS!r}, **{more!r})\n"
+    found = subprocess.run([sys.executable, "-c", begin + code, str(path)], capture_output=True, text=True, check=False)
+    return found.stdout + found.stderr
+
+
+def test_a_problem_is_one_process_s_until_it_ends_and_the_next_one_goes_on_from_its_answers(path):
+    """Fails the claim that is a file of its own: one that a killed process left holds the problem for ever."""
     log = journal(path)
-    code = (
-        "import sys; from pathlib import Path; from cord_distill.common.files import lock_folder; "
-        "from cord_distill.common.errors import CordError\n"
-        "try: lock_folder(Path(sys.argv[1]))\nexcept CordError as e: print(e)"
+    assert log.claim("p1") is Claim.OURS
+    said = in_a_process(
+        path,
+        "print(log.claim('p1'), log.is_held('p1'), log.claim('p2'), flush=True)\n"
+        "log.record_call('p2', 'k', [0.5])\n"
+        "import os; os.kill(os.getpid(), 9)",
     )
-    out = subprocess.run([sys.executable, "-c", code, str(path.parent)], capture_output=True, text=True, check=True)
-    assert "another process is working" in out.stdout
+    assert said == "Claim.HELD True Claim.OURS\n"
+    assert log.claim("p2") is Claim.OURS and log.calls("p2") == {"k": [0.5]}
+    log.finish("p1", {"id": "p1", "error": None})
+    assert in_a_process(path, "print(log.claim('p1'), log.is_held('p1'), log.claim('p2'))") == (
+        "Claim.FINISHED False Claim.HELD\n"
+    )
     log.close()
+
+
+def test_rows_of_others_are_seen_when_a_problem_is_claimed_or_the_files_are_made(path):
+    """Fails the version that looks at the rows when it starts and not again."""
+    first, second = journal(path), journal(path)
+    first.finish("p1", {"id": "p1", "error": None})
+    assert not second.is_finished("p1") and second.claim("p1") is Claim.FINISHED and second.is_finished("p1")
+    first.finish("p2", {"id": "p2", "error": None})
+    second.finish("p3", {"id": "p3", "error": None})
+    with second.turn():
+        assert [row["id"] for row in second.rows(["p3", "p2", "p1"])] == ["p3", "p2", "p1"]
+    assert len(list((path / "rows").glob("*.jsonl"))) == 2
+    first.close()
+    second.close()
+    assert not list((path / "open").iterdir())
+
+
+def test_one_that_must_be_alone_refuses_others_and_is_refused(path):
+    """`cord problems`, and `cord` of an earlier version, whose lock is the same."""
+    log = journal(path)
+    with pytest.raises(CordError, match="another process is working"):
+        Journal(path, fingerprint="f1", inputs=INPUTS, alone=True)
+    log.close()
+    alone = Journal(path, fingerprint="f1", inputs=INPUTS, alone=True)
+    assert "another process is working" in in_a_process(path, "")
+    alone.close()
     os.close(lock_folder(path.parent))
+
+
+def test_of_two_rows_of_a_problem_every_process_takes_the_same(path, monkeypatch):
+    """Whoever wrote first by the clock. Fails the version in which each process prefers its own row."""
+    logs = {}
+    for name in ("b", "a"):
+        monkeypatch.setattr("cord_distill.run_folder.row_files.socket.gethostname", lambda name=name: name)
+        logs[name] = journal(path)
+        logs[name].finish("p1", {"id": "p1", "by": name, "error": "no" if name == "a" else None})
+        logs[name].finish("p2", {"id": "p2", "by": name, "error": None})
+        logs[name].finish("p3", {"id": "p3", "by": name, "error": "no"})
+    logs["c"] = journal(path)
+    for log in logs.values():
+        with log.turn():
+            assert [row["by"] for row in log.rows(["p1", "p2", "p3"])] == ["b", "a", "b"]
+        log.close()
 
 
 def test_a_file_system_without_locks_is_a_clear_error(tmp_path, monkeypatch):
@@ -138,9 +254,10 @@ def test_a_failed_row_is_tried_again_and_the_latest_row_counts(path):
     again.close()
 
 
-def test_a_full_disk_is_a_clear_error_and_costs_no_finished_row(path, monkeypatch):
+@pytest.mark.parametrize("at", ["a call", "a row"])
+def test_a_full_disk_is_a_clear_error_and_costs_no_finished_row(path, monkeypatch, at):
     filled(path)
-    size = path.stat().st_size
+    sizes = {file: file.stat().st_size for file in path.rglob("*.jsonl")}
     log = journal(path)
 
     written = []
@@ -151,111 +268,114 @@ def test_a_full_disk_is_a_clear_error_and_costs_no_finished_row(path, monkeypatc
         written.append(write(file, data[: len(data) // 2]))
         return written[0]
 
-    monkeypatch.setattr("cord_distill.run_folder.journal.os.write", half)
+    monkeypatch.setattr("cord_distill.run_folder.journal_lines.os.write", half)
     with pytest.raises(CordError, match="No space left on device"):
-        log.record_call("p9", "k9", [1.0])
+        if at == "a call":
+            log.record_call("p2", "k9", [1.0])
+        else:
+            log.finish("p2", {"id": "p2", "error": None})
     monkeypatch.undo()
     log.close()
-    assert path.stat().st_size == size
+    assert {file: file.stat().st_size for file in path.rglob("*.jsonl")} == sizes
     again = journal(path)
-    assert again.is_finished("p1")
+    assert again.is_finished("p1") and again.calls("p2")
     again.close()
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CordError, match="cannot be written"):
-        journal(tmp_path / "file" / "journal.jsonl")
-
-
-@pytest.mark.parametrize("damage", [b"\0" * 4096 + b"\n", b"\0" * 100, b"garbage\n", b"[]\n", b'{"p":"x"}\n'])
-def test_damage_among_calls_that_may_be_lost_is_cut_off(path, damage):
-    """A power cut leaves a page of zeros behind the last fsynced row. Fails the version that refuses the run."""
-    filled(path)
-    whole = path.read_bytes()
-    log = journal(path)
-    log.record_call("p3", "k3", [0.5])
-    log.close()
-    path.write_bytes(whole + damage + path.read_bytes()[len(whole) :])
-    again = journal(path)
-    assert again.is_finished("p1") and again.calls("p2") and again.calls("p3") == {}
-    again.close()
-    assert path.read_bytes() == whole
+        journal(tmp_path / "file" / "journal")
 
 
 def test_every_flipped_bit_is_found(path):
     """Fails the journal without a checksum per line: a flip inside a number gives another trajectory in silence."""
     filled(path)
-    whole = path.read_bytes()
+    files = (path / "header.json", rows_file(path), calls_file(path, "p2"))
+    whole = {file: file.read_bytes() for file in files}
     rng = random.Random(0)
-    for at in rng.sample(range(len(whole)), 150):
-        flipped = bytearray(whole)
-        flipped[at] ^= 1 << rng.randrange(8)
-        path.write_bytes(flipped)
+    for _ in range(150):
+        flipped = rng.choice(files)
+        text = bytearray(whole[flipped])
+        text[rng.randrange(len(text))] ^= 1 << rng.randrange(8)
+        flipped.write_bytes(text)
         try:
             log = journal(path)
         except CordError:
-            continue
-        # Only the last line may go: then p1 is decoded again, from the calls that are left.
-        assert not log.is_finished("p1") and log.calls("p1") in ({}, {"k1": [0.1]}), at
-        log.close()
+            assert flipped == files[0]
+        else:
+            # Of rows and answers the flipped one is decoded or asked for again.
+            assert log.is_finished("p1") == (flipped != files[1])
+            assert log.calls("p2") == ({} if flipped == files[2] else {"k2": {"ids": [1], "text": "é"}})
+            log.close()
+        for file, was in whole.items():
+            file.write_bytes(was)
 
 
-def test_a_journal_without_checksums_is_read_and_goes_on(path):
-    """One of an earlier version: its lines have no `c`, its rows no `h`."""
-    path.parent.mkdir()
-    problem = {"id": "p1", "question": "1+1?", "answer": "2", "meta": {}}
-    lines = [
-        {"journal": 1, "fingerprint": "f1", "inputs": INPUTS},
-        {"p": "p1", "k": "k1", "v": [0.1]},
-        {"p": "p1", "row": {"id": "p1", "problem": problem, "error": None}},
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    log = journal(path)
-    assert log.is_finished("p1", Problem(**problem).content)
-    assert not log.is_finished("p1", Problem(**{**problem, "question": "1+2?"}).content)
-    log.record_call("p2", "k2", [0.2])
-    log.close()
-    again = journal(path)
-    assert again.calls("p2") == {"k2": [0.2]} and len(list(again.rows(["p1"]))) == 1
-    again.close()
-
-
-def test_two_writers_without_a_lock_lose_nothing(path, monkeypatch):
-    """Locks that hold on one machine alone. Fails the version that writes at an offset of its own: rows are lost."""
+def test_two_writers_of_one_name_without_a_lock_lose_nothing(path, monkeypatch):
+    """Locks that hold on one machine alone, and machines of the same name. Fails the version that writes at an offset
+    of its own: rows are lost."""
     filled(path)
     first = journal(path)
-    monkeypatch.setattr("cord_distill.common.files.fcntl.flock", lambda lock, how: None)
+    first.finish("p0", {"id": "p0", "error": None})
+    monkeypatch.setattr("cord_distill.run_folder.row_files.fcntl.flock", lambda lock, how: None)
     second = journal(path)
     second.finish("p2", {"id": "p2", "error": None})
     with pytest.raises(CordError, match="another process writes into it too"):
         first.finish("p3", {"id": "p3", "error": None})
     second.finish("p4", {"id": "p4", "error": None})
+    monkeypatch.undo()
     first.close()
     second.close()
     again = journal(path)
-    assert [row["id"] for row in again.rows(["p1", "p2", "p3", "p4"])] == ["p1", "p2", "p4"]
+    assert [row["id"] for row in again.rows(["p0", "p1", "p2", "p3", "p4"])] == ["p0", "p1", "p2", "p4"]
     again.close()
 
 
-@pytest.mark.parametrize("text", ["my notes\n", '{"a": 1}\n', '{"a": 1}', "[1, 2]\n"])
-def test_a_file_that_is_no_journal_is_never_written_over(path, tmp_path, text):
-    """A one-line file, or a link to one. Fails the version that takes it for a run without a single answer."""
-    other = tmp_path / "other.txt"
-    other.write_text(text)
-    path.parent.mkdir()
-    path.symlink_to(other)
-    with pytest.raises(CordError, match="not a journal of cord"):
-        journal(path)
-    assert other.read_text() == text
+def test_an_edit_of_a_problem_that_is_taken_back_finds_its_row_again(path):
+    log = journal(path)
+    log.finish("p1", {"id": "p1", "error": None, "n": 1}, "was")
+    log.finish("p1", {"id": "p1", "error": None, "n": 2}, "edited")
+    log.close()
+    log = journal(path)
+    assert [row["n"] for row in log.rows([("p1", "was"), ("p1", "edited")])] == [1, 2]
+    assert log.is_other("p1", "third") and not log.is_finished("p1", "third") and log.claim("p1", "third") is Claim.OURS
+    log.close()
 
 
-def test_what_is_no_plain_file_is_refused(path):
-    """A FIFO would be waited for without an end."""
-    path.parent.mkdir()
-    os.mkfifo(path)
-    with pytest.raises(CordError, match="not a plain file"):
+@pytest.mark.parametrize("what", ["a file", "a folder", "answers without a header"])
+def test_what_is_no_journal_is_never_written_over(path, what):
+    if what == "a file":
+        path.parent.mkdir()
+        path.write_text("my notes")
+    elif what == "a folder":
+        path.mkdir(parents=True)
+        (path / "notes.txt").write_text("mine")
+    else:
+        filled(path)
+        (path / "header.json").unlink()
+    said = {"a file": "not a folder", "a folder": "not a journal of cord", "answers without a header": "nobody knows"}
+    with pytest.raises(CordError, match=said[what]):
         journal(path)
+
+
+def test_more_problems_in_flight_than_open_files_are_a_sentence(path, monkeypatch):
+    """First the limit is raised as far as it goes. Fails the version that ends in a traceback."""
+    log = journal(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+        assert {log.claim(f"q{i}") for i in range(40)} == {Claim.OURS}
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
+        monkeypatch.setattr("cord_distill.run_folder.calls_file.resource.setrlimit", lambda which, limits: None)
+        with pytest.raises(CordError, match=r"decode\.problems_in_flight: .*ulimit -n"):
+            for i in range(40, 90):
+                log.claim(f"q{i}")
+    finally:
+        monkeypatch.undo()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    log.close()
 
 
 def test_nothing_is_moved_while_another_process_writes(path):

@@ -12,7 +12,6 @@ import pytest
 from made_rows import MALICE, TEACHERS, made_row, write_run
 
 from cord_distill.cli import main
-from cord_distill.common.errors import CordError
 from cord_distill.common.html import content_hash
 from cord_distill.view.gather import Run, chunk, find_run, gather
 from cord_distill.view.pack import packed, unpacked
@@ -210,12 +209,6 @@ def test_mistakes_contain_their_fix(
     filled = [a.format(folder=tmp_path / "empty", run=tmp_path / "run") for a in arguments]
     assert main(filled) == 2
     assert said in capsys.readouterr().err
-
-
-def test_a_run_of_shards_alone_is_told_to_merge(tmp_path: Path) -> None:
-    rows_at(tmp_path / "shards/1-of-2", made_row(1))
-    with pytest.raises(CordError, match="cord merge RECIPE"):
-        find_run(tmp_path)
 
 
 # The page as a file.
