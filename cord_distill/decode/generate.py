@@ -182,9 +182,11 @@ async def _generate_one(
                     **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
                 }
                 keep_stats(figures, stats)
-            live.complete = not held
-            if not held:
-                with journal.turn():
+            with journal.turn():
+                # Another process may have ended since: of all of them the last one in turn sees every row.
+                held = min(held, sum(not journal.has_row(problem.id, problem.content) for problem in chosen))
+                live.complete = not held
+                if not held:
                     write_rows(journal, problems, run.trajectories)
                     if todo or not run.generate_stats.exists():
                         write_stats(figures, run.generate_stats)
@@ -314,9 +316,12 @@ async def finish_all(
                 return
             await take(problem)
         # By now their processes may have ended, well or not.
-        for problem in list(held.values()):
-            if held.pop(problem.id, None) and not dead:
-                await take(problem)
+        again = True
+        while again:
+            again = False
+            for problem in list(held.values()):
+                if not dead and held.pop(problem.id, None):
+                    again = await take(problem) or again
 
     async with tasks_cancelled_on_exit() as beside:
         beside.add(asyncio.create_task(keep_showing(display, note, live)))
