@@ -320,7 +320,7 @@ async def finish_all(
         while again:
             again = False
             for problem in list(held.values()):
-                if not dead and held.pop(problem.id, None):
+                if not dead and held.pop(problem.id, None) is not None:
                     again = await take(problem) or again
 
     async with tasks_cancelled_on_exit() as beside:
