@@ -13,6 +13,7 @@ from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.engines.base import EngineError, Generation, Sampling, stop_of
+from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.journal import Journal
 from cord_distill.run_folder.paths import RunFolder
@@ -31,6 +32,7 @@ class Letters:
     end_of_turn_id, eos_token_id = 0, 0
     control_tokens: dict[str, int] = {}
     num_ids = 0x110000
+    thought = Thought()
 
     def __init__(self):
         self.tokenizer = self
@@ -41,7 +43,7 @@ class Letters:
     def foreign(self, text):
         return text
 
-    step = foreign
+    step = written = foreign
 
     def encode(self, text):
         return [ord(c) for c in text]
