@@ -19,6 +19,14 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 default_role = "code"
 
 
+BENCHMARKS = {"RESULTS": "speed", "ABLATIONS": "ablations"}
+
+
+def benchmark_links(app, name, source):
+    """Links to files of benchmarks/ lead to the pages that include them."""
+    source[0] = re.sub(r"\]\(\.\./benchmarks/(\w+)\.md", lambda m: f"]({BENCHMARKS[m[1]]}.md", source[0])
+
+
 def formulas(app, name, source):
     """Blocks ```` ```math ```` and inline $`...`$ become MathML, which browsers draw without a script or a network."""
     from latex2mathml.converter import convert
@@ -37,5 +45,6 @@ def in_markdown(app, what, name, thing, options, lines):
 
 
 def setup(app):
+    app.connect("source-read", benchmark_links)
     app.connect("source-read", formulas)
     app.connect("autodoc-process-docstring", in_markdown)
