@@ -30,9 +30,7 @@ RUN_BY = {
     "cord show": ("tests/run/test_show.py", 'main(["show", recipe'),
     "cord run": ("tests/run/test_quickstart.py", '"run"'),
     "cord generate": ("tests/evaluation/test_your_own_task.py", "main("),
-    "cord generate --shard": ("tests/run_folder/test_many_writers.py", '"--shard", "1/2"'),
     "cord generate --limit": ("tests/run_folder/test_many_writers.py", '"--limit"'),
-    "cord merge": ("tests/run_folder/test_many_writers.py", '["merge", path]'),
     "cord models": ("tests/evaluation/test_your_own_task.py", "main("),
     "cord data": ("tests/evaluation/test_your_own_task.py", "main("),
     "cord train": ("tests/training/test_sft_launch.py", '"cord_distill.cli", "run"'),
@@ -119,7 +117,7 @@ def test_every_command_is_run_by_a_test_or_says_that_it_needs_a_gpu(page):
     for line, section in commands(page):
         words = line.split()
         large = any(LARGE.match(Path(word).stem) for word in words[1:])
-        reads = words[1] in ("check", "data", "merge", "report", "view")
+        reads = words[1] in ("check", "data", "report", "view")
         if words[0] == "sbatch" or "EXTRA=gpu" in line or (large and not reads):
             assert NEEDS_GPU.search(section), f"{page.name}: {line}: say in its section that it needs a GPU"
             continue

@@ -19,7 +19,7 @@ def _address(value: str) -> str:
 
 
 class ClusterConfig(Section):
-    """Engines as actors of a Ray cluster (docs/multi_node.md): every model `replicas` times, each on GPUs of its own.
+    """Runs engines as actors of a Ray cluster (docs/multi_node.md): every model `replicas` times, each on its own GPUs.
     Without this section engines run in the process of the command."""
 
     address: Annotated[str, AfterValidator(_address)] = "auto"

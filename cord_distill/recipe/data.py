@@ -78,7 +78,7 @@ class PreferencesConfig(Section):
 
 
 class DataConfig(Section):
-    """Trajectories, and rows of others, to SFT rows."""
+    """How trajectories, and rows of others, become SFT rows."""
 
     filters: FiltersConfig = FiltersConfig()
     """Which trajectories become training rows."""
@@ -103,9 +103,9 @@ class DataConfig(Section):
     """A trace ends with the first step from which S stays above this value; `</think>` and the answer follow. null cuts
     nothing."""
     preferences: PreferencesConfig | None = None
-    """Write `preferences.jsonl`, the pairs that `dpo` trains on; `{}` takes its defaults, null writes none."""
+    """Writes `preferences.jsonl`, the pairs that `dpo` trains on; `{}` takes its defaults, null writes none."""
     step_values: bool = False
-    """Write `step_values.jsonl`, the score of every step and of its siblings."""
+    """Writes `step_values.jsonl`, the score of every step and of its siblings."""
 
     @model_validator(mode="after")
     def _sources_have_names(self) -> DataConfig:

@@ -48,7 +48,7 @@ def _named_or_function(names: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 class BudgetsConfig(Section):
-    """Token budgets, counted in the meta-prover's tokens (sampling limits: the proposer's own)."""
+    """Token budgets. They are counted in the meta-prover's tokens; the limit of one request is in its own model's."""
 
     reasoning_tokens: Positive = 16384
     """The longest thought."""
@@ -87,7 +87,7 @@ class CurationConfig(Section):
 
 
 class ProcessRewardConfig(ModelConfig):
-    """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one (reward.py)."""
+    """The model that rewards each step of a trace (`selector: process_reward`), and how it reads one."""
 
     engine: Literal["vllm", "server", "scripted"] = "vllm"
     """Where the reward model runs: `vllm` (its pooling, in process), `server` (the `/pooling` of a vLLM at `url`) or
@@ -234,7 +234,7 @@ class DecodeConfig(Section):
     request_timeout: Annotated[float, Field(gt=0)] = 3600.0
     """How many seconds one request may take before it counts as failed."""
     server_wait: Annotated[float, Field(ge=0)] = 600.0
-    """How many seconds a server may be away before its problems fail (docs/engines.md)."""
+    """How many seconds a server may be away before the run ends, or busy before its request fails (docs/engines.md)."""
     max_failed_share: Share = 0.05
     """The share of problems that may fail: `cord run` stops after decoding where more did."""
 

@@ -41,15 +41,15 @@ class DataFileConfig(Section):
     path: str
     """The file: JSONL, JSON, CSV or Parquet, also gzipped."""
     question: str | None = None
-    """The column of the question; null = `problem`, else what the suite's hub data calls it."""
+    """The column of the question; null takes `problem`, or else what the suite's hub data calls it."""
     answer: str | None = None
-    """The column of the known answer; null = `answer`, else what the suite's hub data calls it."""
+    """The column of the known answer; null takes `answer`, or else what the suite's hub data calls it."""
     id: str | None = None
-    """The column of the problem's id; null = `id`, else what the suite's hub data calls it."""
+    """The column of the problem's id; null takes `id`, or else what the suite's hub data calls it."""
     answer_pattern: AnswerPattern | None = None
     """As in `problems`."""
     grader: str | None = None
-    """The grader of a suite that is this file alone: as in `problems`; null = `math`. Others have their own."""
+    """The grader of a suite that is this file alone, as in `problems`; null takes `math`. Others have their own."""
 
 
 class EvaluateConfig(Section):

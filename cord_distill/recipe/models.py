@@ -29,8 +29,8 @@ class RepetitionDetectionConfig(Section):
     max_pattern_size: Positive = 64
     """The longest pattern that is looked for, in the model's own tokens."""
     min_pattern_size: Positive = 16
-    """The shortest pattern that is looked for. A shorter one is found as its own multiple, and the zeros of 1000000 are
-    none."""
+    """The shortest pattern that is looked for. A shorter pattern is found when copies of it fill this length; the zeros of
+    1000000 are thus not taken for a loop."""
     min_count: Annotated[int, Field(ge=2)] = 3
     """How often in a row the pattern must stand at the end of what one request has written."""
 
@@ -75,8 +75,8 @@ class ModelConfig(Section):
     min_p: Share = 0.0
     """Only tokens of at least this share of the likeliest one's probability are sampled."""
     repetition_detection: RepetitionDetectionConfig | None = None
-    """Ends what the model writes as soon as a pattern of tokens repeats, `{}` for the values below; the trace ends
-    there as if its budget were spent, with `stop: repetition`. null lets it write on."""
+    """Ends what the model writes as soon as a pattern of tokens repeats; the trace ends there as if its budget were
+    spent, with `stop: repetition`. `{}` takes the section's defaults, and null lets the model write on."""
     system_prompt: str | None = None
     """The system prompt; null takes what the model's card recommends (prompts/cards.yaml), "" sends none."""
     chat_template: str | None = None
