@@ -29,8 +29,8 @@ class RepetitionDetectionConfig(Section):
     max_pattern_size: Positive = 64
     """The longest pattern that is looked for, in the model's own tokens."""
     min_pattern_size: Positive = 16
-    """The shortest pattern that is looked for. A shorter pattern is found when copies of it fill this length; the zeros of
-    1000000 are thus not taken for a loop."""
+    """The shortest pattern that is looked for. A shorter pattern is found when copies of it fill this length; the zeros
+    of 1000000 are thus not taken for a loop."""
     min_count: Annotated[int, Field(ge=2)] = 3
     """How often in a row the pattern must stand at the end of what one request has written."""
 
