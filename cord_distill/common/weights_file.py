@@ -23,13 +23,24 @@ def is_cut_off(path: Path) -> bool:
     return whole is not None and path.stat().st_size < whole
 
 
-def _whole_size(path: Path) -> int | None:
-    """The size that the header says; None where it is no header."""
+def tensor_names(path: Path) -> list[str]:
+    """The names of the file's tensors. Raises OSError or ValueError where it is no safetensors file."""
+    head = _header(path)
+    return [name for name in json.loads(head or b"{}") if name != "__metadata__"]
+
+
+def _header(path: Path) -> bytes | None:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= path.stat().st_size - 8:
-            return None
-        head = file.read(length)
+        return file.read(length) if 2 <= length <= path.stat().st_size - 8 else None
+
+
+def _whole_size(path: Path) -> int | None:
+    """The size that the header says; None where it is no header."""
+    head = _header(path)
+    if head is None:
+        return None
+    length = len(head)
     try:
         ends = [tensor["data_offsets"][1] for name, tensor in json.loads(head).items() if name != "__metadata__"]
         return int(8 + length + max(ends, default=0))

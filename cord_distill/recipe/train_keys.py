@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 
 from cord_distill.recipe.template_args import check_template_args
 from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought
+from cord_distill.recipe.train_ranges import out_of_range
 
 FILE = Path(__file__).with_suffix(".json")
 # Each training's section and the class of TRL whose keys it takes, in the order in which they run.
@@ -70,7 +71,7 @@ FOREIGN = {
     "flash_attention": "attn_implementation: flash_attention_2",
     "use_lora": "use_peft",
     "warmup_ratio": "warmup_steps (a share below 1)",
-    "lora_target_linear": "lora_target_modules: all-linear",
+    "lora_target_linear": "lora_target_modules: [all-linear]",
 }
 # Keys whose meaning lies in another section.
 ELSEWHERE = {
@@ -113,7 +114,7 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
             raise ValueError(f"[{key}] {REFUSED[key]}; remove the key")
         if key in UNSERVED and value not in (None, False, "no"):
             raise ValueError(f"[{key}] {UNSERVED[key]}; remove the key")
-        if key not in OURS[stage] and (wrong := wrong_value(key, value, stage)):
+        if wrong := (key not in OURS[stage] and wrong_value(key, value, stage)) or out_of_range(key, value, stage):
             raise ValueError(f"[{key}] {wrong}")
     told = train.get("chat_template_kwargs", {})
     if not isinstance(told, dict):
@@ -143,6 +144,8 @@ def wrong_value(key: str, value: Any, stage: str = "train") -> str | None:
         return None if value in kind else f"{value!r} is not one of {', '.join(map(str, kind))}"
     if isinstance(value, bool) and "bool" not in kind and "Any" not in kind:
         return f"{value!r} does not fit {kind}"
+    if isinstance(value, str) and kind.startswith("list[str]"):
+        return f"is a list; write [{value}]"
     try:
         _adapter(kind).validate_python(value)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stages_of
 from cord_distill.run_folder.paths import PREFERENCES_FILE, RunFolder
 from cord_distill.training.arguments import resolved_section
+from cord_distill.training.check import stage_faults, trains_here
 from cord_distill.training.memory.later_stages import stage_page
 from cord_distill.training.memory.shapes import shape_of
 from cord_distill.training.teacher import Teacher, checked_teacher, named_teacher, of_one_vocabulary
@@ -30,8 +31,9 @@ class Machine:
     gpu_hour_price: float | None = None
 
 
-def later_stage_faults(recipe: Recipe) -> dict[str, list[str]]:
-    """What would stop `dpo` or `distil`, one sentence each, by stage. Nothing is looked up on the hub."""
+def later_stage_faults(recipe: Recipe, processes: int | None = None) -> dict[str, list[str]]:
+    """What would stop `dpo` or `distil`, one sentence each, by stage. Nothing is looked up on the hub. processes: as in
+    `training_faults`."""
     stages = stages_of(recipe)
     found: dict[str, list[str]] = {stage: [] for stage in stages if stage != "train"}
     made = RunFolder.of(recipe).dataset / PREFERENCES_FILE
@@ -39,6 +41,7 @@ def later_stage_faults(recipe: Recipe) -> dict[str, list[str]]:
         found["dpo"].append("dpo: there are no preference pairs: add data.preferences={}")
     for stage, faults in found.items():
         one = recipe.model_copy(update={"stage": stage})
+        faults += stage_faults(one, trains_here=trains_here(one, processes))
         try:
             named = one.stage_section.get("model_name_or_path")
             if named:

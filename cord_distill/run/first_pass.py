@@ -63,7 +63,7 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read |
             found[stage if stage in ("train", "evaluate") else "generate"].append(fault)
         found["data"] += data_faults(recipe)
         found["train"] += training_faults(recipe, gpus)
-        for stage, faults in later_stage_faults(recipe).items():
+        for stage, faults in later_stage_faults(recipe, gpus).items():
             found[stage] += faults
         found["evaluate"] += evaluation.evaluation_faults(recipe, problems, here)
     return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})

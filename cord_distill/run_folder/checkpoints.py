@@ -42,7 +42,7 @@ Inputs = dict[str, Any]
 class Training:
     """What one folder says about the training that `inputs` describe.
 
-    state: `absent` (nothing there), `partial` (same inputs, not finished), `done`, `stale` (other inputs).
+    state: `absent` (nothing trained there), `partial` (same inputs, not finished), `done`, `stale` (other inputs).
     changed: the inputs that differ, as `key: old -> new`.
     """
 
@@ -91,11 +91,19 @@ def training_state(output_dir: Path, final: Path, inputs: Inputs) -> Training:
     if written is None:
         return Training("absent")
     inputs = json.loads(json.dumps(inputs))
+    if written.get("inputs") != inputs and not _was_trained(output_dir, final):
+        return Training("absent")
     if written.get("inputs") != inputs:
         return Training("stale", tuple(_differences(written.get("inputs", {}), inputs)), written)
     done = read_object(output_dir / DONE_FILE)
     finished = done is not None and done.get("fingerprint") == recipe_hash(inputs) and (final / "config.json").is_file()
     return Training("done" if finished else "partial", written=written)
+
+
+def _was_trained(output_dir: Path, final: Path) -> bool:
+    """Whether anything is there that a new training would lose: one that failed at its first step leaves nothing."""
+    ends = (output_dir / DONE_FILE, final / "config.json", output_dir / "adapter" / ADAPTER_FILE)
+    return any(path.is_file() for path in ends) or any(output_dir.glob("checkpoint-*"))
 
 
 def fingerprint_of(output_dir: Path) -> str | None:

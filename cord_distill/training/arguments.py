@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from cord_distill.common.errors import CordError
@@ -18,6 +17,7 @@ from cord_distill.recipe.train_keys import OURS, TRAININGS
 from cord_distill.recipe.training_stages import section_of
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking.wandb_mode import wandb_mode
+from cord_distill.training.deepspeed import stage_in
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
 # save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
@@ -79,8 +79,8 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     section.setdefault("run_name", f"{recipe.name} {RunFolder.of(recipe).label}")
     if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):
         section.pop("deepspeed", None)
-    elif section.get("deepspeed") and not Path(str(section["deepspeed"])).is_file():
-        raise CordError(f"{stage}.deepspeed: {section['deepspeed']} is not there; the path is relative to the recipe")
+    elif section.get("deepspeed"):
+        stage_in(str(section["deepspeed"]), f"{stage}.deepspeed")
     return section
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ import yaml
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.faults import faults_in
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.common.quiet import has_gpu
+from cord_distill.model_files.locate import PREFIX, is_on_the_hub, model_path
 from cord_distill.model_files.look import folder_facts, folder_faults
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
 from cord_distill.prompts.thought import Thought
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import base_model, section_of
 from cord_distill.tracking.wandb_mode import wandb_mode
 from cord_distill.training.arguments import refuse_half_weights, resolved_section
+from cord_distill.training.check_values import value_faults
+from cord_distill.training.deepspeed import stage_in
 from cord_distill.training.launch import accelerate_config, gpu_count
 
 STUDENT = "train.model_name_or_path"
@@ -47,17 +51,36 @@ def training_faults(recipe: Recipe, processes: int | None = None, env: Mapping[s
     if env is None:
         env = launched(launcher, processes)
     found += faults_in(resolved_section, recipe, env)
-    found += faults_in(_deepspeed_file, recipe.train.get("deepspeed"), "train.deepspeed")
     said = (launcher.get("deepspeed_config") or {}).get("deepspeed_config_file")
-    found += faults_in(_deepspeed_file, said, f"launch.accelerate_config: {recipe.launch.accelerate_config}")
+    if said:
+        found += faults_in(stage_in, str(said), f"launch.accelerate_config: {recipe.launch.accelerate_config}")
     dtype = str(recipe.train.get("dtype") or "float32")
     safe = brings or bool(recipe.train.get("deepspeed") or recipe.train.get("use_peft"))
     found += faults_in(refuse_half_weights, dtype, safe or "ACCELERATE_USE_DEEPSPEED" in env)
     if recipe.train.get("bf16") and recipe.train.get("fp16"):
         found.append("train.bf16 and train.fp16 are both on: keep one of them")
+    found += stage_faults(recipe, trains_here=started or trains_here(recipe, processes))
     found += _checkpointing(recipe.train.get("gradient_checkpointing_kwargs"))
     found += _student_faults(recipe, rows_are_there=started)
     return list(dict.fromkeys(found))
+
+
+def stage_faults(recipe: Recipe, *, trains_here: bool) -> list[str]:
+    """What `value_faults` finds in the section of the recipe's stage."""
+    student = base_model(recipe)
+    try:
+        path = Path(model_path(recipe, student, STUDENT)) if student else None
+    except CordError:  # said elsewhere
+        path = None
+    folder = path if path and path.is_dir() else None
+    return value_faults(section_of(recipe), recipe.stage, folder, trains_here=trains_here)
+
+
+def trains_here(recipe: Recipe, processes: int | None) -> bool:
+    """Whether this machine is the one that trains, as far as that can be told: no other was named, it could train, and
+    it has a GPU or the student."""
+    here = has_gpu() or not is_on_the_hub(base_model(recipe))
+    return processes is None and here and find_spec("torch") is not None
 
 
 def launcher_file(recipe: Recipe) -> dict[str, Any]:
@@ -87,19 +110,6 @@ def launched(launcher: Mapping[str, Any], processes: int | None) -> dict[str, st
     if launcher.get("distributed_type") == "DEEPSPEED":
         env["ACCELERATE_USE_DEEPSPEED"] = "true"
     return env
-
-
-def _deepspeed_file(file: Any, key: str) -> None:
-    if not file or isinstance(file, dict):
-        return
-    path = Path(str(file))
-    if not path.is_file():
-        raise CordError(f"{key}: DeepSpeed file {path} is not there; the path is relative to the recipe")
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        int(read["zero_optimization"]["stage"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CordError(f"{key}: DeepSpeed file {path} is not a JSON file with zero_optimization.stage") from None
 
 
 def _checkpointing(given: Any) -> list[str]:

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import socket
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.paths import bundled
 
 
 def prepare(cuda: bool) -> None:
@@ -61,10 +63,32 @@ def declared_stage(section: dict[str, Any]) -> int:
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
     if file == "none":
         return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)) if launcher_brings_it() else 0
+    return stage_in(file, "DeepSpeed")
+
+
+def stage_in(file: str, key: str) -> int:
+    """ZeRO stage of a DeepSpeed file. Raises CordError: it is not there, or no file that DeepSpeed would take. key: for
+    the error."""
+    path = Path(file)
+    if not path.is_file():
+        ours = sorted(one.stem for one in (bundled("accelerate_configs") / "deepspeed").glob("*.json"))
+        near = get_close_matches(path.stem, ours, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(ours)}"
+        raise CordError(f"{key}: DeepSpeed file {path} is not there, relative to the recipe; {hint}")
     try:
-        return int(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CordError(f"DeepSpeed file {file}: not a JSON file with zero_optimization.stage") from None
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}: {error.msg}"
+        raise CordError(f"{key}: DeepSpeed file {path} is no JSON ({where}); mend it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CordError(f"{key}: DeepSpeed file {path} cannot be read as JSON ({error}); mend it") from None
+    try:
+        stage = read["zero_optimization"]["stage"]
+    except (KeyError, TypeError):
+        raise CordError(f"{key}: DeepSpeed file {path} has no zero_optimization.stage; add it") from None
+    if type(stage) is not int or not 0 <= stage <= 3:
+        raise CordError(f"{key}: DeepSpeed file {path}: zero_optimization.stage is {stage!r}; write 0, 1, 2 or 3")
+    return stage
 
 
 def _free_port() -> int:

@@ -25,6 +25,8 @@ def recipe(tmp_path, random_models):
     (tmp_path / "a_model").mkdir()
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "a_model" / "config.json").write_text("{}")
+    (tmp_path / "stage7.json").write_text('{"zero_optimization": {"stage": 7}}')
+    (tmp_path / "broken.json").write_text('{"zero_optimization":\n {"stage" 2}}')
     (tmp_path / "broken.py").write_text("def grade(text, problem)\n")
     made = {
         "output_dir": "run",
@@ -54,6 +56,17 @@ def test_numbers_in_quotes_are_numbers(recipe, capsys):
     shares = [f"teachers.{i}.gpu_memory_utilization=0.4" for i in (0, 1)]
     for further in ([], ["--gpus", "1", *shares]):
         assert main(["check", str(recipe), *further, *quoted]) == 0, capsys.readouterr().err
+
+
+ADAPTERS = ["[all-linear]", "[q_proj, v_proj]", "['.*_proj']"]
+
+
+@pytest.mark.parametrize("targets", ADAPTERS)
+def test_targets_of_lora_that_are_there_pass(recipe, targets, capsys):
+    """Fails the check that knows one of PEFT's three ways of naming modules."""
+    adapter = ["train.use_peft=true", f"train.lora_target_modules={targets}", "train.lora_r=8"]
+    assert main(["check", str(recipe), *adapter]) == 0, capsys.readouterr().err
+    assert main(["check", str(recipe), *adapter, "train.use_peft=false"]) == 0, "LoRA is switched off on purpose"
 
 
 def test_the_pass_loads_no_torch_and_no_engine(recipe):
@@ -88,6 +101,27 @@ MISTAKES = [
         ["train.gradient_checkpointing_kwargs={every_n_layer: 2}"],
         "every_n_layer: torch's checkpointing has no such key",
     ),
+    (["train.learning_rate=-1"], "train.learning_rate: learning_rate -1 is out of range: give 0 or more"),
+    (["train.learning_rate='-1e-5'"], "train.learning_rate: learning_rate -1e-5 is out of range"),
+    (["train.weight_decay=.nan"], "train.weight_decay: weight_decay nan is no finite number"),
+    (["train.per_device_train_batch_size=0"], "give 1 or more"),
+    (["train.max_steps=0"], "give 1 or more, or -1 to go by num_train_epochs"),
+    (["train.num_train_epochs=-1"], "give more than 0"),
+    (["train.save_total_limit=-3"], "or null to keep every checkpoint"),
+    (["train.save_steps=1.5"], "give a whole number of steps, or a share"),
+    (["train.optim_args=foo"], "write them as name=value,name=value"),
+    (["train.attn_implementation=flash_atention"], "did you mean 'flash_attention_"),
+    (["train.attn_implementation=flash_attention_2"], "needs the package flash_attn"),
+    (["train.dataloader_prefetch_factor=2"], "set train.dataloader_num_workers, or remove the key"),
+    (["train.lora_r=16"], "train.lora_r: without train.use_peft=true"),
+    (["train.use_peft=true", "train.lora_target_modules=[query_key_value]"], "has no module 'query_key_value'"),
+    (["train.use_peft=true", "train.lora_target_modules=[q_prj, v_proj]"], "did you mean 'q_proj'?"),
+    (["train.use_peft=true", "train.lora_target_modules=[q_proj]"], "write ['.*\\.q_proj']"),
+    (["train.deepspeed=zero-3"], "did you mean 'zero3'?"),
+    (["train.deepspeed=stage7.json"], "zero_optimization.stage is 7; write 0, 1, 2 or 3"),
+    (["train.deepspeed=broken.json"], "broken.json is no JSON (line 2: "),
+    (["dpo={learning_rate: -1}", "data.preferences={}"], "dpo.learning_rate: learning_rate -1 is out of range"),
+    (["dpo={lora_r: 8}", "data.preferences={}"], "dpo.lora_r: without dpo.use_peft=true"),
     (["teachers.0.chat_template=./gone.jinja"], "gone.jinja is not there"),
     (["problems.grader=mygr:grade"], "there is no module 'mygr'"),
     (["problems.grader=broken:grade"], "broken.py, line 1"),

@@ -180,6 +180,17 @@ def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
     assert not half.exists() and good[0].exists()
 
 
+def test_a_folder_in_which_no_step_was_trained_is_nobodys(tmp_path: Path) -> None:
+    """A training that failed before its first step leaves `training.json`: the mended one begins there. Fails the
+    version that asks to set aside what is nothing, and the one that takes a checkpoint for nothing."""
+    checkpoints.begin(tmp_path, {"seed": 1}, 1, 0)
+    assert checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 2}) == checkpoints.Training("absent")
+    assert checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 1}).state == "partial"
+    checkpoint(tmp_path, 2)
+    found = checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 2})
+    assert (found.state, found.changed) == ("stale", ("seed: 1 -> 2",))
+
+
 def test_a_training_that_is_begun_anew_leaves_the_old_one_in_stale_by_number(tmp_path: Path) -> None:
     """The same archive as that of decoding and data. Fails the version that writes over what was set aside before."""
     assert checkpoints.set_aside(tmp_path / "checkpoints") is None

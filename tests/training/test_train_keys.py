@@ -95,7 +95,7 @@ def test_global_batch_size_over_ranks() -> None:
 
 
 def test_launcher_deepspeed_wins(tmp_path: Any) -> None:
-    (tmp_path / "ds.json").write_text("{}")
+    (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 2}}')
     made = recipe(deepspeed=str(tmp_path / "ds.json"))
     assert resolved_section(made, {})["deepspeed"]
     assert "deepspeed" not in resolved_section(made, {"ACCELERATE_USE_DEEPSPEED": "true"})

@@ -1,0 +1,21 @@
+"""Which modules a model folder has, by the names of its weights: read off the safetensors headers, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cord_distill.common.weights_file import tensor_names
+
+
+def module_names(folder: Path) -> frozenset[str]:
+    """The dotted names of the modules that have weights; empty where no file says them."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        if index.is_file():
+            names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        else:
+            names = [name for file in folder.glob("*.safetensors") for name in tensor_names(file)]
+    except (OSError, ValueError, KeyError, TypeError):  # look.py says what is wrong with the files
+        return frozenset()
+    return frozenset(str(name).rpartition(".")[0] for name in names)
