@@ -16,7 +16,8 @@ from cord_distill.recipe.file import find_recipe, load_recipe
 from cord_distill.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 # Recipes of large models: nobody runs them on a CPU. The others are toys, a user's own or placeholders.
 LARGE = re.compile(r"^(r1_|sft_|limo_|s1k|pubmedqa|calibrate_r1|gsm8k_1gpu)")
 NEEDS_GPU = re.compile(r"\bGPUs?\b|\bSlurm\b")
@@ -288,6 +289,9 @@ def test_the_site_builds_without_a_warning_and_a_dead_link_stops_it(tmp_path):
     assert "<msubsup>" in page or "<munderover>" in page
     assert not re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)', page)
     assert "BeamSearch" in (tmp_path / "site/api.html").read_text()
+    # Files of benchmarks/ are pages, and links to them lead there.
+    assert "The world with tails" in (tmp_path / "site/ablations.html").read_text()
+    assert 'href="ablations.html"><span' in page
     dead = tmp_path / "docs"
     dead.mkdir()
     (dead / "conf.py").write_text((ROOT / "docs/conf.py").read_text())
