@@ -230,11 +230,25 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     compare.set_defaults(command=_compare)
 
 
+def _refuse_below(least: float, arguments: argparse.Namespace, *flags: str) -> None:
+    """Raises CordError at the first of `flags` that was given a smaller number."""
+    from cord_distill.common.errors import CordError
+
+    for flag in flags:
+        given = getattr(arguments, flag)
+        if given is not None and not given >= least:
+            said = f"a number from {least:g} on" if least in (0, 1) else "a number above 0"
+            raise CordError(f"--{flag.replace('_', '-')} {given:g}: give {said}")
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.check import Machine, check
     from cord_distill.training.launch import gpu_count
 
+    _refuse_below(1, arguments, "gpus", "gpus_per_node")
+    _refuse_below(1e-9, arguments, "gpu_memory", "host_memory", "tokens_per_second")
+    _refuse_below(0, arguments, "gpu_hour_price")
     asked = arguments.gpus or arguments.gpu_memory or arguments.host_memory or arguments.tokens_per_second
     gpus = arguments.gpus or gpu_count() or 1
     sizes = (arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node)
@@ -254,6 +268,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
     from cord_distill.run.init import Wishes, asked, write_recipe
 
+    _refuse_below(0, arguments, "gpus")
     questions, teachers, student = asked(arguments.questions, arguments.teachers, arguments.student)
     suites = arguments.suite or ["math_500"]
     write_recipe(
@@ -348,7 +363,6 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.quiet import prepare_environment
 
     prepare_environment()
-    from cord_distill.common.errors import CordError
     from cord_distill.common.exit_codes import FINE
     from cord_distill.common.terminal import warn
     from cord_distill.decode.failures import failures_of
@@ -361,8 +375,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cord_distill.run_folder.paths import RunFolder
     from cord_distill.view.wandb_panels import decoding_run
 
-    if arguments.limit is not None and arguments.limit < 1:
-        raise CordError(f"--limit {arguments.limit}: give a number from 1 on")
+    _refuse_below(1, arguments, "limit")
     part = Subset(tuple(arguments.only), arguments.limit)
     experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
     recipes, read = experiment.variants, Readings()
@@ -485,6 +498,7 @@ def _audit(arguments: argparse.Namespace) -> None:
     from cord_distill.audit.table import effects_table
     from cord_distill.recipe.experiment import Experiment
 
+    _refuse_below(1, arguments, "limit")
     recipes = Experiment.load(arguments.recipe, arguments.overrides).variants
     print(effects_table(audit(recipes, arguments.limit)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from cord_distill.common.jsonl import read_json
 from cord_distill.decode.failures import Failures, failures_of
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import RecipeFile, find_recipe, load_recipe
-from cord_distill.recipe.recipe import AblateConfig, Recipe
+from cord_distill.recipe.recipe import AblateConfig, Recipe, known_variants
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
 
@@ -101,10 +100,6 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
     given = {seed: [*overrides, *_at(root, settings, seed)] for seed in settings.seeds}
     runs = {name: {seed: file.resolve(at_seed, name) for seed, at_seed in given.items()} for name in whole.variants}
     _known([settings.baseline], runs, "ablate.baseline")
-    for title, names in settings.tables.items():
-        _known(names, runs, f"ablate.tables.{title}")
-    for key in ("plain_search", "at_equal_tokens", "paper"):
-        _known(getattr(settings, key), runs, f"ablate.{key}")
     return Ablation(whole.name, settings, runs, whole.variants, root)
 
 
@@ -198,10 +193,7 @@ def _seconds(by_seed: dict[int, Recipe]) -> float | None:
 
 
 def _known(names: Iterable[str], variants: Iterable[str], key: str) -> list[str]:
-    known = list(variants)
-    for name in names:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-            raise CordError(f"{key}: no variant is called {name!r}; {hint}")
-    return list(dict.fromkeys(names))
+    try:
+        return known_variants(names, variants, key)
+    except ValueError as error:
+        raise CordError(str(error)) from None

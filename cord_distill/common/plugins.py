@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +32,28 @@ def load_plugin(spec: str, key: str) -> Any:
     if not hasattr(module, attribute):
         raise CordError(f"{key}: {spec!r}: module {module_name} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: str, spec: str, args: str) -> None:
+    """Asks the signature before anything is loaded, so that a misspelt argument is not found at the first call.
+
+    asked: how many places we fill ourselves. key: of the plug-in. args: the recipe's key of `given`.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    names = list(signature.parameters)[asked:]
+    any_name = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    odd = next((name for name in given if name not in names and not any_name), None)
+    if odd is not None:
+        near = get_close_matches(odd, names, n=1)
+        hint = f"did you mean {args}.{near[0]}?" if near else f"there are: {', '.join(names) or 'none'}"
+        raise CordError(f"{args}.{odd}: {key} {spec!r} takes no argument {odd!r}; {hint}")
+    try:
+        signature.bind(*[None] * asked, **given)
+    except TypeError as error:
+        raise CordError(f"{key}: {spec!r} cannot be called with {args} {given}: {error}") from None
 
 
 def loaded(load: Callable[[], ModuleType], said: str, name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import fault, refuse_duplicates
-from cord_distill.common.plugins import load_plugin, plugin_call
+from cord_distill.common.plugins import load_plugin, plugin_call, takes
 from cord_distill.common.terminal import one_line
 from cord_distill.types import Problem
 
@@ -49,6 +49,7 @@ def built_problems(spec: str, args: dict[str, Any], limit: int | None, key: str)
     Raises CordError when it fails, gives none, or gives what is no Problem with texts in it.
     """
     function = load_plugin(spec, key)
+    takes(function, 0, args, key, spec, f"{key.rpartition('.')[0]}.args")
     said = f"{key}: {spec!r}"
     found: list[Problem] = []
     with plugin_call(said):

@@ -17,7 +17,8 @@ from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.decode.selectors.check import check_selector
 from cord_distill.engines.vllm.engine_keys import engine_args_faults
 from cord_distill.grading import load_grader
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.build import model_builder
+from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.look import folder_facts, folder_faults
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
@@ -67,7 +68,7 @@ def plugin_faults(recipe: Recipe) -> list[str]:
     """Graders, checks and scripts that cannot be loaded."""
     found = []
     if recipe.models:
-        found += faults_in(load_plugin, recipe.models.builder, "models.builder")
+        found += faults_in(model_builder, recipe.models)
     if recipe.problems and recipe.problems.grader != "judge":
         found += faults_in(load_grader, recipe.problems.grader)
     if recipe.problems and recipe.problems.process_check:
@@ -96,8 +97,11 @@ def started_sections(recipe: Recipe) -> dict[str, ModelConfig]:
 
 def model_faults(recipe: Recipe, section: ModelConfig, key: str, problems: list[Problem]) -> list[str]:
     """A model's folder, engine arguments and context. Hub ids and models that are yet to be built are not looked at."""
-    found = engine_args_faults(section.engine_args, f"{key}.engine_args") if section.engine == "vllm" else []
-    needed = _budget(recipe, key)
+    found = []
+    if section.engine == "vllm":
+        found += engine_args_faults(section.engine_args, f"{key}.engine_args")
+        found += engine_args_faults({"kv_cache_dtype": section.kv_cache_dtype}, key)
+    needed = budget_tokens(recipe, key)
     own = section.max_model_len
     if own is not None and section.engine != "scripted" and own <= needed:
         found.append(
@@ -107,7 +111,7 @@ def model_faults(recipe: Recipe, section: ModelConfig, key: str, problems: list[
     asked_in_words = key == "decode.integration" and section.engine != "vllm"
     if not section.model or asked_in_words:
         return found
-    if section.model.startswith(PREFIX) and recipe.models is not None:
+    if yet_to_build(recipe, section.model):
         return found
     try:
         folder = Path(model_path(recipe, section.model, f"{key}.model"))
@@ -135,7 +139,8 @@ def model_faults(recipe: Recipe, section: ModelConfig, key: str, problems: list[
     return found
 
 
-def _budget(recipe: Recipe, key: str) -> int:
+def budget_tokens(recipe: Recipe, key: str) -> int:
+    """Tokens that the model of this key may have to read and write behind a question, by the budgets."""
     if key == "problems.hard_for" and recipe.problems and recipe.problems.hard_for:
         return recipe.problems.hard_for.reasoning_tokens + recipe.problems.hard_for.answer_tokens
     if key == "decode.process_reward":

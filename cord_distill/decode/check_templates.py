@@ -7,7 +7,7 @@ from pathlib import Path
 from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.model_facts import ModelFacts, model_facts
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
 from cord_distill.prompts.thought import Thought
@@ -56,7 +56,7 @@ def rendering_sections(recipe: Recipe) -> dict[str, ModelConfig]:
 
 def local_folder_of(recipe: Recipe, key: str, section: ModelConfig) -> Path | None:
     """Where the model's files lie; None where that is the hub, is still to be built, or is a fault of its own."""
-    if not section.model or section.model.startswith(PREFIX):
+    if not section.model or yet_to_build(recipe, section.model):
         return None
     try:
         folder = Path(model_path(recipe, section.model, f"{key}.model"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.plugins import load_plugin, plugin_call
+from cord_distill.common.plugins import load_plugin, plugin_call, takes
 from cord_distill.decode.selectors import SELECTORS
 from cord_distill.decode.selectors.base import Rating, Selector
 from cord_distill.engines.base import EngineError
@@ -25,7 +24,7 @@ def selector_of(decode: DecodeConfig) -> Selector:
     key, spec, given = "decode.selector", decode.selector, decode.selector_args
     found = load_plugin(spec, key)
     own = found if isinstance(found, Selector) else Selector(found)
-    takes(own.rate, 4, given, key, spec)
+    takes(own.rate, 4, given, key, spec, "decode.selector_args")
 
     async def rate(*asked: Any) -> Rating:
         made = await called(own.rate, key, spec, asked[0].id, *asked, **given)
@@ -48,7 +47,7 @@ def segmentation_of(decode: DecodeConfig) -> Segmentation:
         return PrefixPhrases(tuple(decode.phrases))
     key, spec = "decode.segmentation", decode.segmentation
     make = load_plugin(spec, key)
-    takes(make, 0, decode.segmentation_args, key, spec)
+    takes(make, 0, decode.segmentation_args, key, spec, "decode.segmentation_args")
     with plugin_call(f"{key}: {spec!r}"):
         made = make(**decode.segmentation_args)
     if not isinstance(made, Segmentation):
@@ -70,13 +69,3 @@ async def called(
     """What the function gives. Its own mistakes are CordErrors that name the key; an engine's stay what they are."""
     with plugin_call(f"{key}: {spec!r} on problem {problem!r}", EngineError):
         return await function(*asked, **given)
-
-
-def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: str, spec: str) -> None:
-    """Asks the signature before anything is loaded, so that a misspelt argument is not found at the first step."""
-    try:
-        inspect.signature(function).bind(*[None] * asked, **given)
-    except TypeError as error:
-        raise CordError(f"{key}: {spec!r} cannot be called with {key}_args {given}: {error}") from None
-    except ValueError:  # a builtin without a signature
-        return

@@ -13,6 +13,7 @@ from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import as_json, fault, read_jsonl, refuse_duplicates
 from cord_distill.common.terminal import listed, one_line
 from cord_distill.data.problem_rows import built_problems, meta_fault, problem_id
+from cord_distill.decode.same_questions import refuse_two_answers
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.grading.known_answer import known_answer
 from cord_distill.recipe.problems import ProblemsConfig
@@ -30,7 +31,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
     """All problems of the recipe's source, in their order, ids unique, the first `limit` of them.
 
     Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
-    number or (AIME) no integer, an id that occurs twice.
+    number or (AIME) no integer, an id that occurs twice, a question with two different answers.
     """
     source = recipe.problems
     if source is None:
@@ -56,6 +57,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
         raise CordError(f"{name}: holds no problems")
     refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
     check_known_answers(problems, name, source.grader)
+    refuse_two_answers(problems, name, source.grader)
     return problems
 
 
@@ -99,6 +101,12 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
 
     question = column("question", source.question)
+    if _is_chat(question):
+        raise CordError(
+            f"{where}: problems.question ({source.question!r}) holds chat messages, and a question is one text: name "
+            "a column of texts, or write the user's message into one (rows that are chats already are trained on by "
+            "data.sources, format: messages)"
+        )
     if not isinstance(question, str) or not question.strip():
         raise CordError(
             f"{where}: problems.question ({source.question!r}) is empty or not a text; drop or mend the row"
@@ -132,6 +140,13 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
     if wrong:
         raise CordError(f"{where}: meta {wrong}; mend or remove it")
     return Problem(own_id, question, known, meta if isinstance(meta, dict) else {})
+
+
+def _is_chat(value: Any) -> bool:
+    """Whether a column holds a list of {role, content}, or of ShareGPT's {from, value}."""
+    turns = value if isinstance(value, list) else []
+    pairs = ({"role", "content"}, {"from", "value"})
+    return bool(turns) and all(isinstance(one, dict) and any(pair <= one.keys() for pair in pairs) for one in turns)
 
 
 def column_of(row: dict[str, Any], name: str, *, joined: bool = True) -> Any:

@@ -10,7 +10,7 @@ from cord_distill.evaluation.overlap import check_disjoint
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite, samples_per_problem
 from cord_distill.evaluation.targets import check_engine
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.look import folder_faults
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
@@ -78,7 +78,7 @@ def _model_faults(recipe: Recipe) -> list[str]:
         )
     for number, model in enumerate(recipe.evaluate.models):
         key = f"evaluate.models.{number}.model"
-        if model.model.startswith(PREFIX) and recipe.models is not None:
+        if yet_to_build(recipe, model.model):
             continue
         try:
             folder = Path(model_path(recipe, model.model, key))

@@ -4,10 +4,19 @@ is."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from cord_distill.common.plugins import load_plugin, plugin_call
+from cord_distill.common.plugins import load_plugin, plugin_call, takes
 from cord_distill.model_files.locate import DONE, models_folder
+from cord_distill.recipe.models import ModelsConfig
 from cord_distill.recipe.recipe import Recipe
+
+
+def model_builder(models: ModelsConfig) -> Any:
+    """The builder's function. Raises CordError where it cannot be loaded, or does not take `models.args`."""
+    builder = load_plugin(models.builder, "models.builder")
+    takes(builder, 1, models.args, "models.builder", models.builder, "models.args")
+    return builder
 
 
 def build_models(recipe: Recipe) -> Path | None:
@@ -16,8 +25,8 @@ def build_models(recipe: Recipe) -> Path | None:
         return None
     folder = models_folder(recipe.models)
     if not (folder / DONE).exists():
+        builder = model_builder(recipe.models)
         folder.mkdir(parents=True, exist_ok=True)
-        builder = load_plugin(recipe.models.builder, "models.builder")
         with plugin_call(f"models.builder: {recipe.models.builder!r}"):
             builder(folder, **recipe.models.args)
         from cord_distill.common.files import write_atomic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from difflib import get_close_matches
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
@@ -27,7 +28,9 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             raise CordError(f"{key}: {model!r} is not built yet; make it with: cord models RECIPE")
         if not (path / "config.json").exists():
             made = sorted(p.name for p in folder.iterdir() if (p / "config.json").exists())
-            raise CordError(f"{key}: the builder made no model {name!r}; it made: {', '.join(made)}")
+            near = get_close_matches(name, made, n=1)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"it made: {', '.join(made)}"
+            raise CordError(f"{key}: the builder made no model {name!r}; {hint}")
         return str(path)
     if model.startswith(("/", "./", "../", "~", "$")):
         path = expanded(model)
@@ -35,6 +38,16 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)
     return model
+
+
+def yet_to_build(recipe: Recipe, model: str) -> bool:
+    """Whether `model` is one that the recipe builds and that is not there so far: nothing can be looked at in it."""
+    if recipe.models is None or not model.startswith(PREFIX):
+        return False
+    try:
+        return not (models_folder(recipe.models) / DONE).exists()
+    except Exception:  # a builder that cannot be imported is a fault of its own
+        return True
 
 
 def is_file(path: Path) -> bool:

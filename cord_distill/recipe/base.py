@@ -71,6 +71,39 @@ def check_url(url: str) -> str:
     return url
 
 
+# Readers of files that `datasets` has, which people give in place of a data set.
+READERS = {
+    "arrow", "audiofolder", "csv", "generator", "imagefolder", "json", "jsonl", "pandas", "parquet", "sql", "text",
+    "webdataset", "xml",
+}  # fmt: skip
+
+
+def check_source(section: BaseModel) -> None:
+    """The hub's keys of a section with `path` and `dataset`. Raises ValueError at a reader's name in place of a hub id,
+    and at keys of the hub that say nothing where there is no data set."""
+    dataset = getattr(section, "dataset", None)
+    if dataset in READERS:
+        raise ValueError(f"dataset: {dataset!r} is a reader of `datasets`, no hub id: give the file, path: FILE.jsonl")
+    if dataset:
+        return
+    other = next((key for key in ("path", "builder") if getattr(section, key, None)), None)
+    useless_keys(section, ("split", "subset", "revision"), other, "are of a hub data set")
+
+
+def useless_keys(section: BaseModel, keys: tuple[str, ...], beside: str | None, why: str) -> None:
+    """Raises ValueError naming those of `keys` that are set, beside a key with which they do nothing."""
+    fields = type(section).model_fields
+    found = [key for key in keys if getattr(section, key) != fields[key].default]
+    if found and beside:
+        does = "does" if len(found) == 1 else "do"
+        default = fields[found[0]].default
+        back = "null" if default is None else default
+        raise ValueError(
+            f"{', '.join(found)} {does} nothing beside {beside} ({', '.join(keys)} {why}): leave {found[0]} out, or "
+            f"take it back with {found[0]}={back}"
+        )
+
+
 def _one_group(value: str) -> str:
     try:
         groups = re.compile(value).groups

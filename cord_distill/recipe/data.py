@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cord_distill.recipe.base import FolderName, Positive, Section, Share
+from cord_distill.recipe.base import FolderName, Positive, Section, Share, check_source
 
 
 class FiltersConfig(Section):
@@ -62,6 +62,7 @@ class SourceConfig(Section):
     def _one_place(self) -> SourceConfig:
         if bool(self.path) == bool(self.dataset):
             raise ValueError("give either path (a JSONL file) or dataset (a hub id)")
+        check_source(self)
         return self
 
 

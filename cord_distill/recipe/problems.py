@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cord_distill.recipe.base import AnswerPattern, PlugIn, Positive, Section, _module_function
+from cord_distill.recipe.base import (
+    AnswerPattern,
+    PlugIn,
+    Positive,
+    Section,
+    _module_function,
+    check_source,
+    useless_keys,
+)
 from cord_distill.recipe.models import ModelConfig
 
 
@@ -70,11 +78,23 @@ class ProblemsConfig(Section):
     hard_for: HardForConfig | None = None
     """Only problems that are hard for this small model are taken; `cord problems` finds them."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_taken_back_takes_its_keys_along(cls, given: Any) -> Any:
+        """`problems.dataset=null problems.path=FILE` over a recipe of the hub: its subset and split are not meant."""
+        if not isinstance(given, dict):
+            return given
+        told = {"dataset": {"split", "subset", "revision"}, "builder": {"args"}}
+        gone = {key for name, keys in told.items() if name in given and given[name] is None for key in keys}
+        return {key: value for key, value in given.items() if key not in gone}
+
     @model_validator(mode="after")
     def _one_source(self) -> ProblemsConfig:
         given = [key for key in ("builder", "path", "dataset") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given: keep one source of problems")
+        check_source(self)
+        useless_keys(self, ("args",), "path" if self.path else "dataset" if self.dataset else None, "are a builder's")
         if self.grader not in ("math", "integer", "exact", "judge"):
             _module_function(self.grader)
         return self

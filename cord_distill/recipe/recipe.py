@@ -7,6 +7,8 @@ How a file is read (`extends`, overrides, line numbers in errors) is in `recipe_
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
@@ -179,6 +181,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_ablation_names_variants(self) -> Recipe:
+        if self.ablate is None or not self.variants:  # one variant is picked, or `cord ablate` says that there are none
+            return self
+        named = {"ablate.baseline": [self.ablate.baseline]}
+        named |= {f"ablate.tables.{title}": names for title, names in self.ablate.tables.items()}
+        named |= {f"ablate.{key}": list(getattr(self.ablate, key)) for key in ("plain_search", "at_equal_tokens")}
+        named["ablate.paper"] = list(self.ablate.paper)
+        for key, names in named.items():
+            known_variants(names, self.variants, key)
+        return self
+
+    @model_validator(mode="after")
     def _no_bytes_are_promised_for_servers(self) -> Recipe:
         decoding = [*self.teachers, *([self.meta_prover] if self.meta_prover else [])]
         served = next((model.label for model in decoding if model.engine == "server"), None)
@@ -262,6 +276,17 @@ class Recipe(Section):
         if self.meta_prover and self.meta_prover.same_as and self.meta_prover.same_as not in labels:
             raise ValueError(f"meta_prover.same_as {self.meta_prover.same_as!r} names no teacher; there are: {labels}")
         return self
+
+
+def known_variants(names: Iterable[str], variants: Iterable[str], key: str) -> list[str]:
+    """The names, each once. Raises ValueError at one that is none of the variants."""
+    known = list(variants)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+            raise ValueError(f"{key}: no variant is called {name!r}; {hint}")
+    return list(dict.fromkeys(names))
 
 
 def _same_but_for_case(names: list[str]) -> tuple[str, str] | None:

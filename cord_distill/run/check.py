@@ -9,8 +9,10 @@ import sys
 from dataclasses import asdict, dataclass
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.faults import faults_in
 from cord_distill.common.terminal import plain
 from cord_distill.decode.problems import Readings
+from cord_distill.decode.same_questions import repeated_line
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import Experiment
@@ -23,7 +25,7 @@ from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
 from cord_distill.run.cost import bound
 from cord_distill.run.decode_memory import decode_memory
-from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_looked_up
+from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_built_yet, not_looked_up
 from cord_distill.run.model_lines import model_lines
 from cord_distill.run.predict import predicted
 from cord_distill.run.stages import plan_stages
@@ -78,12 +80,14 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     """Everything that `cord check` says, without saying it."""
     recipe, variants = experiment.recipe, experiment.variants
     read = Readings()
-    faults = first_pass(variants, machine.gpus if machine else None, read).of(STAGES)
+    faults = [*ablation_faults(experiment), *first_pass(variants, machine.gpus if machine else None, read).of(STAGES)]
     reachable, away = servers(variants)
     about_the_cluster, no_cluster = cluster_page(variants)
     lines = [*reachable, *about_the_cluster, f"writes to {RunFolder.of(recipe).root}"]
     problems = local_problems(recipe, read)
     count = None if problems is None else len(problems)
+    repeated = repeated_line(problems or [])
+    lines += [repeated] if repeated else []
     lines += plan_lines(variants, plan_stages(experiment), count)
     sent = model_lines(variants)
     lines += ["what the models are sent (cord show: the prompts themselves)", *sent] if sent else []
@@ -97,6 +101,8 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     data = dict.fromkeys(name for variant in variants for name in on_the_hub(variant))
     unseen = [f"from the hub: {', '.join(away_from_here)}"] if away_from_here else []
     unseen += [f"the hub's data of the suites: {', '.join(data)}"] if data else []
+    unbuilt = dict.fromkeys(name for variant in variants for name in not_built_yet(variant))
+    unseen += [f"not built yet (cord models {experiment.source}): {', '.join(unbuilt)}"] if unbuilt else []
     return Page(
         tuple(lines),
         tuple(dict.fromkeys([*faults, *away, *no_cluster])),
@@ -116,6 +122,16 @@ def _costs(variants: list[Recipe], problems: int | None, machine: Machine | None
     most = [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
     likely = [predicted(one, problems, rate, gpus, price) for one in variants if problems and one.teachers]
     return [*most, *filter(None, likely)]
+
+
+def ablation_faults(experiment: Experiment) -> list[str]:
+    """What `cord ablate` would refuse beside the names of variants: a key of the seeds that no recipe has."""
+    whole = experiment.recipe
+    if whole.ablate is None or not whole.variants:
+        return []
+    at_seed = f"{whole.ablate.seed_key}={whole.ablate.seeds[0]}"
+    found = faults_in(experiment.file.resolve, [*experiment.overrides, at_seed])
+    return [f"ablate.seed_key: {whole.ablate.seed_key!r} takes no seed: {fault}" for fault in found]
 
 
 def faults_of(recipe: Recipe) -> list[str]:

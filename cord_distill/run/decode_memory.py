@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu
+from cord_distill.decode.check import budget_tokens
 from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
 from cord_distill.engines.vllm.engine import CPU_KV_GIB
-from cord_distill.model_files.locate import PREFIX, model_path
+from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.parameters import stored_parameters
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training.memory.predict import GIB
-from cord_distill.training.memory.shapes import shape_of
+from cord_distill.training.memory.shapes import Shape, shape_of
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Beside weights and cache, in GiB. GPU: CUDA context, graphs, activations; a round figure, not measured here. CPU:
@@ -23,13 +25,16 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GPU_BESIDE = 1.5
 CPU_BESIDE = 2.0
 CPU_ENGINE = 0.8
+MOST_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
     """Of one engine, in GiB and per GPU that it uses. weights None: the model's sizes are not known here.
 
-    cache None: what `gpu_memory_utilization` leaves. key: its dotted name in the recipe.
+    cache None: what `gpu_memory_utilization` leaves. key: its dotted name in the recipe. one_text: the cache of one
+    text of the longest context, 0 where the model's sizes are not known. parts: GPUs that share one copy; more_parts:
+    other numbers that the model's heads allow.
     """
 
     name: str
@@ -38,6 +43,9 @@ class EngineMemory:
     cache: float | None
     utilization: float
     gpus: tuple[int, ...]
+    one_text: float = 0.0
+    parts: int = 1
+    more_parts: tuple[int, ...] = ()
 
     def on(self, gpu_memory: float | None) -> float | None:
         """All that it takes of a GPU; None where that cannot be said."""
@@ -62,7 +70,8 @@ def decode_memory(recipe: Recipe, gpu_memory: float | None, *, on_gpu: bool | No
         beside = CPU_BESIDE + CPU_ENGINE * len(engines)
         total = f"{sum(known) + beside:.1f} GiB{more}, about {beside:.1f} of them for torch and vLLM themselves"
         return "\n".join(["decoding, predicted, in one process:", *said, f"  in all {total}"]), []
-    faults = [
+    alone = [fault for engine in engines if gpu_memory is not None for fault in _too_large(engine, gpu_memory)]
+    faults = alone or [
         fault
         for gpu in sorted({gpu for e in engines for gpu in e.gpus})
         for fault in _crowded(engines, gpu, gpu_memory)
@@ -73,7 +82,7 @@ def decode_memory(recipe: Recipe, gpu_memory: float | None, *, on_gpu: bool | No
 def _engines(recipe: Recipe, on_gpu: bool) -> list[EngineMemory]:
     found: dict[str, EngineMemory] = {}
     for key, section in decoding_sections(recipe).items():
-        if section.engine == "vllm" and not section.model.startswith(PREFIX):
+        if section.engine == "vllm" and not yet_to_build(recipe, section.model):
             settings = section.model_dump_json(exclude=PER_REQUEST)
             found.setdefault(settings, _engine(recipe, section, key, on_gpu))
     return list(found.values())
@@ -82,22 +91,29 @@ def _engines(recipe: Recipe, on_gpu: bool) -> list[EngineMemory]:
 def _engine(recipe: Recipe, section: ModelConfig, key: str, on_gpu: bool) -> EngineMemory:
     dtype = section.dtype if section.dtype != "auto" else "bfloat16" if on_gpu else "float32"
     share = section.tensor_parallel_size if on_gpu else 1
-    parameters = _parameters(recipe, section, key)
+    parameters, shape = _sizes(recipe, section, key)
     weights = None if parameters is None else parameters * BYTES[dtype] / share / GIB
     cache = section.kv_cache_gib or (None if on_gpu else CPU_KV_GIB)
     gpus = tuple(section.devices or range(share)) if on_gpu else ()
-    return EngineMemory(section.label, key, weights, cache, section.gpu_memory_utilization, gpus)
+    one_text, more = 0.0, tuple(n for n in (2**i for i in range(1, 7)) if n > share)
+    if shape is not None:
+        width = 1 if section.kv_cache_dtype.startswith("fp8") else BYTES[dtype]
+        tokens = section.max_model_len or budget_tokens(recipe, key)
+        one_text = 2 * shape.layers * shape.kv * width * tokens / min(share, shape.kv_heads) / GIB
+        more = tuple(n for n in range(share + 1, MOST_PARTS + 1) if shape.heads % n == 0)
+    return EngineMemory(section.label, key, weights, cache, section.gpu_memory_utilization, gpus, one_text, share, more)
 
 
-def _parameters(recipe: Recipe, section: ModelConfig, key: str) -> int | None:
+def _sizes(recipe: Recipe, section: ModelConfig, key: str) -> tuple[int | None, Shape | None]:
     try:
         path = model_path(recipe, section.model, f"{key}.model")
     except CordError:
-        return None
+        return None, None
     try:
-        return shape_of(path).parameters
+        shape = shape_of(path)
+        return shape.parameters, shape
     except CordError:  # of another architecture, or not here
-        return stored_parameters(Path(path))
+        return stored_parameters(Path(path)), None
 
 
 def _said(engine: EngineMemory) -> str:
@@ -105,6 +121,28 @@ def _said(engine: EngineMemory) -> str:
     cache = "what it may use of the GPU as cache" if engine.cache is None else f"{engine.cache:.1f} GiB of cache"
     where = f" on GPU {', '.join(map(str, engine.gpus))}" if engine.gpus else ""
     return f"  {engine.name}: {weights}, {cache}{where}"
+
+
+def _too_large(engine: EngineMemory, gpu_memory: float) -> list[str]:
+    """An engine that an empty GPU of this size would not hold with the cache of a single text."""
+    if engine.weights is None or not engine.gpus:
+        return []
+    split = engine.weights + (engine.one_text if engine.cache is None else engine.cache)
+    may = gpu_memory if engine.cache is not None else engine.utilization * gpu_memory
+    need = split + GPU_BESIDE
+    if need <= may:
+        return []
+    cache = "the cache of one text" if engine.cache is None else f"{engine.key}.kv_cache_gib"
+    # The size of a cache that the recipe gives is of each GPU, however many there are.
+    fixed = GPU_BESIDE + (engine.cache or 0.0)
+    fits = next((n for n in engine.more_parts if fixed + (need - fixed) * engine.parts / n <= may), None)
+    whole = math.ceil(need if engine.cache is not None else need / engine.utilization)
+    parts = f"set {engine.key}.tensor_parallel_size={fits} and as many devices, or " if fits else ""
+    return [
+        f"{engine.key}: {engine.name} needs {need:.1f} GiB of each GPU ({engine.weights:.1f} of weights, "
+        f"{need - engine.weights - GPU_BESIDE:.1f} for {cache}, {GPU_BESIDE} beside), and may use {may:.1f} of "
+        f"{gpu_memory:g}: {parts}take GPUs of at least {whole} GiB"
+    ]
 
 
 def _crowded(engines: list[EngineMemory], gpu: int, gpu_memory: float | None) -> list[str]:

@@ -16,10 +16,10 @@ from cord_distill.common.faults import faults_in
 from cord_distill.common.quiet import has_gpu
 from cord_distill.data.check import data_faults
 from cord_distill.decode.check import decoding_faults, started_sections
-from cord_distill.decode.check_templates import template_faults
+from cord_distill.decode.check_templates import local_folder_of, template_faults
 from cord_distill.decode.problems import Read, Readings, load_candidates
 from cord_distill.evaluation import check as evaluation
-from cord_distill.model_files.locate import is_on_the_hub
+from cord_distill.model_files.locate import is_on_the_hub, yet_to_build
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.check_later_stages import later_stage_faults
 from cord_distill.run_folder.paths import RunFolder
@@ -108,6 +108,13 @@ def not_looked_up(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+def not_built_yet(recipe: Recipe) -> list[str]:
+    """Models of the recipe that it builds itself, as long as they are not there."""
+    named = [s.model for s in started_sections(recipe).values()]
+    named += [str(recipe.train.get("model_name_or_path") or ""), *(model.model for model in recipe.evaluate.models)]
+    return list(dict.fromkeys(name for name in named if yet_to_build(recipe, name)))
+
+
 def looked_at(recipe: Recipe, problems: int | None) -> str:
     """What the pass went through, as a list for the last line."""
     parts = [f"{problems} problems" if problems else "", *_counted(recipe)]
@@ -115,7 +122,7 @@ def looked_at(recipe: Recipe, problems: int | None) -> str:
 
 
 def _counted(recipe: Recipe) -> list[str]:
-    local = {s.model for s in started_sections(recipe).values() if s.model and not is_on_the_hub(s.model)}
+    local = {local_folder_of(recipe, key, section) for key, section in started_sections(recipe).items()} - {None}
     evaluate, train = recipe.evaluate, recipe.train
     return [
         f"{len(local)} model folders" if local else "",

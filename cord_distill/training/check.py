@@ -13,7 +13,7 @@ import yaml
 from cord_distill.common.errors import CordError
 from cord_distill.common.faults import faults_in
 from cord_distill.common.quiet import has_gpu
-from cord_distill.model_files.locate import PREFIX, is_on_the_hub, model_path
+from cord_distill.model_files.locate import is_on_the_hub, model_path, yet_to_build
 from cord_distill.model_files.look import folder_facts, folder_faults
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.prompts.template_check import template_fault
@@ -134,8 +134,8 @@ def _student_faults(recipe: Recipe, rows_are_there: bool) -> list[str]:
         return [f"train.chat_template_path: {template} is not there; give a local .jinja file"]
     if not name:
         return []
-    if name.startswith(PREFIX):
-        return [] if recipe.models else faults_in(model_path, recipe, name, STUDENT)
+    if yet_to_build(recipe, name):
+        return []
     try:
         folder = Path(model_path(recipe, name, STUDENT))
     except CordError as error:
@@ -165,7 +165,10 @@ def _length_faults(recipe: Recipe, folder: Path) -> list[str]:
         positions = folder_facts(folder, STUDENT).positions
     except CordError as error:
         return [str(error)]
-    limits = {"train.max_length": recipe.train.get("max_length", 20480), f"{STUDENT}'s positions": positions}
+    own = recipe.train.get("max_length", 20480)
+    if isinstance(own, int) and own < 1:
+        return [f"train.max_length: {own} is no length; give the most tokens that a row may have, for example 20480"]
+    limits = {"train.max_length": own, f"{STUDENT}'s positions": positions}
     return [
         f"{name} {limit} is less than a row may have under decode.budgets ({budgets.reasoning_tokens} + "
         f"{budgets.answer_tokens} tokens), and rows are never cut: lower the budgets, or drop longer rows with "

@@ -65,11 +65,11 @@ def test_the_segmentation_cuts_at_lines(folder):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("variants.priced={decode.selector_args: {prize: 1}}", "unexpected keyword argument 'prize'"),
+        ("variants.priced={decode.selector_args: {prize: 1}}", "decode.selector_args.prize: decode.selector 'own:"),
         ("variants.priced={decode.selector: own:gone}", "module own has no 'gone'"),
         ("variants.priced={decode.selector: longest_}", "did you mean 'longest'?"),
         ("variants.twice={decode.pipeline: cord}", "pipeline_args are for a plug-in"),
-        ("variants.lines={decode.segmentation: own:teacher}", "decode.segmentation: 'own:teacher'"),
+        ("variants.lines={decode.segmentation: own:teacher}", "decode.segmentation 'own:teacher' takes no argument"),
     ],
 )
 def test_what_cannot_be_called_is_found_by_the_check(folder, override, said, capsys):

@@ -49,6 +49,11 @@ def test_installed_twice_it_is_installed_once():
 @pytest.mark.slow
 def test_the_known_engine_arguments_are_those_of_the_installed_vllm():
     """Fails when vLLM is upgraded and engine_keys.json is not."""
-    from cord_distill.engines.vllm.engine_keys import known_engine_keys, vllm_engine_keys
+    from typing import get_args
+
+    from vllm.config.cache import CacheDType
+
+    from cord_distill.engines.vllm.engine_keys import KV_CACHE_DTYPES, known_engine_keys, vllm_engine_keys
 
     assert known_engine_keys() == {*vllm_engine_keys()}
+    assert {*KV_CACHE_DTYPES} == {*get_args(CacheDType)}

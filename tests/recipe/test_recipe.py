@@ -366,3 +366,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomic(path, "\ud800")
     assert path.read_text() == "old"
+
+
+def test_a_data_set_that_is_taken_back_takes_its_subset_along():
+    """Fails the refusal of keys beside `path` that the recipe brought, and the resolved recipe that keeps them."""
+    own = ["problems.dataset=null", "problems.path=/x.jsonl"]
+    recipe = load_recipe("gsm8k_1gpu", own)
+    assert load_recipe("gsm8k_1gpu").problems.subset == "main" and recipe.problems.subset is None
+    assert "subset" not in dump_recipe(recipe)
+    toy = load_recipe("quickstart", ["problems.builder=null", "problems.path=/x.jsonl", "variants=null"])
+    assert toy.problems.args == {}

@@ -54,6 +54,14 @@ def test_init_places_the_teachers(folder, gpus, teachers, devices):
     assert gpus != 1 or shares <= 1
 
 
+@pytest.mark.parametrize("gpus", ["-2", "-1"])
+def test_init_places_nobody_on_fewer_than_no_gpus(folder, gpus, capsys):
+    """Fails a division by zero, and the share of -0.9."""
+    flags = ["--questions", "q.jsonl", "--student", "org/small", f"--gpus={gpus}"]
+    assert main(["init", "mine.yaml", "--teachers", "a/b", "c/d", *flags]) == 2
+    assert "--gpus" in capsys.readouterr().err and not (folder / "mine.yaml").exists()
+
+
 def test_init_asks_or_names_the_flag(folder, capsys):
     assert main(["init", "mine.yaml", "--questions", "q.jsonl"]) == 2
     assert "--teachers is missing" in capsys.readouterr().err

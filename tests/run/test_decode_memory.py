@@ -74,3 +74,21 @@ def test_sizes_that_are_not_known_are_no_fault_and_servers_hold_nothing_here():
     page, faults = decode_memory(recipe({"model": "org/unknown", "kv_cache_gib": 1}), 24)
     assert "unknown: weights of unknown size, 1.0 GiB of cache" in page and faults == []
     assert decode_memory(recipe({"model": QWEN, "engine": "server", "url": "http://x"}), 24) == ("", [])
+
+
+@pytest.mark.parametrize("keys", [{}, {"kv_cache_gib": 0.5}], ids=["a share", "a cache of its own"])
+def test_weights_that_no_gpu_of_this_size_holds_are_refused(keys):
+    """Fails the version in which a model that takes a share of the GPU always fits into that share."""
+    big = {"model": QWEN, "name": "a", "gpu_memory_utilization": 0.9, **keys}
+    page, faults = decode_memory(recipe(big), 4)
+    assert "2.9 GiB of weights" in page and len(faults) == 1
+    assert faults[0].startswith("teachers.0: a needs 5.") or faults[0].startswith("teachers.0: a needs 4.9")
+    assert "of each GPU (2.9 of weights" in faults[0] and "GPUs of at least" in faults[0]
+    assert "set teachers.0.tensor_parallel_size=2 and as many devices, or" in faults[0]
+    assert decode_memory(recipe({**big, "tensor_parallel_size": 2}), 4)[1] == []
+    assert decode_memory(recipe(big), 6)[1] == []
+
+
+def test_a_gpu_that_not_even_all_heads_would_fill_is_refused_without_that_advice():
+    _, faults = decode_memory(recipe({"model": QWEN, "name": "a"}), 1.6)
+    assert len(faults) == 1 and "tensor_parallel_size" not in faults[0]

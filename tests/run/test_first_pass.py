@@ -12,6 +12,22 @@ import yaml
 
 from cord_distill.cli import main
 from cord_distill.decode.generate import Decoded
+from cord_distill.model_files.locate import models_folder
+from cord_distill.recipe.file import load_recipe
+
+MINE = """
+def grade(text, problem):
+    return None, False
+
+def ask(n=2):
+    return []
+
+def build(folder, seed=0):
+    pass
+
+async def rate(problem, ensemble, steps, key, weight=1):
+    pass
+"""
 
 
 @pytest.fixture
@@ -21,7 +37,15 @@ def recipe(tmp_path, random_models):
     held = [{"id": f"h{i}", "problem": f"What is {i} mod 5?", "answer": i % 5} for i in range(3)]
     (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (tmp_path / "held.jsonl").write_text("\n".join(json.dumps(row) for row in held))
-    (tmp_path / "mine.py").write_text("def grade(text, problem):\n    return None, False\n")
+    (tmp_path / "mine.py").write_text(MINE)
+    two = [
+        {"question": f"What is{blank}1/2?", "answer": known}
+        for blank, known in ((" ", "0.5"), ("  ", "1/2"), (" ", "2"))
+    ]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, two)))
+    (tmp_path / "agree.jsonl").write_text("\n".join(map(json.dumps, two[:2])))
+    chat = [{"role": "user", "content": "What is 1/2?"}]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"question": chat, "answer": "0.5"}))
     (tmp_path / "a_model").mkdir()
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "a_model" / "config.json").write_text("{}")
@@ -147,6 +171,29 @@ MISTAKES = [
     (["output_dir=./circle"], "is a file, no folder"),
     (["track.wandb.mode=online"], "online needs a key"),
     (["evaluate.data.math_500=again.jsonl"], "were trained on"),
+    (["problems.path=two.jsonl"], "rows 1 and 3 ask the same question ('What is 1/2?') and know different answers"),
+    (["problems.path=chats.jsonl"], "holds chat messages"),
+    (["problems.split=test"], "problems: split does nothing beside path"),
+    (["problems.subset=main"], "problems: subset does nothing beside path"),
+    (["problems.args={n: 3}"], "problems: args does nothing beside path"),
+    (["problems={path: null, dataset: json}"], "'json' is a reader of `datasets`, no hub id: give the file, path: "),
+    (["problems={path: null, builder: 'mine:ask', args: {m: 2}}"], "problems.args.m: problems.builder"),
+    (["models={builder: 'mine:build', args: {sed: 0}}"], "did you mean models.args.seed?"),
+    (["decode.selector=mine:rate", "decode.selector_args={weigth: 2}"], "did you mean decode.selector_args.weight?"),
+    (
+        ["teachers.0.kv_cache_dtype=fp9"],
+        "teachers.0.kv_cache_dtype: 'fp9' is none that vLLM knows; did you mean",
+    ),
+    (["teachers.0.engine_args={kv_cache_dtype: int3}"], "teachers.0.engine_args.kv_cache_dtype"),
+    (
+        ["ablate={baseline: wid}", "variants={wide: {}}"],
+        "no variant is called 'wid'; did you mean 'wide'?",
+    ),
+    (
+        ["ablate={baseline: wide, tables: {A: [wde]}}", "variants={wide: {}}"],
+        "ablate.tables.A: no variant is called 'wde'",
+    ),
+    (["ablate={baseline: wide, paper: {w: [1, 2]}}", "variants={wide: {}}"], "ablate.paper: no variant is called 'w'"),
 ]
 
 
@@ -253,3 +300,77 @@ def test_decoding_goes_on_where_only_later_stages_could_not_run_if_one_says_so(r
     assert not seen
     assert not main(["generate", str(recipe), "--no-check", "train.model_name_or_path=./elsewhere"])
     assert len(seen) == 1
+
+
+@pytest.fixture
+def built(recipe, random_models, tmp_path, monkeypatch):
+    """The recipe with teachers that it builds itself; gives the builder's folder, not built yet."""
+    (tmp_path / "own_builder.py").write_text("def build(folder, sed=0):\n    pass\n")
+    made = yaml.safe_load(recipe.read_text())
+    made["models"] = {"builder": "own_builder:build", "cache_dir": str(tmp_path / "cache")}
+    for teacher in made["teachers"]:
+        teacher["model"] = f"built:{teacher['name']}"
+    made["train"]["model_name_or_path"] = "built:prover"
+    recipe.write_text(yaml.safe_dump(made))
+    monkeypatch.chdir(tmp_path)
+    folder = models_folder(load_recipe(recipe).models)
+    for name in ("r1", "qwq", "prover"):
+        shutil.copytree(random_models[name], folder / name)
+    yield folder
+    sys.modules.pop("own_builder", None)
+
+
+def test_models_that_are_not_built_yet_are_said_to_be_unseen(recipe, built, capsys):
+    """Fails the last line that counts folders which nobody looked into."""
+    assert main(["check", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert f"not looked up, not built yet (cord models {recipe}): built:r1, built:qwq, built:prover" in out
+    assert "model folders" not in out
+    (built / "built.json").write_text("{}")
+    assert main(["check", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert "2 model folders" in out and "not built yet" not in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["teachers.0.model=built:r2"], "teachers.0.model: the builder made no model 'r2'; it made: prover, qwq, r1"),
+        (["train.model_name_or_path=built:provver"], "did you mean built:prover?"),
+        (["teachers.0.chat_template=./gone.jinja"], "gone.jinja is not there"),
+        (["teachers.0.tensor_parallel_size=7"], "does not divide the"),
+        (["decode.budgets.reasoning_tokens=1000000"], "lower decode.budgets"),
+        (["evaluate.models=[{model: built:r3}]"], "evaluate.models.0.model: the builder made no model"),
+    ],
+)
+def test_built_models_are_looked_at_like_local_ones(recipe, built, overrides, said, capsys):
+    """Fails the pass that leaves `built:` out, whether they are there or not."""
+    (built / "built.json").write_text("{}")
+    assert main(["check", str(recipe), *overrides]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--gpus=0", "--gpus=-2", "--gpu-memory=0", "--tokens-per-second=-1"])
+def test_a_machine_of_nothing_is_refused(recipe, flag, capsys):
+    assert main(["check", str(recipe), flag]) == 2
+    assert flag.partition("=")[0] in capsys.readouterr().err
+
+
+def test_a_length_below_one_is_not_passed_on_as_advice(recipe, capsys):
+    """Fails the advice data.filters.max_tokens=-1."""
+    assert main(["check", str(recipe), "train.max_length=-1"]) == 2
+    error = capsys.readouterr().err
+    assert "train.max_length: -1 is no length" in error and "max_tokens=-1" not in error
+
+
+def test_a_question_that_is_asked_twice_with_one_answer_is_counted(recipe, tmp_path, capsys):
+    """Fails the pass that holds 0.5 and 1/2 for two answers, and the one that says nothing."""
+    assert main(["check", str(recipe), f"problems.path={tmp_path / 'agree.jsonl'}"]) == 0
+    assert "problems: 1 of 2 ask what one before them asks: 00001" in capsys.readouterr().out
+
+
+def test_a_seed_key_that_the_recipe_does_not_have_is_named(recipe, capsys):
+    """Fails the check that leaves the seeds of `cord ablate` to its first decoding."""
+    wide = ["variants={wide: {}}", "ablate={baseline: wide, seed_key: decode.sed}"]
+    assert main(["check", str(recipe), *wide]) == 2
+    assert "ablate.seed_key: 'decode.sed' takes no seed" in capsys.readouterr().err

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.plugins import load_plugin
+from cord_distill.common.plugins import load_plugin, takes
 from cord_distill.decode.ensemble import Ensemble
-from cord_distill.decode.own import called, takes
+from cord_distill.decode.own import called
 from cord_distill.decode.pipelines import PIPELINES
 from cord_distill.decode.pipelines.base import Outcome, Pipeline
 from cord_distill.recipe.decode import DecodeConfig
@@ -20,7 +20,7 @@ def pipeline_of(decode: DecodeConfig) -> Pipeline:
         return PIPELINES[decode.pipeline]
     spec, given = decode.pipeline, decode.pipeline_args
     search = load_plugin(spec, KEY)
-    takes(search, 2, given, KEY, spec)
+    takes(search, 2, given, KEY, spec, "decode.pipeline_args")
 
     async def own(problem: Problem, ensemble: Ensemble) -> Outcome:
         made = await called(search, KEY, spec, problem.id, problem, ensemble, **given)
