@@ -179,7 +179,7 @@ MISTAKES = [
     (["problems={path: null, dataset: json}"], "'json' is a reader of `datasets`, no hub id: give the file, path: "),
     (["problems={path: null, builder: 'mine:ask', args: {m: 2}}"], "problems.args.m: problems.builder"),
     (["models={builder: 'mine:build', args: {sed: 0}}"], "did you mean models.args.seed?"),
-    (["decode.selector=mine:rate", "decode.selector_args={own_weight: 2}"], "did you mean decode.selector_args.weight?"),
+    (["decode.selector=mine:rate", "decode.selector_args={own_weight: 2}"], "mean decode.selector_args.weight?"),
     (
         ["teachers.0.kv_cache_dtype=fp9"],
         "teachers.0.kv_cache_dtype: 'fp9' is none that vLLM knows; did you mean",
