@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ def _bars(title: str, bars: Sequence[Bar], prefix: str) -> list[tuple[str, str]]
     shown = [bar for bar in bars if bar[1] is not None]
     if not shown:
         return []
-    figure, axes = _figure(0.75 + 0.36 * len(shown) + 0.1 * sum("\n" in bar[0] for bar in shown))
+    labels = ["\n".join(map(_folded, bar[0].split("\n"))) for bar in shown]
+    figure, axes = _figure(0.75 + 0.36 * len(shown) + 0.13 * sum(label.count("\n") for label in labels))
     for y, (_, share, interval, colour) in enumerate(shown):
         assert share is not None
         axes.barh(y, 100 * share, color=colour, height=0.62)
@@ -97,7 +99,7 @@ def _bars(title: str, bars: Sequence[Bar], prefix: str) -> list[tuple[str, str]]
             axes.plot([100 * low, 100 * high], [y, y], color=INK, linewidth=0, marker="|", markersize=7)
             end = max(share, high)
         axes.text(100 * end + 2, y, f"{100 * share:.1f}", va="center")
-    axes.set_yticks(range(len(shown)), ["\n".join(map(_short, bar[0].split("\n"))) for bar in shown])
+    axes.set_yticks(range(len(shown)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 25))
@@ -170,6 +172,11 @@ def _svg(figure: Any, prefix: str) -> str:
     for stand_in, variable in VARIABLES.items():
         svg = svg.replace(stand_in, variable)
     return svg.strip()
+
+
+def _folded(text: str) -> str:
+    """A label of at most two lines, so that a note is read to its end."""
+    return "\n".join(textwrap.wrap(text, 24, max_lines=2, placeholder=" …") or [text])
 
 
 def _short(name: str) -> str:
