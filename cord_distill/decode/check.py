@@ -20,6 +20,7 @@ from cord_distill.grading import load_grader
 from cord_distill.model_files.build import model_builder
 from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.look import folder_facts, folder_faults
+from cord_distill.recipe.evaluate import JudgeConfig
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
@@ -71,12 +72,24 @@ def plugin_faults(recipe: Recipe) -> list[str]:
         found += faults_in(model_builder, recipe.models)
     if recipe.problems and recipe.problems.grader != "judge":
         found += faults_in(load_grader, recipe.problems.grader)
+    if recipe.problems and recipe.problems.hard_for and recipe.problems.grader == "judge":
+        found += faults_in(judge_of, recipe)
     if recipe.problems and recipe.problems.process_check:
         found += faults_in(load_plugin, recipe.problems.process_check, "problems.process_check")
     for key, section in started_sections(recipe).items():
         if section.engine == "scripted" and section.script:
             found += faults_in(load_plugin, section.script, f"{key}.script")
     return found
+
+
+def judge_of(recipe: Recipe) -> JudgeConfig:
+    """The judge of `problems.grader: judge`, which decides which problems are hard. Raises CordError."""
+    if recipe.evaluate.judge is None:
+        raise CordError(
+            "problems.grader: judge asks evaluate.judge, and there is none; give it, e.g. "
+            "evaluate.judge={engine: server, url: http://127.0.0.1:8000/v1, model: Qwen/Qwen3-32B}"
+        )
+    return recipe.evaluate.judge
 
 
 def started_sections(recipe: Recipe) -> dict[str, ModelConfig]:

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.progress import progress
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.admission import slots_of
+from cord_distill.decode.check import judge_of
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.failures import count_failures, error_text
 from cord_distill.decode.generate import finish_all, journaled
@@ -159,13 +159,7 @@ def _grading(recipe: Recipe) -> GradeAll:
     """How whole tries are graded; cut-off ones are wrong whatever they hold. Raises CordError before any is made."""
     assert recipe.problems is not None
     if recipe.problems.grader == "judge":
-        section = recipe.evaluate.judge
-        if section is None:
-            raise CordError(
-                "problems.grader: judge asks evaluate.judge, and there is none; give it, e.g. "
-                "evaluate.judge={engine: server, url: http://127.0.0.1:8000/v1, model: Qwen/Qwen3-32B}"
-            )
-        return partial(_judged, RunFolder.of(recipe).problem_filter, section)
+        return partial(_judged, RunFolder.of(recipe).problem_filter, judge_of(recipe))
     grade = load_grader(recipe.problems.grader)
 
     async def graded(whole: Whole) -> Verdicts:

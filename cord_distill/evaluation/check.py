@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.faults import faults_in
+from cord_distill.evaluation.judging import required
 from cord_distill.evaluation.overlap import check_disjoint
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite, samples_per_problem
-from cord_distill.evaluation.targets import check_engine
+from cord_distill.evaluation.targets import engine_section, methods
 from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.look import folder_faults
 from cord_distill.recipe.recipe import Recipe
@@ -35,10 +38,39 @@ def evaluation_faults(recipe: Recipe, problems: list[Problem], gpus: int | None 
     for name, suite in suites.items():
         found += faults_in(samples_per_problem, name, evaluate.samples)
         found += _suite_faults(suite, recipe, problems) if isinstance(suite, Suite) else []
+    judged = next((suite.name for suite in suites.values() if isinstance(suite, Suite) and suite.judged), None)
+    if judged:
+        found += faults_in(required, evaluate.judge, judged)
+    if evaluate.judge and evaluate.judge.engine == "vllm" and not yet_to_build(recipe, evaluate.judge.model):
+        found += faults_in(model_path, recipe, evaluate.judge.model, "evaluate.judge.model")
+    longest = evaluate.engine.get("max_model_len")
+    if type(longest) is int and longest <= evaluate.max_new_tokens:
+        found.append(
+            f"evaluate.engine.max_model_len {longest} holds no question beside evaluate.max_new_tokens "
+            f"{evaluate.max_new_tokens}: lower that, or raise it if the model allows it"
+        )
     devices = evaluate.devices
     if devices and gpus and max(devices) >= gpus:
         found.append(f"evaluate.devices {devices}: there are {gpus} GPUs, numbered from 0 on")
     return [*found, *_model_faults(recipe)]
+
+
+def labels_of(recipe: Recipe) -> set[str]:
+    """What the table of an evaluation calls the models that the recipe could ask."""
+    named = [one.label for one in (*recipe.teachers, *recipe.evaluate.models)]
+    return {"untrained", *named, *(method.label for method in methods(recipe))}
+
+
+def published_faults(recipe: Recipe, labels: Collection[str]) -> list[str]:
+    """Labels of `evaluate.published` that are never evaluated. labels: those of all variants."""
+    evaluate = recipe.evaluate
+    found = []
+    for label in evaluate.published:
+        if label not in labels and "checkpoint-" not in label:
+            near = get_close_matches(label, labels, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(labels))}"
+            found.append(f"evaluate.published.{label}: no model is called so; {hint}")
+    return found
 
 
 def on_the_hub(recipe: Recipe) -> list[str]:
@@ -67,7 +99,7 @@ def _suite_faults(suite: Suite, recipe: Recipe, problems: list[Problem]) -> list
 
 
 def _model_faults(recipe: Recipe) -> list[str]:
-    found = faults_in(check_engine, recipe)
+    found = faults_in(engine_section, recipe)
     labels = [model.label for model in recipe.evaluate.models]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:

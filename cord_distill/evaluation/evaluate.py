@@ -28,7 +28,7 @@ from cord_distill.evaluation.records import sample_figures
 from cord_distill.evaluation.samples import Sample, SampleStore
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
-from cord_distill.evaluation.targets import Target, methods, targets
+from cord_distill.evaluation.targets import Target, methods, refuse_missing_models, targets
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import JUDGEMENTS, PROBLEMS, RESULTS, SAMPLES, TRAIN_FILE, RunFolder
 
@@ -43,6 +43,7 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
     labels: only these checkpoints. What is done is skipped; what was begun goes on. Raises CordError before anything
     heavy is loaded: a model or file that is not there, a bad row, a question that was trained on.
     """
+    refuse_missing_models(recipe, labels)
     asked = EvaluationPlan.of(recipe)
     asked.refuse_trained_questions()
     jobs = [asked.job(target) for target in targets(recipe, labels)]

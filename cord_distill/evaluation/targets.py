@@ -146,9 +146,16 @@ def _other(recipe: Recipe, model: ModelConfig, path: str, samples: int | dict[st
     return Target(model.label, path, _with(model, recipe), system, samples, model.model)
 
 
-def check_engine(recipe: Recipe) -> None:
-    """Raises CordError naming the key of `evaluate.engine` that no model has."""
-    _with(ModelConfig(model="any"), recipe)
+def engine_section(recipe: Recipe) -> ModelConfig:
+    """Any model under `evaluate.engine`. Raises CordError naming the key that no model has."""
+    return _with(ModelConfig(model="any"), recipe)
+
+
+def refuse_missing_models(recipe: Recipe, labels: list[str] | None = None) -> None:
+    """Raises CordError for a model of `evaluate.models` that is not there, before data is fetched for it."""
+    for i, model in enumerate(recipe.evaluate.models):
+        if labels is None or model.label in labels:
+            model_path(recipe, model.model, f"evaluate.models.{i}.model")
 
 
 def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:

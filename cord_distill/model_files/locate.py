@@ -37,6 +37,7 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
         if not is_file(path / "config.json"):
             raise CordError(f"{key}: {path} holds no model (no config.json there); check the path")
         return str(path)
+    refuse_no_hub_id(model, key)
     return model
 
 
@@ -48,6 +49,15 @@ def yet_to_build(recipe: Recipe, model: str) -> bool:
         return not (models_folder(recipe.models) / DONE).exists()
     except Exception:  # a builder that cannot be imported is a fault of its own
         return True
+
+
+def refuse_no_hub_id(model: str, key: str) -> None:
+    """Raises CordError for a web address, and for a path that is not there and is written like no path."""
+    if "://" in model:
+        name = "/".join(model.partition("://")[2].partition("/")[2].split("/")[:2])
+        raise CordError(f"{key}: {model} is an address; name the model by its hub id, e.g. {name or 'ORG/NAME'}")
+    if is_on_the_hub(model) and model.count("/") > 1:
+        raise CordError(f"{key}: {model} is no folder here, and a hub id has one slash; check the path or the id")
 
 
 def is_file(path: Path) -> bool:

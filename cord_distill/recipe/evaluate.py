@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cord_distill.recipe.base import AnswerPattern, FolderName, Positive, Section
 from cord_distill.recipe.models import ChatModelConfig, ModelConfig
@@ -61,7 +61,8 @@ class EvaluateConfig(Section):
     """Further lighteval task files by path, or modules, that export TASKS_TABLE."""
     data: dict[str, str | DataFileConfig] = {}
     """Local files that take the place of a suite's hub data set, by the suite's name: a path, or a section that names
-    the columns too. A name that no suite has makes a suite of the file."""
+    the columns too. A name that no suite has makes a suite of the file; null takes the file of a base recipe
+    away."""
     revisions: dict[str, str] = {}
     """The commit or tag of a suite's hub data set, by the suite's name; without one the newest is taken. The commit is
     in `results.json` either way."""
@@ -102,6 +103,12 @@ class EvaluateConfig(Section):
     """The GPUs that evaluation takes, by number; null takes all."""
     published: dict[FolderName, dict[str, PublishedConfig]] = {}
     """Known values for `--calibrate`: label, then suite, then value."""
+
+    @field_validator("data", "revisions", "published", mode="before")
+    @classmethod
+    def _null_takes_away(cls, given: Any) -> Any:
+        given = {} if given is None else given
+        return {name: one for name, one in given.items() if one is not None} if isinstance(given, dict) else given
 
     @property
     def files(self) -> dict[str, DataFileConfig]:

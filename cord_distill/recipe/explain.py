@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,7 +44,9 @@ PLAIN = {
 
 def explain(error: ValidationError, where: Where, path: Path, said: Said | None = None) -> str:
     """One sentence per problem: override or file and line, key path, what is wrong, what to write instead."""
-    return "\n".join(dict.fromkeys(_sentence(item, where, path, said or {}) for item in error.errors()))
+    return "\n".join(
+        dict.fromkeys(_sentence(item, where, path, said or {}) for item in _one_branch(list(error.errors())))
+    )
 
 
 def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
@@ -101,15 +103,45 @@ def _gone(item: Any, key: str) -> str | None:
 
 
 def _section_fields(loc: list[str]) -> list[str]:
+    """The keys of the section that `loc` leads to; empty where that is none."""
     here: Any = Recipe
+    free = 0  # the user's own names of a mapping that stand before the section's keys
     for part in loc:
+        if free:
+            free -= 1
+            continue
         if part.isdigit():
             continue
         field = here.model_fields.get(part)
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        here, free = _section_in(field.annotation) if field else (None, 0)
         if here is None:
             return []
     return list(here.model_fields)
+
+
+def _section_in(annotation: Any) -> tuple[type[BaseModel] | None, int]:
+    """(the class of the section in a key's type, how many mappings are around it)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, 0
+    for part in get_args(annotation):
+        found, free = _section_in(part)
+        if found:
+            return found, free + (get_origin(annotation) is dict)
+    return None, 0
+
+
+def _one_branch(items: list[Any]) -> list[Any]:
+    """Of a value that may be a text or a section (`evaluate.data`), what is said of the one that was given."""
+    kept = []
+    for item in items:
+        branch = next((i for i, part in enumerate(item["loc"]) if str(part).endswith("Config")), None)
+        if branch is not None:
+            if item["type"].startswith("model_"):  # neither text nor section: the text's branch says so
+                continue
+            item = {**item, "loc": (*item["loc"][:branch], *item["loc"][branch + 1 :])}
+        elif item["loc"][-1:] == ("str",):
+            if isinstance(item["input"], dict):
+                continue
+            item = {**item, "loc": item["loc"][:-1]}
+        kept.append(item)
+    return kept

@@ -13,7 +13,7 @@ from cord_distill.training.arguments import resolved_section
 from cord_distill.training.check import stage_faults, trains_here
 from cord_distill.training.memory.later_stages import stage_page
 from cord_distill.training.memory.shapes import shape_of
-from cord_distill.training.teacher import Teacher, checked_teacher, named_teacher, of_one_vocabulary
+from cord_distill.training.teacher import Teacher, checked_teacher, named_teacher, of_one_vocabulary, refuse_no_teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ def later_stage_faults(recipe: Recipe, processes: int | None = None) -> dict[str
             elif stage == stages[0]:
                 raise CordError(f"{stage}.model_name_or_path is missing: name the student, or add `train:`")
             resolved_section(one, {})
+            if stage == "distil" and (said := section_of(one).get("teacher")):
+                refuse_no_teacher(one, str(said))
             if stage == "distil" and not _to_be_built(one):
                 _teacher(one)
         except CordError as error:

@@ -7,8 +7,11 @@ import asyncio
 from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.start import KEY as REWARD
+from cord_distill.engines.base import EngineError, sampling_of
+from cord_distill.engines.chat import served_chat
 from cord_distill.engines.server.probe import Endpoint, check_scores, probe
 from cord_distill.engines.server.reward import ServerRewardEngine
+from cord_distill.recipe.evaluate import JudgeConfig
 from cord_distill.recipe.recipe import Recipe
 
 # A server that is up answers a request of one token long before.
@@ -46,4 +49,23 @@ async def _ask_all(variants: list[Recipe]) -> tuple[list[str], list[str]]:
                 await engine.close()
             except CordError as error:
                 faults.append(str(error))
+        judge = recipe.evaluate.judge
+        if judge is not None and judge.engine == "server":
+            try:
+                lines.append(await _answers(judge))
+            except CordError as error:
+                faults.append(str(error))
     return list(dict.fromkeys(lines)), list(dict.fromkeys(faults))
+
+
+async def _answers(judge: JudgeConfig) -> str:
+    """One token of the judge's, asked for as the evaluation asks. Raises CordError."""
+    chat = served_chat(judge, timeout=SECONDS, wait=0.0)
+    try:
+        await chat.reply("Say yes.", sampling_of(judge, 1))
+    except EngineError as error:
+        key = f", with a key in ${judge.api_key_env} if it wants one" if judge.api_key_env else ""
+        raise CordError(f"evaluate.judge.url: {error}; start the judge's server{key}, or mend the address") from error
+    finally:
+        await chat.close()
+    return f"evaluate.judge: {', '.join(judge.urls)} answers as {chat.model!r}"

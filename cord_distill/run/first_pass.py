@@ -17,10 +17,13 @@ from cord_distill.common.quiet import has_gpu
 from cord_distill.data.check import data_faults
 from cord_distill.decode.check import decoding_faults, started_sections
 from cord_distill.decode.check_templates import local_folder_of, template_faults
+from cord_distill.decode.devices import device_faults
 from cord_distill.decode.problems import Read, Readings, load_candidates
 from cord_distill.evaluation import check as evaluation
+from cord_distill.evaluation.targets import engine_section
 from cord_distill.model_files.locate import is_on_the_hub, yet_to_build
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.training_stages import base_model
 from cord_distill.run.check_later_stages import later_stage_faults
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.check import training_faults, wandb_faults
@@ -53,6 +56,7 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read |
     once for all who ask."""
     read = read or Readings()
     found: dict[str, list[str]] = {stage: [] for stage in ("run", *STAGES)}
+    labels = {label for recipe in variants for label in evaluation.labels_of(recipe)}
     for recipe in variants:
         here = machine_gpus(recipe) if gpus is None else gpus
         problems = local_problems(recipe, read) or []
@@ -66,6 +70,7 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read |
         for stage, faults in later_stage_faults(recipe, gpus).items():
             found[stage] += faults
         found["evaluate"] += evaluation.evaluation_faults(recipe, problems, here)
+        found["evaluate"] += evaluation.published_faults(recipe, labels) + _evaluating_gpus(recipe, here)
     return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})
 
 
@@ -83,6 +88,19 @@ def machine_gpus(recipe: Recipe) -> int | None:
         return gpu_count() or None
     sections = [s for s in started_sections(recipe).values() if s.engine == "vllm"]
     return None if any(is_on_the_hub(section.model) for section in sections) else 0
+
+
+def _evaluating_gpus(recipe: Recipe, gpus: int | None) -> list[str]:
+    """Whether the engine of an evaluation can be placed: it stands alone, on `evaluate.devices`."""
+    evaluate = recipe.evaluate
+    away = any(is_on_the_hub(name) for name in (base_model(recipe), *(model.model for model in evaluate.models)))
+    if not evaluate.suites or (gpus == 0 and away):
+        return []
+    try:
+        section = engine_section(recipe)
+    except CordError:  # said by the evaluation's own check
+        return []
+    return device_faults({"evaluate.engine": section}, len(evaluate.devices) if gpus and evaluate.devices else gpus)
 
 
 def local_problems(recipe: Recipe, read: Read = load_candidates) -> list[Problem] | None:

@@ -26,6 +26,7 @@ from cord_distill.training.arguments import refuse_half_weights, resolved_sectio
 from cord_distill.training.check_values import value_faults
 from cord_distill.training.deepspeed import stage_in
 from cord_distill.training.launch import accelerate_config, gpu_count
+from cord_distill.training.launcher_keys import file_faults, flag_faults
 
 STUDENT = "train.model_name_or_path"
 # What torch.utils.checkpoint takes, and transformers besides.
@@ -46,6 +47,8 @@ def training_faults(recipe: Recipe, processes: int | None = None, env: Mapping[s
     except CordError as error:
         found.append(str(error))
         launcher = {}
+    found += file_faults(launcher, f"launch.accelerate_config: {recipe.launch.accelerate_config}")
+    found += flag_faults(recipe.launch.args)
     brings = launcher.get("distributed_type") == "DEEPSPEED"
     started = env is not None
     if env is None:

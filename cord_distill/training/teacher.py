@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,18 @@ def named_teacher(recipe: Recipe, said: str) -> Teacher:
     for i, one in enumerate(recipe.teachers):
         if one.label == said:
             return Teacher(said, model_path(recipe, one.model, f"teachers.{i}.model"), one.revision)
+    refuse_no_teacher(recipe, said)
     return Teacher(said.rstrip("/").rsplit("/", 1)[-1], model_path(recipe, said, "distil.teacher"))
+
+
+def refuse_no_teacher(recipe: Recipe, said: str) -> None:
+    """Raises CordError where `distil.teacher` is no name of a teacher, no path and no hub id."""
+    labels = [one.label for one in recipe.teachers]
+    if said in labels or not is_on_the_hub(said) or "/" in said:
+        return
+    near = get_close_matches(said, labels, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the recipe's teachers are: {', '.join(labels) or 'none'}"
+    raise CordError(f"distil.teacher: {said!r} names no teacher, and is no path or hub id (ORG/NAME); {hint}")
 
 
 def of_one_vocabulary(recipe: Recipe, student: str, only_here: bool = False) -> list[Teacher]:

@@ -49,6 +49,7 @@ def recipe(tmp_path, random_models):
     (tmp_path / "a_model").mkdir()
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "a_model" / "config.json").write_text("{}")
+    (tmp_path / "odd.yaml").write_text("num_proceses: 2\ndeepspeed_config: {zero_stge: 2}\n")
     (tmp_path / "stage7.json").write_text('{"zero_optimization": {"stage": 7}}')
     (tmp_path / "broken.json").write_text('{"zero_optimization":\n {"stage" 2}}')
     (tmp_path / "broken.py").write_text("def grade(text, problem)\n")
@@ -146,6 +147,19 @@ MISTAKES = [
     (["train.deepspeed=broken.json"], "broken.json is no JSON (line 2: "),
     (["dpo={learning_rate: -1}", "data.preferences={}"], "dpo.learning_rate: learning_rate -1 is out of range"),
     (["dpo={lora_r: 8}", "data.preferences={}"], "dpo.lora_r: without dpo.use_peft=true"),
+    (["launch.accelerate_config=odd.yaml"], "'num_proceses' is no key of accelerate; did you mean 'num_processes'?"),
+    (["launch.accelerate_config=odd.yaml"], "deepspeed_config: 'zero_stge' is no key of accelerate"),
+    (["launch.args=[--num_proceses, '2']"], "'--num_proceses' is no flag of accelerate launch; did you mean"),
+    (["launch.args=[zero3]"], "'zero3' would be taken for the script"),
+    (["evaluate.suites=[pubmedqa_open]", "evaluate.data=null"], "suite pubmedqa_open: a model judges its answers"),
+    (["evaluate.engine.devices=[0]"], "evaluate.engine.devices [0]: this machine has no GPU"),
+    (["evaluate.engine.max_model_len=64"], "holds no question beside evaluate.max_new_tokens 32768"),
+    (["evaluate.published={untraned: {math_500: {value: 5}}}"], "did you mean 'untrained'?"),
+    (["evaluate.data={math_500: {file: x}}"], "evaluate.data.math_500.file: unknown key; known keys here: answer,"),
+    (["distil={teacher: qwk}"], "distil.teacher: 'qwk' names no teacher, and is no path or hub id (ORG/NAME); did you"),
+    (["train.model_name_or_path=https://huggingface.co/Qwen/Qwen3-8B/tree/main"], "by its hub id, e.g. Qwen/Qwen3-8B"),
+    (["teachers.0.model=https://huggingface.co/Qwen/Qwen3-8B"], "teachers.0.model: https://huggingface.co/Qwen/Qwen3"),
+    (["evaluate.models=[{model: a/b/c}]"], "evaluate.models.0.model: a/b/c is no folder here"),
     (["teachers.0.chat_template=./gone.jinja"], "gone.jinja is not there"),
     (["problems.grader=mygr:grade"], "there is no module 'mygr'"),
     (["problems.grader=broken:grade"], "broken.py, line 1"),
