@@ -388,3 +388,17 @@ def test_a_seed_key_that_the_recipe_does_not_have_is_named(recipe, capsys):
     wide = ["variants={wide: {}}", "ablate={baseline: wide, seed_key: decode.sed}"]
     assert main(["check", str(recipe), *wide]) == 2
     assert "ablate.seed_key: 'decode.sed' takes no seed" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_named_before_data_is_fetched(monkeypatch, capsys):
+    """Fails the evaluation that asks the hub for the suite first, and then blames the data set."""
+    monkeypatch.setattr("cord_distill.evaluation.evaluate.EvaluationPlan", None)
+    assert main(["evaluate", "--model", "/nowhere/nope", "--suite", "gsm8k"]) == 2
+    assert "evaluate.models.0.model: /nowhere/nope holds no model" in capsys.readouterr().err
+
+
+def test_a_judge_that_does_not_answer_is_named(recipe, capsys):
+    """Fails the check that asks the servers of decoding alone: the judge would be missed after training."""
+    judge = "evaluate.judge={engine: server, url: 'http://127.0.0.1:9/v1', model: org/judge}"
+    assert main(["check", str(recipe), judge]) == 2
+    assert "evaluate.judge.url: http://127.0.0.1:9/v1: no connection" in capsys.readouterr().err
