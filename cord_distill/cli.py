@@ -484,9 +484,10 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from cord_distill.recipe.experiment import Experiment
-    from cord_distill.report.finish import closing_lines, finish
+    from cord_distill.report.finish import closing_lines, finish, refuse_nothing
 
     experiment = Experiment.load(arguments.recipe, arguments.overrides)
+    refuse_nothing(experiment)
     print(closing_lines(experiment, finish(experiment)))
 
 

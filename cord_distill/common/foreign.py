@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
+# Of `accelerate launch`, with `-` written as `_`.
+LAUNCHERS = {
+    f"__{name}"
+    for name in (
+        "num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port", "gpu_ids",
+        "mixed_precision", "multi_gpu", "nproc_per_node", "use_deepspeed", "use_fsdp", "dynamo_backend",
+    )
+}  # fmt: skip
 _DOTTED = re.compile(r"^(?:--|\+\+?|-)([a-z_]+(?:\.[\w-]+)+)(?:=(.*))?$")
 
 
@@ -13,13 +22,23 @@ def foreign_words(argv: Sequence[str]) -> str | None:
     gone = {"merge": "cord merge", "generate": "--shard"}.get(argv[0] if argv else "")
     if gone == "cord merge" or (gone and any(word.partition("=")[0] == gone for word in argv)):
         return f"{gone} is gone: start the same `cord generate RECIPE` on every node; all of them share one run folder"
+    command = argv[0] if argv else ""
     for number, word in enumerate(argv):
         after = argv[number + 1] if number + 1 < len(argv) else ""
         if word in ("--config", "--recipe", "--config_file", "-c") or word.startswith(("--config=", "--recipe=")):
             file = word.partition("=")[2] or after or "RECIPE"
             return f"{word.partition('=')[0]}: the recipe is given by its place alone: {file}"
+        flag, _, given = word.partition("=")
+        value = given or after or "VALUE"
+        if flag == "--variant" and command != "ablate":
+            return f"{flag}: a variant is picked without dashes: variant={value}"
+        if flag.replace("-", "_") in LAUNCHERS:
+            said = [flag, *([value] if given or (after and not after.startswith("-") and "=" not in after) else [])]
+            return f"{flag}: what accelerate launch is told stands in the recipe: launch.args='{json.dumps(said)}'"
+        if flag in ("--dry-run", "--dry_run", "--dryrun", "--validate"):
+            return f"{flag}: what would run, and whether all of it is there, is said by: cord check RECIPE"
         found = _DOTTED.match(word)
         if found:
-            value = found[2] if found[2] is not None else after or "VALUE"
+            value = found[2] if found[2] is not None else value
             return f"{word}: keys of the recipe are overridden without dashes: {found[1]}={value}"
     return None

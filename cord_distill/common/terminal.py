@@ -36,3 +36,9 @@ def warn(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     print(f"\x1b[1;31m{plain(text)}\x1b[0m" if colour else plain(text), file=stream, flush=True)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, which may explain itself over a page."""
+    said = str(error).strip() or type(error).__name__
+    return one_line(said.splitlines()[0], 200)

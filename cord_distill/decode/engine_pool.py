@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +73,8 @@ class EnginePool:
         Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
         """
         path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
-        renderer = renderer_of(section, path or _tokenizer_of(section, key))
+        with named(key):
+            renderer = renderer_of(section, path or _tokenizer_of(section, key))
         renderer.check_prompt()
         length = longest_context(renderer, recipe, problems)
         engine = await self._engine(section, path, renderer, key, recipe, length)
@@ -130,7 +132,8 @@ class EnginePool:
         settings = section.model_dump(exclude=PER_REQUEST)
         identity = recipe_hash({**settings, "path": path})
         if self.cluster and section.engine in ("vllm", "scripted"):
-            options = vllm_options(section, path, recipe, length) if section.engine == "vllm" else {}
+            with named(key):
+                options = vllm_options(section, path, recipe, length) if section.engine == "vllm" else {}
             return await self.cluster.engine(identity, EngineSpec.of(section, key, path, options))
         if identity not in self.engines:
             if section.engine == "scripted":
@@ -140,10 +143,10 @@ class EnginePool:
             elif section.engine == "vllm":
                 from cord_distill.engines.vllm.engine import VllmEngine
 
-                start = functools.partial(
-                    VllmEngine.start, section, path, **vllm_options(section, path, recipe, length)
-                )
-                self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
+                with named(key):
+                    options = vllm_options(section, path, recipe, length)
+                    start = functools.partial(VllmEngine.start, section, path, **options)
+                    self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
             elif section.engine == "server":
                 from cord_distill.engines.server.engine import ServerEngine
 
@@ -168,6 +171,17 @@ class EnginePool:
             except Exception as error:
                 warn(f"an engine did not close well ({type(error).__name__}: {error}); what it answered is kept")
         self.engines.clear()
+
+
+@contextlib.contextmanager
+def named(key: str) -> Iterator[None]:
+    """What is wrong with a model is said with its key in the recipe. A subclass keeps its own words and exit code."""
+    try:
+        yield
+    except CordError as error:
+        if type(error) is not CordError or str(error).startswith(key):
+            raise
+        raise CordError(f"{key}: {error}") from error
 
 
 def meta_prover_section(recipe: Recipe) -> ModelConfig | None:

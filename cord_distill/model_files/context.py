@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import first_line
+
 # Where architectures write their length; the smallest counts, as in vLLM.
 LENGTHS = (
     *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
@@ -71,10 +74,19 @@ def longer_than_stated(config: dict[str, Any], length: int | None) -> dict[str, 
 
 
 def read_config(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> dict[str, Any]:
-    """The config of a folder or hub id with its architecture's defaults filled in (loads transformers)."""
+    """The config of a folder or hub id with its architecture's defaults filled in (loads transformers).
+
+    Raises CordError with the first line of what transformers says, for example of a `model_type` that it does not know.
+    """
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code).to_dict()
+    try:
+        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code).to_dict()
+    except Exception as error:  # whatever a config of somebody else's code makes the library raise
+        raise CordError(
+            f"{path}: transformers cannot read its config.json ({first_line(error)}); mend the file, or take a model "
+            "whose architecture it knows"
+        ) from error
 
 
 def _number(value: Any) -> TypeGuard[int | float]:

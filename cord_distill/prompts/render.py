@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import first_line
 from cord_distill.prompts.coder import Coder
 from cord_distill.prompts.foreign import Guard, uncut
 from cord_distill.prompts.thought import Thought
@@ -302,10 +303,8 @@ def load_renderer(
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise CordError(
-            f"{name or path}: no tokenizer could be loaded from {path!r}: {str(error).splitlines()[0]}"
-        ) from None
+    except Exception as error:  # whatever a file of another architecture makes the library raise
+        raise CordError(f"{name or path}: no tokenizer could be loaded from {path!r}: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None

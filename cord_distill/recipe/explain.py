@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -62,8 +63,13 @@ def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
     kind = item["type"]
     if kind == "extra_forbidden":
         section = _section_fields(loc[:-1])
-        near = get_close_matches(loc[-1], section, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(section))}"
+        deeper = _deeper(loc)
+        near = deeper or get_close_matches(loc[-1], section, n=1)
+        hint = (
+            f"did you mean {' or '.join(map(repr, near[:3]))}?"
+            if near
+            else f"known keys here: {', '.join(sorted(section))}"
+        )
         message = f"unknown key; {hint}"
     elif kind in ("model_type", "model_attributes_type") and item["ctx"]["class_name"] in PLAIN:
         message = f"has keys of its own; write {{{PLAIN[item['ctx']['class_name']]}}} (got {item['input']!r})"
@@ -104,6 +110,11 @@ def _gone(item: Any, key: str) -> str | None:
 
 def _section_fields(loc: list[str]) -> list[str]:
     """The keys of the section that `loc` leads to; empty where that is none."""
+    section = _section_at(loc)
+    return list(section.model_fields) if section else []
+
+
+def _section_at(loc: list[str]) -> type[BaseModel] | None:
     here: Any = Recipe
     free = 0  # the user's own names of a mapping that stand before the section's keys
     for part in loc:
@@ -115,8 +126,8 @@ def _section_fields(loc: list[str]) -> list[str]:
         field = here.model_fields.get(part)
         here, free = _section_in(field.annotation) if field else (None, 0)
         if here is None:
-            return []
-    return list(here.model_fields)
+            return None
+    return here
 
 
 def _section_in(annotation: Any) -> tuple[type[BaseModel] | None, int]:
@@ -145,3 +156,22 @@ def _one_branch(items: list[Any]) -> list[Any]:
             item = {**item, "loc": item["loc"][:-1]}
         kept.append(item)
     return kept
+
+
+def _deeper(loc: list[str]) -> list[str]:
+    """The dotted names of a key of this name in the sections below the one that was given it, the nearest ones. Models
+    are left out: each has the same keys."""
+    level = [(loc[:-1], section)] if (section := _section_at(loc[:-1])) else []
+    while level:
+        level = [
+            ([*at, name], below)
+            for at, here in level
+            for name, field in here.model_fields.items()
+            if (below := _section_in(field.annotation)[0])
+            and not re.search(r"(list|dict)\[", str(field.annotation))
+            and "model" not in below.model_fields
+        ]
+        found = [".".join([*at, loc[-1]]) for at, here in level if loc[-1] in here.model_fields]
+        if found:
+            return found
+    return []

@@ -67,6 +67,11 @@ class RecipeFile:
                 raise CordError(
                     f"override {override[:80]!r}: {key[:60]!r} names no key; write it like decode.beam_size=2"
                 )
+            if re.search(r"\[\d+\]", key):
+                dotted = re.sub(r"\[(\d+)\]", r".\1", key)
+                raise CordError(
+                    f"override {override[:80]!r}: an item of a list goes by its number: {dotted}={text[:60]}"
+                )
             value = _yaml_value(text, override)
             if key == "variant":
                 if not isinstance(value, str | int | float) or isinstance(value, bool):
@@ -121,6 +126,11 @@ def find_recipe(source: str | Path) -> Path:
         resolved = path / "recipe.yaml"
         hint = f"its recipe is {resolved}" if resolved.is_file() else "give a file in it, or a bundled recipe's name"
         raise CordError(f"recipe {str(source)!r} is a folder; {hint}")
+    if len(path.parts) > 1 and not path.suffix:
+        raise CordError(
+            f"{str(source)!r}: no such file, and no run folder either; give a recipe, or the folder of a run that was "
+            "begun (cord run RECIPE)"
+        )
     names = sorted(p.stem for p in bundled("recipes").glob("*.yaml"))
     near = get_close_matches(path.stem, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(names)}"
@@ -252,7 +262,9 @@ def _yaml_value(text: str, said: str) -> Any:
     except CordError as error:
         if ": not readable as YAML" not in str(error):
             raise
-        raise CordError(f"override {shown!r}: the value is not readable as YAML; quote it") from None
+        lacking = [f"{a} and {b}" for a, b in ("{}", "[]") if text.count(a) != text.count(b)]
+        fix = f"it has not as many {lacking[0]}, close what is open" if lacking else "quote it"
+        raise CordError(f"override {shown!r}: the value is not readable as YAML; {fix}") from None
 
 
 def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, said: Said) -> dict[str, Any]:
@@ -263,9 +275,13 @@ def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, 
         raise CordError(f"{path.name}: variant {variant!r} is not among its variants: {', '.join(variants) or 'none'}")
     tree = json.loads(json.dumps(tree))
     for key, value in (variants[variant] or {}).items():
-        file, line = where.get(("variants", variant, str(key)), (path, 1))
-        where[tuple(str(key).split("."))] = (file, line)
-        said.pop(tuple(str(key).split(".")), None)  # the variant's value counts
+        own, named = ("variants", variant, str(key)), tuple(str(key).split("."))
+        file, line = where.get(own, (path, 1))
+        where[named] = (file, line)
+        said.pop(named, None)  # the variant's value counts
+        brought = next((text for at, text in said.items() if at == own[: len(at)] or own == at[: len(own)]), None)
+        if brought is not None:
+            said[named] = brought
         _assign(tree, str(key).split("."), _anchored(str(key), value, file.parent), f"variants.{variant}.{key}")
     tree["variants"] = {}
     tree["variant"] = variant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
+from cord_distill.common.errors import CordError
 from cord_distill.common.paths import short_path
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.model_card import write_model_cards
@@ -29,6 +30,14 @@ def finish(experiment: Experiment) -> Summary:
         write_view(run_of(experiment))
     track_report(experiment.recipe, summary)
     return summary
+
+
+def refuse_nothing(experiment: Experiment) -> None:
+    """Raises CordError where no stage of the recipe has left anything that a report could be about."""
+    runs = [RunFolder.of(recipe) for recipe in experiment.methods]
+    left = [path for run in runs for path in (run.journal, run.trajectories, run.dataset, run.checkpoints, run.eval)]
+    if not any(path.exists() for path in left):
+        raise CordError(f"{runs[0].root}: nothing was run there yet; begin with: cord run {experiment.source}")
 
 
 def closing_lines(experiment: Experiment, summary: Summary) -> str:

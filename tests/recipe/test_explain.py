@@ -44,6 +44,18 @@ def test_a_variants_value_counts_over_the_overrides(path):
     assert said(path, "decode.beam_size=3", "variant=wide").startswith("base.yaml, line 7: decode.beam_size: ")
 
 
+@pytest.mark.parametrize("bring", ["variants={own: {decode.beam_sise: 3}}", "variants.own={decode.beam_sise: 3}"])
+def test_a_variants_fault_is_the_overrides_that_brought_the_variant(path, bring):
+    """Fails the version that blames line 1 of the file, which has no such variant."""
+    assert said(path, bring, "variant=own").startswith(f"override {bring!r}: decode.beam_sise: unknown key; did you")
+
+
+def test_a_folder_that_is_not_there_is_no_misspelt_recipe(path):
+    """Fails the list of bundled recipes in answer to `cord status outputs/nope`."""
+    with pytest.raises(CordError, match="'outputs/nope': no such file, and no run folder either"):
+        load_recipe("outputs/nope")
+
+
 def test_a_secret_in_an_override_is_not_repeated(path):
     text = said(path, "train.hub_token=hf_SECRET")
     assert "hf_SECRET" not in text and "keys come from the environment" in text
@@ -59,9 +71,16 @@ def test_a_secret_in_an_override_is_not_repeated(path):
         ("evaluate.suites=math_500", "write [math_500]"),
         ("train.micro_batch_size=2", "did you mean 'per_device_train_batch_size'?"),
         ("train.num_epochs=2", "did you mean 'num_train_epochs'?"),
-        ("train.lora_target_linear=true", "did you mean lora_target_modules: all-linear?"),
+        ("train.lora_target_linear=true", "did you mean lora_target_modules: [all-linear]?"),
         ("train.dataset_name=x", "data.sources"),
         ("train.max_seq_length=2", "did you mean 'max_length'?"),
+        ("decode.max_step_tokens=2", "did you mean 'decode.budgets.max_step_tokens'?"),
+        ("reasoning_tokens=2", "did you mean 'decode.budgets.reasoning_tokens'?"),
+        ("beam_size=2", "did you mean 'decode.beam_size'?"),
+        ("decode.budgets={reasoning_tokens: 100", "it has not as many { and }, close what is open"),
+        ("evaluate.suites=[aime24", "it has not as many [ and ], close what is open"),
+        ("decode.step_marker=a: b: c", "quote it"),
+        ("teachers[0].name=x", "an item of a list goes by its number: teachers.0.name=x"),
     ],
 )
 def test_what_people_write_from_habit_is_answered(path, override, words):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import yaml
 from scripted_world import write_recipe
 
 from cord_distill.cli import main
+from cord_distill.common.errors import CordError
 from cord_distill.common.files import lock_folder
+from cord_distill.decode.engine_pool import model_positions, named
 from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.models import ModelConfig
 
 QUIET = "track.wandb.mode=disabled"
 
@@ -178,3 +182,34 @@ def test_a_folder_is_called_one_and_a_run_that_is_not_there_is_no_recipe(folder,
     assert "is a folder; give a JSONL file" in capsys.readouterr().err
     assert main(["view", "outputs/none"]) == 2
     assert "there is no such run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["generate", "quickstart", "--variant", "curation"],
+            "--variant: a variant is picked without dashes: variant=cu",
+        ),
+        (["train", "quickstart", "--num_processes", "8"], """launch.args='["--num_processes", "8"]'"""),
+        (["train", "quickstart", "--num-machines=2"], """launch.args='["--num-machines", "2"]'"""),
+        (["run", "quickstart", "--multi_gpu"], """launch.args='["--multi_gpu"]'"""),
+        (["run", "quickstart", "--dry-run"], "is said by: cord check RECIPE"),
+        (["status", "outputs/nope"], "no such file, and no run folder either"),
+        (["report", "quickstart"], "nothing was run there yet; begin with: cord run quickstart"),
+    ],
+)
+def test_what_other_tools_call_it_is_answered_with_our_word(folder, argv, said, capsys):
+    """Fails argparse's `unrecognized arguments`, and a report about nothing."""
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err and not (folder / "outputs").exists()
+
+
+def test_an_architecture_that_nobody_knows_is_one_sentence(folder, weightless_models, capsys):
+    """Fails the traceback of transformers, and the sentence without the key."""
+    odd = folder / "odd"
+    shutil.copytree(weightless_models["r1"], odd)
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
+    with pytest.raises(CordError, match=r"^teachers\.0: .*lama"), named("teachers.0"):
+        model_positions(str(odd), ModelConfig(model=str(odd)))
