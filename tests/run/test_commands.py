@@ -210,6 +210,6 @@ def test_an_architecture_that_nobody_knows_is_one_sentence(folder, weightless_mo
     odd = folder / "odd"
     shutil.copytree(weightless_models["r1"], odd)
     config = json.loads((odd / "config.json").read_text())
-    (odd / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
-    with pytest.raises(CordError, match=r"^teachers\.0: .*lama"), named("teachers.0"):
+    (odd / "config.json").write_text(json.dumps({**config, "model_type": "my_own_kind"}))
+    with pytest.raises(CordError, match=r"^teachers\.0: .*my_own_kind"), named("teachers.0"):
         model_positions(str(odd), ModelConfig(model=str(odd)))
