@@ -173,7 +173,7 @@ def test_an_override_of_null_takes_a_section_away(write) -> None:
         ("seed.x=1", "seed is a plain value, it has no key 'x'"),
         ("teachers.7.temperature=1", "'7' is no index into a list of 2"),
         ("teachers.ada.temperature=1", "'ada' is no index into a list of 2"),
-        ("seed=[1", "the value is not readable as YAML; quote it"),
+        ("seed=[1", "close what is open"),
     ],
 )
 def test_a_bad_override_is_named(write, override: str, said: str) -> None:
