@@ -43,6 +43,7 @@ def evaluate_recipe(recipe: Recipe, labels: list[str] | None = None) -> None:
     labels: only these checkpoints. What is done is skipped; what was begun goes on. Raises CordError before anything
     heavy is loaded: a model or file that is not there, a bad row, a question that was trained on.
     """
+    find_suites(recipe.evaluate)
     refuse_missing_models(recipe, labels)
     asked = EvaluationPlan.of(recipe)
     asked.refuse_trained_questions()

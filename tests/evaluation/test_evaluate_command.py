@@ -74,7 +74,7 @@ def test_mistakes_are_explained(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         capsys, "--model", "m", "--suite", "aime24", "--data", "x", "evaluate.seed=1"
     )
     assert "there is no suite 'aime42'" in refused(capsys, "--model", "./m", "--suite", "aime42")
-    nowhere = ["--model", "./m", "--suite", "math", "--data", "aime24=no.jsonl"]
+    nowhere = ["--model", "m", "--suite", "math", "--data", "aime24=no.jsonl"]
     assert "evaluate.data.aime24: " in refused(capsys, *nowhere)
 
 
