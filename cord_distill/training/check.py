@@ -169,8 +169,6 @@ def _length_faults(recipe: Recipe, folder: Path) -> list[str]:
     except CordError as error:
         return [str(error)]
     own = recipe.train.get("max_length", 20480)
-    if isinstance(own, int) and own < 1:
-        return [f"train.max_length: {own} is no length; give the most tokens that a row may have, for example 20480"]
     limits = {"train.max_length": own, f"{STUDENT}'s positions": positions}
     return [
         f"{name} {limit} is less than a row may have under decode.budgets ({budgets.reasoning_tokens} + "

@@ -374,7 +374,7 @@ def test_a_length_below_one_is_not_passed_on_as_advice(recipe, capsys):
     """Fails the advice data.filters.max_tokens=-1."""
     assert main(["check", str(recipe), "train.max_length=-1"]) == 2
     error = capsys.readouterr().err
-    assert "train.max_length: -1 is no length" in error and "max_tokens=-1" not in error
+    assert "max_length -1 is out of range: give 1 or more" in error and "max_tokens=-1" not in error
 
 
 def test_a_question_that_is_asked_twice_with_one_answer_is_counted(recipe, tmp_path, capsys):
