@@ -17,6 +17,9 @@ case $extra in cpu | gpu) ;; *) stop "EXTRA=$extra: choose cpu or gpu" ;; esac
 
 if [ -x "$venv/bin/python" ]; then
     fits "$venv/bin/python" || stop "$venv holds another Python than 3.11, 3.12 or 3.13: remove it and run again"
+    # Installing there would make the other clone's commands run this one's code, under whatever runs there now.
+    owner=$("$venv/bin/python" requirements/owner.py)
+    [ -z "$owner" ] || stop "$venv is the environment of $owner: choose another one, make install VENV=..., or remove it"
 else
     python=
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -154,3 +155,19 @@ def test_wheel_checks_the_quickstart_in_an_empty_folder(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "quickstart" in result.stdout
     assert list(empty.iterdir()) == []
+
+
+def test_installer_leaves_another_clones_environment_alone(tmp_path: Path) -> None:
+    """Fails the installer that turns the other clone's commands into ours without a word."""
+    other = tmp_path / "other clone"
+    other.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    known = packages / "cord_distill-1.0.dist-info"
+    known.mkdir()
+    (known / "METADATA").write_text("Metadata-Version: 2.1\nName: cord-distill\nVersion: 1.0\n")
+    (known / "direct_url.json").write_text(json.dumps({"url": other.as_uri(), "dir_info": {"editable": True}}))
+    script = ROOT / "requirements/install.sh"
+    said = subprocess.run(["sh", script, tmp_path / "venv", "cpu"], capture_output=True, text=True)
+    assert said.returncode == 1
+    assert f"venv is the environment of {other}: choose another one" in said.stderr

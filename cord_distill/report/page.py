@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.html import asset, content_hash
+from cord_distill.common.markdown import without_places
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
@@ -58,7 +59,7 @@ def write_report(experiment: Experiment, problems: int = 8, *, summary: Summary 
     Raises CordError on a damaged file; what is missing is left out.
     """
     summary = write_summary(experiment) if summary is None else summary
-    recipes, whole = experiment.methods, dump_recipe(experiment.whole)
+    recipes, whole = experiment.methods, without_places(dump_recipe(experiment.whole))
     folder = RunFolder.of(recipes[0])
     trees = tree_payload(recipes, summary, problems)
     more = sections(recipes, summary)

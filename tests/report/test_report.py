@@ -249,6 +249,14 @@ def test_the_markdown_page(run: Path) -> None:
     assert "pwned" not in text
 
 
+def test_a_report_names_no_place_of_this_machine(run: Path) -> None:
+    """A report is sent around. Fails the resolved recipe as it stands, with every absolute path; recipe.yaml beside the
+    report has them."""
+    for name in ("report.html", "report.md"):
+        text = (run / name).read_text()
+        assert str(run.parent) not in text and "output_dir: out" in text
+
+
 def test_a_run_with_nothing_yet_has_a_page(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\noutput_dir: ./out\n")
