@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def weights_fault(path: Path) -> str | None:
@@ -23,26 +24,34 @@ def is_cut_off(path: Path) -> bool:
     return whole is not None and path.stat().st_size < whole
 
 
-def tensor_names(path: Path) -> list[str]:
-    """The names of the file's tensors. Raises OSError or ValueError where it is no safetensors file."""
-    head = _header(path)
-    return [name for name in json.loads(head or b"{}") if name != "__metadata__"]
+def tensors(path: Path) -> dict[str, dict[str, Any]]:
+    """What the header says of each tensor: its `dtype`, `shape` and `data_offsets`.
+
+    Raises OSError or ValueError where it is no safetensors file.
+    """
+    return _header(path)[1]
 
 
-def _header(path: Path) -> bytes | None:
+def _header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """(its length, the tensors by name): the file begins with the length of a JSON object in 8 bytes."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        return file.read(length) if 2 <= length <= path.stat().st_size - 8 else None
+        if not 2 <= length <= path.stat().st_size - 8:
+            raise ValueError(f"{path.name} has no header")
+        try:
+            found = json.loads(file.read(length))
+        except RecursionError:
+            raise ValueError(f"{path.name}: its header is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name}: its header is no object")
+    found.pop("__metadata__", None)
+    return length, found
 
 
 def _whole_size(path: Path) -> int | None:
     """The size that the header says; None where it is no header."""
-    head = _header(path)
-    if head is None:
-        return None
-    length = len(head)
     try:
-        ends = [tensor["data_offsets"][1] for name, tensor in json.loads(head).items() if name != "__metadata__"]
-        return int(8 + length + max(ends, default=0))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        length, found = _header(path)
+        return int(8 + length + max((tensor["data_offsets"][1] for tensor in found.values()), default=0))
+    except (ValueError, KeyError, TypeError, IndexError):
         return None

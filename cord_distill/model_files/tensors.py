@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cord_distill.common.weights_file import tensor_names
+from cord_distill.common.weights_file import tensors
 
 
 def module_names(folder: Path) -> frozenset[str]:
@@ -15,7 +15,7 @@ def module_names(folder: Path) -> frozenset[str]:
         if index.is_file():
             names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         else:
-            names = [name for file in folder.glob("*.safetensors") for name in tensor_names(file)]
+            names = [name for file in folder.glob("*.safetensors") for name in tensors(file)]
     except (OSError, ValueError, KeyError, TypeError):  # look.py says what is wrong with the files
         return frozenset()
     return frozenset(str(name).rpartition(".")[0] for name in names)
