@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -31,11 +31,10 @@ STEPWISE, WHOLE = ("cord",), ("curation", "single")
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """cost: of all problems. seen: finished problems behind it. seconds: None = no pace is known."""
+    """cost: of all problems. seen: finished problems behind it."""
 
     cost: Cost
     seen: int
-    seconds: float | None = None
 
     @property
     def requests(self) -> int:
@@ -47,9 +46,13 @@ class Forecast:
 
 
 def seen_of(rows: Iterable[Mapping[str, Any]]) -> list[Seen]:
-    """What finished rows say; failed ones are left out. A row says how many tokens were generated in all, and each
-    candidate's share goes by its text."""
-    found = []
+    """What the first MOST_SEEN finished rows say; no further row is read, since a large run has gigabytes of them."""
+    return list(islice(_each_seen(rows), MOST_SEEN))
+
+
+def _each_seen(rows: Iterable[Mapping[str, Any]]) -> Iterator[Seen]:
+    """Failed rows are left out. A row says how many tokens were generated in all, and each candidate's share goes by
+    its text."""
     for row in rows:
         tokens, levels = row.get("num_tokens") or {}, row.get("candidates") or []
         if row.get("error") or not levels or "generated_total" not in tokens:
@@ -71,8 +74,7 @@ def seen_of(rows: Iterable[Mapping[str, Any]]) -> list[Seen]:
             if level
         )  # fmt: skip
         if steps:
-            found.append(Seen(steps, max(1, answer)))
-    return list(islice(found, MOST_SEEN))
+            yield Seen(steps, max(1, answer))
 
 
 def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> Setup | None:
@@ -116,8 +118,13 @@ def forecast(recipe: Recipe, seen: list[Seen], problems: int, *, lag: float = 0.
     setup = setup_of(recipe, **machines)
     if setup is None or len(seen) < ENOUGH:
         return None
+    return Forecast(_played(setup, seen, problems, lag), len(seen))
+
+
+def _played(setup: Setup, seen: list[Seen], problems: int, lag: float) -> Cost:
+    """What so many problems cost, of which only as many are played through as say it."""
     played = min(problems, max(PLAYED, WAVES * setup.in_flight))
-    return Forecast(in_proportion(simulate(setup, seen, played, lag=lag), problems), len(seen))
+    return in_proportion(simulate(setup, seen, played, lag=lag), problems)
 
 
 def in_proportion(cost: Cost, problems: int) -> Cost:
@@ -148,21 +155,16 @@ def pace(recipe: Recipe, seen: list[Seen], stats: Mapping[str, Any]) -> Pace | N
     seconds = stats.get("seconds", 0.0) - stats.get("start_seconds", 0.0)
     if setup is None or problems < ENOUGH or seconds <= 0 or len(seen) < ENOUGH:
         return None
-    played = min(problems, max(PLAYED, WAVES * setup.in_flight))
-
-    def steps(lag: float) -> Cost:
-        return in_proportion(simulate(setup, seen, played, lag=lag), problems)
-
-    least, counted, lag = steps(0.0), max((stats.get("engine_steps") or {}).values(), default=0), 0.0
+    here, lag = _played(setup, seen, problems, 0.0), 0.0
+    counted = max((stats.get("engine_steps") or {}).values(), default=0)
     for _ in range(2 if counted else 0):  # nearly a straight line
-        further = steps(lag + TRIED_LAG)
-        here = steps(lag)
-        slope = (max(further.steps.values()) - max(here.steps.values())) / TRIED_LAG
+        steps = max(here.steps.values())
+        slope = (max(_played(setup, seen, problems, lag + TRIED_LAG).steps.values()) - steps) / TRIED_LAG
         if slope <= 0:
             break
-        lag = max(0.0, lag + (counted - max(here.steps.values())) / slope)
-    ticks = steps(lag).ticks if lag else least.ticks
-    return Pace(seconds / ticks, lag) if ticks else None
+        lag = max(0.0, lag + (counted - steps) / slope)
+        here = _played(setup, seen, problems, lag)
+    return Pace(seconds / here.ticks, lag) if here.ticks else None
 
 
 class Correction:
@@ -185,8 +187,6 @@ class Correction:
             return None
         self.rows.append(row)
         if len(self.rows) < ENOUGH or self.todo < 2 * ENOUGH:
-            return None
-        if setup_of(self.recipe) is None:
             return None
         made, seconds = self._made() - self._before, time.monotonic() - self._begun
         found = forecast(self.recipe, seen_of(self.rows), self.todo)
