@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.faults import faults_in
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.evaluation.judging import required
 from cord_distill.evaluation.overlap import check_disjoint
 from cord_distill.evaluation.suite import Suite
@@ -67,8 +67,7 @@ def published_faults(recipe: Recipe, labels: Collection[str]) -> list[str]:
     found = []
     for label in evaluate.published:
         if label not in labels and "checkpoint-" not in label:
-            near = get_close_matches(label, labels, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(labels))}"
+            hint = did_you_mean(label, labels, f"there are: {', '.join(sorted(labels))}")
             found.append(f"evaluate.published.{label}: no model is called so; {hint}")
     return found
 

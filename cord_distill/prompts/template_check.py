@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import added_tokens, tokenizer_head
 
@@ -86,13 +87,11 @@ def own_template(folder: Path, config: dict[str, Any]) -> str:
 
 def _unread(template: str, told: dict[str, Any]) -> str | None:
     """A sentence about a key of `chat_template_kwargs` that the template never reads, so that it would do nothing."""
-    from difflib import get_close_matches
 
     known = read_names(template) if told else set()
     for key in told:
         if known and key not in known:
-            near = get_close_matches(key, known, n=1)
-            reads = f"did you mean {near[0]!r}?" if near else f"it reads {', '.join(sorted(known - set(TOKENS)))}"
+            reads = did_you_mean(key, known, f"it reads {', '.join(sorted(known - set(TOKENS)))}")
             return f"chat_template_kwargs.{key}: its chat template reads no such name; {reads}"
     return None
 

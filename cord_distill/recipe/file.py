@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled, expanded
 from cord_distill.common.plugins import search_beside
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.recipe.explain import Said, Where, explain
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
@@ -132,8 +132,7 @@ def find_recipe(source: str | Path) -> Path:
             "begun (cord run RECIPE)"
         )
     names = sorted(p.stem for p in bundled("recipes").glob("*.yaml"))
-    near = get_close_matches(path.stem, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(names)}"
+    hint = did_you_mean(path.stem, names, f"the bundled ones are: {', '.join(names)}")
     raise CordError(f"recipe {str(source)!r}: no such file; {hint}")
 
 

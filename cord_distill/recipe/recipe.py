@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
 
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.recipe.base import FolderName, Positive, Section, VariantName
 from cord_distill.recipe.cluster import ClusterConfig
 from cord_distill.recipe.data import DataConfig
@@ -283,8 +283,7 @@ def known_variants(names: Iterable[str], variants: Iterable[str], key: str) -> l
     known = list(variants)
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+            hint = did_you_mean(name, known, f"there are: {', '.join(known) or 'none'}")
             raise ValueError(f"{key}: no variant is called {name!r}; {hint}")
     return list(dict.fromkeys(names))
 

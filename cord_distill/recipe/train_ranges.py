@@ -7,8 +7,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
+
+from cord_distill.common.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +95,4 @@ def _attention(name: str) -> str | None:
     plain = name.removeprefix("paged|")
     if plain in ATTENTION or "/" in plain:
         return None
-    near = get_close_matches(plain, ATTENTION, n=1)
-    return f"{name!r} is no attention; " + (f"did you mean {near[0]!r}?" if near else f"take {', '.join(ATTENTION)}")
+    return f"{name!r} is no attention; " + did_you_mean(plain, ATTENTION, f"take {', '.join(ATTENTION)}")

@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import socket
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
+from cord_distill.common.suggest import did_you_mean
 
 
 def prepare(cuda: bool) -> None:
@@ -72,8 +72,7 @@ def stage_in(file: str, key: str) -> int:
     path = Path(file)
     if not path.is_file():
         ours = sorted(one.stem for one in (bundled("accelerate_configs") / "deepspeed").glob("*.json"))
-        near = get_close_matches(path.stem, ours, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the bundled ones are: {', '.join(ours)}"
+        hint = did_you_mean(path.stem, ours, f"the bundled ones are: {', '.join(ours)}")
         raise CordError(f"{key}: DeepSpeed file {path} is not there, relative to the recipe; {hint}")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cord_distill.common.suggest import did_you_mean
 
 FILE = Path(__file__).with_suffix(".json")
 # Sections of the file whose keys are those of the flags.
@@ -52,8 +53,7 @@ def flag_faults(args: Sequence[str]) -> list[str]:
 
 
 def _unknown(key: Any, known: Collection[str], where: str, what: str = "key of accelerate") -> str:
-    near = get_close_matches(str(key), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
+    hint = did_you_mean(str(key), known, f"there are: {', '.join(sorted(known))}")
     return f"{where}: {str(key)!r} is no {what}; {hint}"
 
 

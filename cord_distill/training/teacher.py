@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.model_files.locate import is_on_the_hub, model_path
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.checkpoints import student_hash
@@ -60,8 +60,7 @@ def refuse_no_teacher(recipe: Recipe, said: str) -> None:
     labels = [one.label for one in recipe.teachers]
     if said in labels or not is_on_the_hub(said) or "/" in said:
         return
-    near = get_close_matches(said, labels, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the recipe's teachers are: {', '.join(labels) or 'none'}"
+    hint = did_you_mean(said, labels, f"the recipe's teachers are: {', '.join(labels) or 'none'}")
     raise CordError(f"distil.teacher: {said!r} names no teacher, and is no path or hub id (ORG/NAME); {hint}")
 
 

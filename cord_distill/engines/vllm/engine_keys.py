@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.suggest import did_you_mean
+
 # What vLLM's `kv_cache_dtype` may be (vllm.config.cache.CacheDType); a test compares them.
 KV_CACHE_DTYPES = (
     "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "nvfp4_ds_mla",
@@ -36,8 +38,7 @@ def engine_args_faults(given: dict[str, Any], key: str) -> list[str]:
             found.append(f"{key}.{name} is no engine argument of vLLM{hint}")
     dtype = given.get("kv_cache_dtype", "auto")
     if dtype not in KV_CACHE_DTYPES:
-        near = get_close_matches(str(dtype), KV_CACHE_DTYPES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"take one of {', '.join(KV_CACHE_DTYPES[:6])}"
+        hint = did_you_mean(str(dtype), KV_CACHE_DTYPES, f"take one of {', '.join(KV_CACHE_DTYPES[:6])}")
         found.append(f"{key}.kv_cache_dtype: {dtype!r} is none that vLLM knows; {hint}")
     return found
 
