@@ -151,9 +151,18 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose second `answer` would silently take the place of the first is nobody's row."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {_twice([key for key, _ in pairs])!r} stands twice in one object")
     return made
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """The first name that was there before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _array(text: str, where: str, columns: str) -> Iterator[tuple[int, Any]]:
@@ -167,8 +176,7 @@ def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, Any
         head = reader.fieldnames or []
         if len(head) == 1 and (other := next((sign for sign in ";\t|" if sign in head[0]), None)):
             raise CordError(f"{name}, row 1: its cells are parted by {other!r}; write them with commas, or give JSONL")
-        twice = next((column for at, column in enumerate(head) if column in head[:at]), None)
-        if twice is not None:
+        if (twice := _twice(head)) is not None:
             raise CordError(f"{name}, row 1: two columns are called {twice!r}; rename one")
         for row in reader:
             if None in row or None in row.values():
@@ -199,9 +207,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        names = file.schema_arrow.names
-        twice = next((column for at, column in enumerate(names) if column in names[:at]), None)
-        if twice is not None:
+        if (twice := _twice(file.schema_arrow.names)) is not None:
             raise CordError(f"{path.name}: two columns are called {twice!r}; rename one")
         for batch in file.iter_batches(1024):
             for row in batch.to_pylist():

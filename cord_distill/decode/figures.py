@@ -129,7 +129,7 @@ def hit_rate(traces: Sequence[Sequence[str]]) -> HitRate:
             for d in range(low // n, (high - 1) // n + 1):
                 weight[d][teacher] += (min(high, (d + 1) * n) - max(low, d * n)) / n
     return HitRate(
-        overall={x: round(sum(list(t).count(x) for t in traces) / total, DIGITS) for x in names},
+        overall={x: round(sum(t.count(x) for t in traces) / total, DIGITS) for x in names},
         deciles=[{x: round(w[x] / len(traces), DIGITS) for x in names} for w in weight] if traces else [],
     )
 

@@ -100,12 +100,12 @@ MATRIX = re.compile(r"\\begin\{array\}\{[^}]*\}")
 ESCAPED_TWICE = re.compile(
     r"\\\\(?=(?:frac|left|right|boxed|text|sqrt|le|ge|ne|pi|in|infty|cup|cdot|times|pm)(?![a-z]))"
 )
-# Words behind a number that name what is counted: 12 ways.
 # 72 inches tall, 5 years old: what is measured, behind a number and its unit.
 MEASURED = re.compile(
     r"(?<=[A-Za-z])\s+(?:tall|long|wide|high|deep|thick|old|away|apart|altogether"
     r"|in (?:total|all|length|width|height|area))\s*(?=›?$)"
 )
+# Words behind a number that name what is counted: 12 ways.
 COUNTED = re.compile(r"(?P<core>.*[\d})\]])(?P<unit>(?:\s[A-Za-z]{4,}|\s?(?:cm|mm|km|kg|mph|min)\b)[A-Za-z ./^\d]*)")
 PLAIN_UNIT = re.compile(
     rf"(?P<core>.*?[\d}})\]]|.*?\\pi)(?P<gap>\s*)(?P<unit>(?:\\mu\s?|[GMkmnp]?\\Omega)?(?:{EXPRESSION.pattern})?)\.?"
@@ -450,10 +450,10 @@ def _cells(row: str, between: str) -> str:
 
 def _in_digits(text: str) -> str:
     """A number in words in digits, in \\text{} or outside of it."""
-    inner = in_digits(text.removeprefix("‹"))
-    return (
-        inner.replace("›", "", 1) if text.startswith("‹") and inner != text[1:] else text if text[:1] == "‹" else inner
-    )
+    if not text.startswith("‹"):
+        return in_digits(text)
+    inner = in_digits(text[1:])
+    return inner.replace("›", "", 1) if inner != text[1:] else text
 
 
 def _many(match: re.Match[str]) -> str:
