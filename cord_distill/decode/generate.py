@@ -35,6 +35,7 @@ from cord_distill.decode.replay import ReplayEngine
 from cord_distill.decode.rows import RowMaker, write_rows
 from cord_distill.decode.start import start_ensemble
 from cord_distill.decode.subset import WHOLE, Subset
+from cord_distill.decode.take_over import earlier_twins, take_over
 from cord_distill.engines.base import EngineDead
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
@@ -84,6 +85,7 @@ def generate(
 ) -> Decoded:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
+    Of recipes that decode the same only the first does; the others take its rows (take_over.py).
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
     problems; what was decoded before stays. wait: stay until other processes have finished their problems too, and
     take over those of one that died. watch: is told how each recipe's decoding goes. read: gives the problems.
@@ -130,15 +132,30 @@ async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, 
     pool = EnginePool()
     written, others = [], []
     try:
-        for recipe, problems in work:
+        twins = earlier_twins([recipe for recipe, _ in work])
+        for (recipe, problems), twin in zip(work, twins, strict=True):
+            taken = _take_over(recipe, twin, part.chosen(problems)) if twin else 0
             todo, held = await _generate_one(recipe, problems, part, pool, wait, watch)
             if held:
                 others.append((recipe, part.chosen(problems)))
-            elif todo:
+            elif todo or taken:
                 written.append(recipe)
         return Decoded(written, sum(_unfinished(*one) for one in others))
     finally:
         await pool.close()
+
+
+def _take_over(recipe: Recipe, twin: Recipe, problems: Sequence[Problem]) -> int:
+    source = open_journal(twin, RunFolder.of(twin))
+    journal = open_journal(recipe, RunFolder.of(recipe))
+    try:
+        taken = take_over(source, journal, problems)
+    finally:
+        source.close()
+        journal.close()
+    if taken:
+        print(f"decode {RunFolder.of(recipe).method}: the same as {RunFolder.of(twin).method}, {taken} rows taken over")
+    return taken
 
 
 async def _generate_one(

@@ -96,7 +96,8 @@ class AblateConfig(Section):
 
 class Recipe(Section):
     """The whole recipe, resolved. `variants` maps a name to overrides ({"decode.pipeline": "curation"}): each variant
-    is decoded, trained and evaluated on its own, over shared models and problems.
+    is decoded, trained and evaluated on its own, over shared models and problems; those that decode the same are
+    decoded once.
     """
 
     name: FolderName

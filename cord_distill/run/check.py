@@ -13,6 +13,7 @@ from cord_distill.common.faults import faults_in
 from cord_distill.common.terminal import plain
 from cord_distill.decode.problems import Readings
 from cord_distill.decode.same_questions import repeated_line
+from cord_distill.decode.take_over import earlier_twins
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import Experiment
@@ -115,12 +116,17 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
 
 def _costs(variants: list[Recipe], problems: int | None, machine: Machine | None) -> list[str]:
     """Of each method: the most that decoding can cost, where the number of problems is known; and what it will cost,
-    where enough of them were decoded before, be it under other settings."""
-    found = [(method_name(one), bound(one, problems)) for one in variants if problems and one.teachers]
+    where enough of them were decoded before, be it under other settings. Variants that take another's rows cost
+    nothing."""
+    if not problems:
+        return []
+    twins = zip(variants, earlier_twins(variants), strict=True)
+    paid = [one for one, twin in twins if twin is None and one.teachers]
+    found = [(method_name(one), bound(one, problems)) for one in paid]
     rate, price = (machine.tokens_per_second, machine.gpu_hour_price) if machine else (None, None)
     gpus = machine.gpus if machine else None
     most = [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
-    likely = [predicted(one, problems, rate, gpus, price) for one in variants if problems and one.teachers]
+    likely = [predicted(one, problems, rate, gpus, price) for one in paid]
     return [*most, *filter(None, likely)]
 
 

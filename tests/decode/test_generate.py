@@ -136,6 +136,39 @@ def test_a_finished_run_starts_no_engine(recipe_path, monkeypatch):
     assert run(recipe_path) == first
 
 
+def test_variants_that_differ_behind_decoding_are_decoded_once(recipe_path, tmp_path, monkeypatch):
+    """Fails a version that asks the teachers again for each data rule, or that counts a copied row as free: rows, order
+    and figures of the copy are those of the decoding that made them, and what one lacks the other decodes."""
+    from cord_distill.decode import generate as module
+
+    started = []
+    real = module.start_ensemble
+    monkeypatch.setattr(
+        module, "start_ensemble", lambda recipe, *rest: started.append(recipe.variant) or real(recipe, *rest)
+    )
+    file = yaml.safe_load(recipe_path.read_text())
+    file["variants"] = {
+        "plain": {},
+        "rows_2": {"data.rows_per_problem": 2},
+        "narrow": {"decode.beam_size": 2},
+        "cut": {"data.cut_tail": 0.9},
+    }
+    recipe_path.write_text(yaml.safe_dump(file))
+    one_problem = [load_recipe(recipe_path, ["problems.limit=1"], variant="cut")]
+    generate(one_problem)
+    recipes = [load_recipe(recipe_path, variant=name) for name in file["variants"]]
+    decoded = generate(recipes)
+    assert started == ["cut", "plain", "narrow"]
+    assert [recipe.variant for recipe in decoded.recipes] == ["plain", "rows_2", "narrow", "cut"]
+    plain, rows_2, narrow, cut = (RunFolder.of(recipe) for recipe in recipes)
+    assert plain.trajectories.read_bytes() == rows_2.trajectories.read_bytes() == cut.trajectories.read_bytes()
+    assert narrow.trajectories.read_bytes() != plain.trajectories.read_bytes()
+    assert rows_2.generate_stats.read_text() == plain.generate_stats.read_text()
+    assert json.loads(cut.generate_stats.read_text())["decoded_now"] == 1
+    generate(recipes)
+    assert len(started) == 3
+
+
 def test_more_problems_go_on_in_the_same_journal(recipe_path):
     three = run(recipe_path, "problems.limit=3")
     nine = run(recipe_path)

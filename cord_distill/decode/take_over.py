@@ -1,0 +1,46 @@
+"""Variants that differ only behind decoding (data rules, trainings) are decoded once: all take the first one's rows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cord_distill.decode.inputs import decode_inputs
+from cord_distill.recipe.file import recipe_hash
+from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.journal import FIGURES, Claim, Journal
+from cord_distill.types import Problem
+
+
+def earlier_twins(recipes: Sequence[Recipe]) -> list[Recipe | None]:
+    """Of each recipe the first one before it that decodes the same, with the same code and seeds; None without one."""
+    first: dict[str, Recipe] = {}
+    twins = [first.setdefault(recipe_hash(decode_inputs(recipe)), recipe) for recipe in recipes]
+    return [twin if twin is not recipe else None for twin, recipe in zip(twins, recipes, strict=True)]
+
+
+def take_over(source: Journal, journal: Journal, problems: Sequence[Problem]) -> int:
+    """Copies the finished rows of `source` that `journal` lacks, and what decoding them took; returns how many."""
+    lacking = [
+        problem
+        for problem in problems
+        if source.is_finished(problem.id, problem.content) and not journal.is_finished(problem.id, problem.content)
+    ]
+    if lacking and journal.first:
+        _copy_figures(source.path / FIGURES, journal.path / FIGURES)
+    rows = source.rows([(problem.id, problem.content) for problem in lacking])
+    taken = 0
+    for problem, row in zip(lacking, rows, strict=True):
+        # Another process may have begun it here; it ends it then.
+        if journal.claim(problem.id, problem.content) is Claim.OURS:
+            journal.finish(problem.id, row, problem.content)
+            taken += 1
+    return taken
+
+
+def _copy_figures(source: Path, target: Path) -> None:
+    """Seconds and tokens of the decoding that made the rows, where this journal has none of its own."""
+    if not any(target.glob("*.json")):
+        for file in source.glob("*.json"):
+            shutil.copy2(file, target / file.name)
