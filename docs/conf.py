@@ -9,6 +9,8 @@ html_theme = "furo"
 html_title = project
 html_show_copyright = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 # GitHub's ways to write anchors and formulas.
 myst_heading_anchors = 3
