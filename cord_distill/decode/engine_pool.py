@@ -16,7 +16,7 @@ from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.common.terminal import warn
 from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
-from cord_distill.decode.selectors.check import JUDGE, STUDENT, judge_section
+from cord_distill.decode.selectors.check import ASKS_THE_STUDENT, JUDGE, STUDENT, judge_section
 from cord_distill.engines.base import sampling_of
 from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, served_chat
 from cord_distill.engines.chat_model import ChatModel
@@ -197,7 +197,7 @@ def meta_prover_section(recipe: Recipe) -> ModelConfig | None:
 def decoding_sections(recipe: Recipe) -> dict[str, ModelConfig]:
     """The models that decode or score, by their dotted names: teachers, meta-prover, a judge, the student."""
     sections = {f"teachers.{i}": section for i, section in enumerate(recipe.teachers)}
-    student = recipe.decode.student_fit if recipe.decode.selector == "student_fit" else None
+    student = recipe.decode.student_fit if recipe.decode.selector in ASKS_THE_STUDENT else None
     alone = {"meta_prover": meta_prover_section(recipe), JUDGE: judge_section(recipe), STUDENT: student}
     return sections | {key: section for key, section in alone.items() if section is not None}
 

@@ -23,8 +23,8 @@ class Ensemble:
     """The models of one run and the settings they decode under. meta_prover None: S is not known.
 
     integrator: who merges the traces of `pipeline: integration`. live: live beams per problem under way, for the
-    display. reward_model, judge, grade, student: whom the selectors process_reward, binary_judgment and student_fit
-    ask, None for the others.
+    display. reward_model, judge, grade, student: whom the selectors process_reward, binary_judgment, student_fit and
+    rank_surprisal ask, None for the others.
     """
 
     teachers: tuple[Model, ...]

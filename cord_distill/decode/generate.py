@@ -369,7 +369,7 @@ def journaled(
     def bound(model: Model) -> Model:
         return model.for_problem(replay(model.name, model.engine, model.vocabulary, model.renderer.num_ids))
 
-    prover, judge, reward = ensemble.meta_prover, ensemble.judge, ensemble.reward_model
+    prover, judge, student, reward = ensemble.meta_prover, ensemble.judge, ensemble.student, ensemble.reward_model
     prover_here = bound(prover) if prover else None
     chat = ensemble.integrator
     return replace(
@@ -377,6 +377,7 @@ def journaled(
         teachers=tuple(bound(model) for model in ensemble.teachers),
         meta_prover=prover_here,
         judge=prover_here if judge is prover else bound(judge) if judge else None,
+        student=bound(student) if student else None,
         reward_model=reward and reward.for_problem(replay(reward.name, reward.engine, reward.identity)),
         integrator=chat and chat.for_problem(replay(chat.name, chat.engine, chat.identity)),
     )

@@ -271,6 +271,11 @@ class Model:
         logprobs = await self.engine.logprobs(ids, target)
         return Scored(predictive_perplexity(logprobs), len(target), len(ids) + len(target))
 
+    async def ranked(self, question: str, steps: tuple[Step, ...]) -> tuple[list[tuple[float, int]], int]:
+        """(log p and rank, 1 = the likeliest, that this model gives each token of `steps`; how many tokens it read)."""
+        ids, target = self.context_ids(question, ()), [token for step in steps for token in self.step_ids(step)]
+        return await self.engine.ranked(ids, target), len(ids) + len(target)
+
     async def score(self, question: str, steps: tuple[Step, ...], suffix: str, answer: str) -> Scored:
         """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`; no steps: of the
         bare question.

@@ -99,6 +99,20 @@ class ReplayEngine:
 
         return await self._once(request_key(self.identity, "logprobs", ids, target_ids), ask, read)
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        async def ask() -> list[list[float]]:
+            out = await self._timed(self.engine.ranked(ids, target_ids))
+            self.meter.scores += 1
+            self.meter.scored_tokens += len(ids) + len(target_ids)
+            return [list(pair) for pair in out]
+
+        def read(made: list[list[float]]) -> list[tuple[float, int]]:
+            logprobs = check_numbers([logprob for logprob, _ in made], len(target_ids), "log-probs", highest=0.0)
+            ranks = check_numbers([rank for _, rank in made], len(target_ids), "ranks")
+            return [(logprob, int(rank)) for logprob, rank in zip(logprobs, ranks, strict=True)]
+
+        return await self._once(request_key(self.identity, "ranked", ids, target_ids), ask, read)
+
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         async def ask() -> list[float]:
             out = await self._timed(self.engine.reward(ids, at))

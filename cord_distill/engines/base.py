@@ -74,6 +74,10 @@ class Engine(Protocol):
         """Natural log p(target_ids[i] | ids + target_ids[:i]), at temperature 1, one float per target."""
         ...
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        """What `logprobs` says, each beside the token's rank, 1 = the likeliest. Servers raise EngineError."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -60,6 +60,9 @@ class RestartingEngine:
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         return await self._ask(lambda engine: engine.logprobs(ids, target_ids))
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        return await self._ask(lambda engine: engine.ranked(ids, target_ids))
+
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         return await self._ask(lambda engine: engine.reward(ids, at))
 

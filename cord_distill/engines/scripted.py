@@ -67,6 +67,12 @@ class ScriptedEngine:
             value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
         return [value] * len(target_ids)
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        await asyncio.sleep(self.delay)
+        texts = self.renderer.decode(ids), self.renderer.decode(target_ids)
+        with plugin_call("the script", EngineError, raises=EngineError):
+            return [(self.script.logprobs(*texts), self.script.rank(*texts))] * len(target_ids)
+
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         await asyncio.sleep(self.delay)
         with plugin_call("the script", EngineError, raises=EngineError):

@@ -27,7 +27,7 @@ PIPELINES = ("cord", "curation", "single", "mcts", "integration")
 SEGMENTATIONS = ("step_marker", "line_break", "prefix_phrases")
 SELECTORS = (
     *("predictive_perplexity", "process_reward", "binary_judgment", "consensus", "student_fit", "gain", "random"),
-    "longest",
+    *("longest", "rank_surprisal"),
 )
 
 
@@ -105,7 +105,8 @@ class ProcessRewardConfig(ModelConfig):
 
 
 class StudentFitConfig(ModelConfig):
-    """The student that `selector: student_fit` asks how likely it finds a step."""
+    """The student that `selector: student_fit` asks how likely it finds a step, and `rank_surprisal` what it makes of a
+    trace. `weight` and `alone` are of student_fit."""
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     """The weight of the student's probability beside S."""
@@ -186,8 +187,9 @@ class DecodeConfig(Section):
     selector: Annotated[str, BeforeValidator(_named_or_function(SELECTORS))] = "predictive_perplexity"
     """What candidates are ordered by: S of the known answer (`predictive_perplexity`), a process reward model, a
     judge's completions, how likely the other teachers find the step (`consensus`, which needs no known answer), S and
-    how likely the student finds it (`student_fit`), the rise of S above its highest value so far (`gain`), chance
-    (`random`) or length (`longest`); or a plug-in `rate(problem, ensemble, steps, key, **selector_args) -> Rating`."""
+    how likely the student finds it (`student_fit`), the rise of S above its highest value so far (`gain`), of
+    complete traces how much the student can learn from them (`rank_surprisal`) or their length (`longest`), or chance
+    (`random`); or a plug-in `rate(problem, ensemble, steps, key, **selector_args) -> Rating`."""
     selector_args: dict[str, Any] = {}
     """Arguments for a plug-in of `selector`."""
     survivors: Literal["best", "sampled"] = "best"
@@ -196,7 +198,7 @@ class DecodeConfig(Section):
     process_reward: ProcessRewardConfig | None = None
     """The reward model of `selector: process_reward`."""
     student_fit: StudentFitConfig | None = None
-    """The student of `selector: student_fit`."""
+    """The student of `selector: student_fit` and `rank_surprisal`."""
     binary_judgment: BinaryJudgmentConfig = BinaryJudgmentConfig()
     """The settings of `selector: binary_judgment`."""
     proposals_per_teacher: Positive = 1

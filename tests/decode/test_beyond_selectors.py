@@ -105,6 +105,26 @@ def test_student_fit_adds_the_students_probability_to_s(renderer, settings, chos
     assert made.score == pytest.approx({"t0": 0.8, "t1": 0.7}[chosen]), "S stays S"
 
 
+def test_rank_surprisal_prefers_unlikely_tokens_of_a_high_rank(renderer):
+    """Alpha is what the student would say itself, beta is unlikely and among its first guesses, gamma is noise, whose
+    rank of 40,000 counts as 100. Fails the student's likelihood (alpha), surprisal (gamma), ranks without a bound."""
+    known = {"alpha": (-0.1, 1), "beta": (-2.0, 3), "gamma": (-8.0, 40_000)}
+    readers = [Reader(renderer, word) for word in known]
+
+    class Student(Reader):
+        async def ranked(self, ids, target_ids):
+            text = self.renderer.decode(target_ids)
+            self.asked.append(text)
+            return [next(pair for word, pair in known.items() if word in text)] * len(target_ids)
+
+    student = Student(renderer)
+    settings = {"selector": "rank_surprisal", "student_fit": {"model": "./student"}}
+    made = decoded("curation", ensemble(renderer, readers, student=student, **settings))
+    assert [step.teacher for step in made.steps] == ["t1"] and len(student.asked) == 3
+    (column,) = made.candidates
+    assert [(c.teacher, round(c.score, 6)) for c in column] == [("t1", -1.5), ("t0", -10.0), ("t2", -12.5)]
+
+
 def test_gain_is_the_rise_of_log_s_above_its_highest_value_so_far(renderer):
     """Three steps with S 0.8, 0.2, 0.4 after a bare question of 0.5. Fails the difference to the step before, which
     would reward the third step for climbing back, and the version that scores every prefix again at every step."""
@@ -154,6 +174,10 @@ def test_a_draw_is_the_same_for_the_same_seed_and_step_and_another_at_another_st
 
 @pytest.mark.parametrize(("decode", "said"), [
     ({"selector": "student_fit"}, "decode.student_fit: selector student_fit asks the student"),
+    ({"selector": "rank_surprisal", "pipeline": "curation"}, "decode.student_fit: selector rank_surprisal asks"),
+    ({"selector": "rank_surprisal"}, "rank_surprisal orders complete traces"),
+    ({"selector": "rank_surprisal", "pipeline": "curation",
+      "student_fit": {"model": "./x", "engine": "server", "url": "http://x/v1"}}, "decode.student_fit.engine"),
     ({"selector": "gain", "survivors": "sampled"}, "decode.survivors: sampled draws in proportion"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_before_a_model_starts(tmp_path, random_models, decode, said):

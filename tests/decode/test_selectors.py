@@ -324,6 +324,7 @@ def settings_of(random_models, selector):
         "process_reward": {"process_reward": scripted(random_models, name="prm", aggregation="min")},
         "binary_judgment": {"binary_judgment": {"runs": 3, "judge": scripted(random_models, name="judge")}},
         "student_fit": {"student_fit": scripted(random_models, name="student")},
+        "rank_surprisal": {"student_fit": scripted(random_models, name="student")},
     }.get(selector, {}) | {"selector": selector}
 
 
@@ -340,11 +341,16 @@ def run(tmp_path, random_models, monkeypatch):
     return one
 
 
-@pytest.mark.parametrize("pipeline", ["cord", "curation"])
-@pytest.mark.parametrize("selector", ["process_reward", "binary_judgment"])
+@pytest.mark.parametrize(
+    ("selector", "pipeline"),
+    [
+        *((selector, "cord") for selector in ("process_reward", "binary_judgment", "student_fit", "consensus", "gain")),
+        *((selector, "curation") for selector in ("process_reward", "binary_judgment", "rank_surprisal")),
+    ],
+)
 def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipeline, monkeypatch, kept_calls):
-    """Rewards and judgments are calls like any: in the journal before they are used, and asked once. Fails a reward
-    that goes past the journal: then more is asked than is written."""
+    """Whatever a selector asks is a call like any: in the journal before it is used, and asked once. Fails a reward or
+    a student that goes past the journal: then more is asked than is written."""
     asked = []
 
     def counted(method):
@@ -354,7 +360,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_bytes(run, selector, pipelin
 
         return call
 
-    for name in ("generate", "logprobs", "reward"):
+    for name in ("generate", "logprobs", "ranked", "reward"):
         monkeypatch.setattr(ScriptedEngine, name, counted(getattr(ScriptedEngine, name)))
 
     def answers():
@@ -390,7 +396,7 @@ def test_any_number_in_flight_gives_the_same_bytes(run, tmp_path, selector):
 
 @pytest.mark.parametrize(
     ("selector", "pipeline"),
-    [(s, p) for s in SELECTORS for p in ("cord", "curation") if (s, p) != ("longest", "cord")],
+    [(s, p) for s in SELECTORS for p in ("cord", "curation") if p == "curation" or SELECTORS[s].of_prefixes],
 )
 def test_every_row_is_valid_and_has_s_whatever_it_was_selected_by(run, selector, pipeline):
     rows = [json.loads(line) for line in run(selector, pipeline=pipeline).trajectories.read_text().splitlines()]

@@ -74,6 +74,21 @@ def test_scores_equal_a_float32_forward_pass(engines, reference, loop, random_mo
     assert max(abs(a - b) for a, b in zip(one, expected[3], strict=True)) < 1e-5
 
 
+@pytest.mark.parametrize("which", ["exact", "cached"])
+def test_ranks_count_the_tokens_that_a_float32_forward_pass_finds_likelier(engines, logits, loop, which):
+    """1 for the likeliest, also where the prefix is in the cache. Fails ranks from 0, and rows of cached tokens."""
+    rng = random.Random(3)
+    ids, target = [rng.randrange(20, 500) for _ in range(130)], [rng.randrange(20, 500) for _ in range(9)]
+    rows = logits(ids + target)[len(ids) - 1 : -1].log_softmax(-1)
+    expected = [(rows[i, token].item(), 1 + int((rows[i] > rows[i, token]).sum())) for i, token in enumerate(target)]
+    for _ in range(2):
+        found = loop.run_until_complete(engines[which].ranked(ids, target))
+        assert [rank for _, rank in found] == [rank for _, rank in expected] and max(expected, key=lambda e: e[1])[
+            1
+        ] > 9
+        assert max(abs(a - b) for (a, _), (b, _) in zip(found, expected, strict=True)) < 1e-5
+
+
 def test_a_request_gives_the_same_tokens_alone_and_in_any_batch(engines, loop):
     """Fails one global sampling stream."""
     rng = random.Random(1)

@@ -13,6 +13,7 @@ from cord_distill.decode.selectors import (
     longest,
     predictive_perplexity,
     process_reward,
+    rank_surprisal,
     student_fit,
 )
 from cord_distill.decode.selectors.base import Rating, Selector
@@ -26,6 +27,7 @@ SELECTORS: dict[str, Selector] = {
     "gain": Selector(gain.rate),
     "random": Selector(chance.rate),
     "longest": Selector(longest.rate, of_prefixes=False),
+    "rank_surprisal": Selector(rank_surprisal.rate, of_prefixes=False),
 }
 
 __all__ = ["SELECTORS", "Rating", "Selector"]

@@ -11,6 +11,7 @@ from cord_distill.recipe.recipe import Recipe
 NOTHING_TO_SELECT = ("single", "integration")
 JUDGE = "decode.binary_judgment.judge"
 STUDENT = "decode.student_fit"
+ASKS_THE_STUDENT = ("student_fit", "rank_surprisal")
 
 
 def check_selector(recipe: Recipe) -> None:
@@ -54,12 +55,14 @@ def check_selector(recipe: Recipe) -> None:
         )
     if decode.selector == "consensus" and len(recipe.teachers) < 2:
         raise CordError("decode.selector: consensus asks the other teachers about a step: give at least two teachers")
-    if decode.selector == "student_fit" and decode.student_fit is None:
+    if decode.selector in ASKS_THE_STUDENT and decode.student_fit is None:
         raise CordError(
-            f"{STUDENT}: selector student_fit asks the student, and the recipe names none here; give its model, e.g. "
-            f"{STUDENT}={{model: Qwen/Qwen2.5-1.5B}}"
+            f"{STUDENT}: selector {decode.selector} asks the student, and the recipe names none here; give its model, "
+            f"e.g. {STUDENT}={{model: Qwen/Qwen2.5-1.5B}}"
         )
-    if decode.survivors == "sampled" and decode.selector in ("process_reward", "gain"):
+    if decode.selector == "rank_surprisal" and decode.student_fit and decode.student_fit.engine == "server":
+        raise CordError(f"{STUDENT}.engine: selector rank_surprisal asks for ranks, which a server does not give: vllm")
+    if decode.survivors == "sampled" and decode.selector in ("process_reward", "gain", "rank_surprisal"):
         raise CordError(
             f"decode.survivors: sampled draws in proportion to the score, and {decode.selector} may be below 0: set "
             "decode.survivors: best, or another selector"
@@ -70,7 +73,7 @@ def _reads_no_answer(decode: DecodeConfig) -> bool:
     if decode.pipeline in NOTHING_TO_SELECT:
         return True
     alone = decode.selector == "student_fit" and decode.student_fit is not None and decode.student_fit.alone
-    by_others = decode.selector in ("consensus", "process_reward", "random", "longest")
+    by_others = decode.selector in ("consensus", "process_reward", "random", "longest", "rank_surprisal")
     return decode.pipeline != "mcts" and (alone or by_others or ":" in decode.selector)
 
 

@@ -44,6 +44,9 @@ class EngineActor:
     async def logprobs(self, ids: bytes, target_ids: list[int]) -> Any:
         return await _answer(self._engine.logprobs(unpacked(ids), target_ids))
 
+    async def ranked(self, ids: bytes, target_ids: list[int]) -> Any:
+        return await _answer(self._engine.ranked(unpacked(ids), target_ids))
+
     async def reward(self, ids: bytes, at: list[int]) -> Any:
         return await _answer(self._engine.reward(unpacked(ids), at))
 

@@ -95,6 +95,9 @@ class RayEngine:
     async def logprobs(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[float]:
         return list(await self._ask(problem, "logprobs", packed(ids), target_ids))
 
+    async def ranked(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[tuple[float, int]]:
+        return list(await self._ask(problem, "ranked", packed(ids), target_ids))
+
     async def reward(self, ids: list[int], at: list[int], problem: str = "") -> list[float]:
         return list(await self._ask(problem, "reward", packed(ids), at))
 
@@ -249,6 +252,9 @@ class ProblemsView:
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
         return await self.engine.logprobs(ids, target_ids, self.problem)
+
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        return await self.engine.ranked(ids, target_ids, self.problem)
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         return await self.engine.reward(ids, at, self.problem)

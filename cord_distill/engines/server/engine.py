@@ -113,6 +113,9 @@ class ServerEngine:
             found += self._read(await self.client.post("/v1/completions", body, self.home), read)
         return found
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        raise EngineError(f"{self.endpoints[0].url}: a server gives no ranks of tokens")
+
     async def close(self) -> None:
         await self.client.close()
 

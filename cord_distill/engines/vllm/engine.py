@@ -117,6 +117,13 @@ class VllmEngine:
             scored = await self._prompt_logprobs(ids, target_ids)
         return scored if scored is not None else await self._one_by_one(ids, target_ids)
 
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        """Log-probs and ranks of the tokens, from one pass over all of it: rows out of the cache would hold neither."""
+        params = self._scoring_params(prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=True)
+        rows = (await self.runner.run(ids + target_ids, params)).prompt_logprobs[len(ids) :]
+        found = [row[token] for row, token in zip(rows, target_ids, strict=True)]
+        return [(one.logprob, one.rank) for one in found]
+
     async def _native(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
         """vLLM's fixed-token scoring (model runner V2): only the answer's rows. None: the cache hit ran past them."""
         out = await self.runner.run(
