@@ -16,8 +16,9 @@ from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server import http
-from cord_distill.engines.server.engine import TARGETS_AT_ONCE, ServerEngine, read_generation
+from cord_distill.engines.server.engine import ServerEngine, read_generation
 from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
+from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
@@ -69,8 +70,10 @@ def test_a_probe_says_what_the_server_can_do(serve):
     assert str(probed(server)) == (
         f"{server.url} serves 'toy', continues token ids, gives log-probs of given tokens, holds 512 tokens"
     )
-    assert probed(serve(knows=("prompt_logprobs",))).scores == "prompt_logprobs"
+    for i, way in enumerate(WAYS):
+        assert probed(serve(knows=WAYS[i:])).scores == way
     assert probed(serve(knows=("neither",))).scores is None
+    assert probed(serve(among=True)).scores == "logprob_token_ids", "log-probs among the allowed tokens are no scores"
 
 
 @pytest.mark.parametrize(
@@ -161,9 +164,38 @@ def test_scores_are_put_in_the_order_of_the_targets_however_many_there_are(serve
         finally:
             await engine.close()
 
-    one = asyncio.run(found())
+    one = asyncio.run(found(knows=WAYS[-1:]))
     assert [len(scores) for scores in one] == [len(target), 1, 0] and len(set(one[0])) == len(target)
-    assert asyncio.run(found(knows=("prompt_logprobs",))) == one
+    for i in range(len(WAYS) - 1):
+        assert asyncio.run(found(knows=WAYS[i:])) == one
+    assert asyncio.run(found(knows=WAYS, cached=10)) == one, "rows that its cache had are asked for in another way"
+
+
+def test_a_prompt_is_sent_once_where_the_server_follows_the_answer(serve, renderer):
+    """Fails the version that sends it once per answer token, and one that guesses on for ever: an answer that the
+    server leaves takes one request more, with a prompt per token that is left."""
+    ids = [5, 6, 7]
+    likeliest: list[int] = []
+    for _ in range(4):
+        row = {token: asyncio.run(RandomEngine(renderer).logprobs(ids + likeliest, [token])) for token in range(20, 24)}
+        likeliest.append(max(row, key=row.__getitem__))
+    left = [likeliest[0], *(token for token in range(20, 24) if token != likeliest[1])][:4]
+
+    async def prompts(target, **options):
+        server = serve(**options)
+        engine = await started(server, renderer)
+        server.asked.clear()
+        try:
+            await engine.logprobs(ids, target)
+        finally:
+            await engine.close()
+        sent = [body.get("prompt", body.get("token_ids")) for _, body in server.asked]
+        return [len(prompt) if isinstance(prompt[0], list) else 1 for prompt in sent]
+
+    assert asyncio.run(prompts(likeliest)) == [1]
+    assert asyncio.run(prompts(left)) == [1, 2]
+    assert asyncio.run(prompts(left, knows=WAYS)) == [1]
+    assert asyncio.run(prompts(left, knows=WAYS[2:])) == [4]
 
 
 def test_a_request_says_all_that_a_server_might_fill_in(serve, renderer):

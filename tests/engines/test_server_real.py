@@ -14,6 +14,7 @@ from served_model import ServedModel
 from cord_distill.decode.generate import generate
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server.engine import ServerEngine
+from cord_distill.engines.server.scoring import WAYS, scoring
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
@@ -27,7 +28,8 @@ LENGTH = 1024
 
 @pytest.fixture(scope="module")
 def server(random_models, tmp_path_factory):
-    server = ServedModel(random_models["qwq"], tmp_path_factory.mktemp("server") / "log.txt", LENGTH)
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    server = ServedModel(random_models["qwq"], log, LENGTH, "--enable-scale-out")
     yield server
     server.kill()
 
@@ -142,14 +144,40 @@ def engines(server, random_models):
     loop.close()
 
 
-@pytest.mark.parametrize("way", ["logprob_token_ids", "prompt_logprobs"])
-def test_both_ways_of_scoring_equal_the_scores_in_process(engines, way, monkeypatch):
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_all_ways_of_scoring_equal_the_scores_in_process(engines, way, monkeypatch):
     loop, remote, local = engines
+    assert remote.scores == "allowed_token_ids", "on a CPU vLLM knows no rows of given tokens alone"
     monkeypatch.setattr(remote, "scores", way)
-    for prefix, target in [(list(range(30, 230)), [7]), (list(range(30, 330)), [9, 9, 40]), ([5], list(range(20, 90)))]:
+    followed = list(range(40, 140))
+    likeliest = loop.run_until_complete(local.generate(followed, Sampling(6, seed=0, temperature=0.0))).ids
+    for prefix, target in [
+        (list(range(30, 230)), [7]),
+        (list(range(30, 330)), [9, 9, 40]),
+        ([5], list(range(20, 90))),
+        (followed, list(likeliest)),
+    ]:
         found = loop.run_until_complete(remote.logprobs(prefix, target))
         expected = loop.run_until_complete(local.logprobs(prefix, target))
         assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) < 1e-5
+
+
+def test_the_way_of_a_gpu_speaks_as_vllm_does():
+    """No CPU runs it, so vLLM's own classes read what is sent and write what is read."""
+    import numpy
+    from vllm.entrypoints.scale_out.token_in_token_out.protocol import GenerateRequest, GenerateTokensResponse
+    from vllm.utils.serial_utils import numpy2base64
+
+    question = scoring("prompt_logprob_token_ids", "qwq", [5, 6, 7], [9, 9, 40])
+    asked = GenerateRequest.model_validate_json(json.dumps(question.body))
+    params = asked.sampling_params
+    assert asked.token_ids == [5, 6, 7, 9, 9, 40] and params.skip_reading_prefix_cache is False
+    # vLLM wants one row per token of the prompt behind `start`.
+    assert len(params.prompt_logprob_token_ids) == len(asked.token_ids) - 1 - params.prompt_logprob_start
+    rows = numpy.array([[-0.5], [-1.5], [-2.5]], dtype=numpy.float32)
+    for packed, expected in [(numpy2base64(rows), [-0.5, -1.5, -2.5]), (None, [])]:
+        page = GenerateTokensResponse(choices=[], prompt_token_id_logprobs=packed)
+        assert question.read(page.model_dump(mode="json")) == expected
 
 
 def test_endings_are_those_of_the_engine_in_process(engines):

@@ -1,7 +1,7 @@
 """A model behind a server that continues token ids (`vllm serve`): the Engine seam over HTTP.
 
-Tokens, stop strings and scores are those of vLLM in process (vllm.py); http.py says what happens when a server is busy
-or away, probe.py what it must be able to do.
+Tokens, stop strings and scores are those of vLLM in process (engines/vllm); http.py says what happens when a server is
+busy or away, probe.py what it must be able to do, scoring.py how it is asked for scores.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from cord_distill.common.errors import CordError
 from cord_distill.engines.answers import count_in
 from cord_distill.engines.base import EngineError, Generation, Sampling, vllm_ending
 from cord_distill.engines.server.http import HttpClient
-from cord_distill.engines.server.probe import Endpoint, Scores, probe, scoring
+from cord_distill.engines.server.probe import Endpoint, probe
+from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS, Scores, scoring
 from cord_distill.prompts.render import Renderer
 from cord_distill.recipe.models import ModelConfig
 
-# Answer tokens in one request: each brings a prompt of its own, and all share what the server has cached.
-TARGETS_AT_ONCE = 32
 # For one request of the probe: a server that has just come up may be slow at first.
 PROBE_SECONDS = 120.0
 SAMPLE = "So \\(x^{2}=\\boxed{7}\\), wait.\n\n### Step 2."
@@ -36,9 +35,9 @@ class ServerEngine:
         self.endpoints = endpoints
         self.home = home
         self.served = endpoints[0].served
-        ways = {endpoint.scores for endpoint in endpoints}
-        # What all of them know; a server that knows the cheaper way knows the other one too.
-        self.scores: Scores | None = ways.pop() if len(ways) == 1 else None if None in ways else "prompt_logprobs"
+        ways = [endpoint.scores for endpoint in endpoints]
+        # What all of them know: a server that knows one way knows those behind it too.
+        self.scores: Scores | None = None if None in ways else max((way for way in ways if way), key=WAYS.index)
         self.max_model_len: int | None = min(lengths, default=None)
         sizes = [endpoint.kv_tokens for endpoint in endpoints]
         self.kv_tokens: int | None = min((size for size in sizes if size), default=None)
@@ -107,10 +106,16 @@ class ServerEngine:
         if self.scores is None:
             raise EngineError(f"{self.endpoints[0].url}: gives no log-probs of given tokens")
         found: list[float] = []
-        size = TARGETS_AT_ONCE if self.scores == "logprob_token_ids" else len(target_ids)
-        for start in range(0, len(target_ids), size or 1):
-            body, read = scoring(self.scores, self.served, ids + target_ids[:start], target_ids[start : start + size])
-            found += self._read(await self.client.post("/v1/completions", body, self.home), read)
+        way: Scores = self.scores
+        while len(found) < len(target_ids):
+            asked = target_ids[len(found) :]
+            if way != "prompt_logprobs":
+                asked = asked[:TARGETS_AT_ONCE]
+            question = scoring(way, self.served, ids + target_ids[: len(found)], asked)
+            given = self._read(await self.client.post(question.path, question.body, self.home), question.read)
+            if len(given) < len(asked):
+                way = "logprob_token_ids"
+            found += given
         return found
 
     async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.server.http import HttpClient
+from cord_distill.engines.server.scoring import Scores, scoring
 from cord_distill.recipe.models import ModelConfig
 
-# The cheaper first: it reads the server's prefix cache, the other computes the whole prompt again.
-Scores = Literal["logprob_token_ids", "prompt_logprobs"]
 # Ids that every vocabulary has.
 PROBE_IDS = [10, 11, 12]
-TARGET_IDS = [13, 14]
+# One token twice: the log-probs among the allowed tokens would both be 0.
+TARGET_IDS = [13, 13]
+# Two ways of one server differ by the rounding of its number format alone.
+AGREED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,12 @@ class Endpoint:
     kv_tokens: int | None = None
 
     def __str__(self) -> str:
+        gives = "gives log-probs of given tokens"
         scoring = {
-            "logprob_token_ids": "gives log-probs of given tokens",
-            "prompt_logprobs": "gives log-probs of given tokens (each time for the whole prompt)",
+            "prompt_logprob_token_ids": f"{gives} (each prompt is sent once)",
+            "prompt_logprobs": f"{gives} (each time for the whole prompt)",
             None: "gives no log-probs of given tokens (a teacher, never the meta-prover)",
-        }[self.scores]
+        }.get(self.scores, gives)
         length = f", holds {self.max_model_len} tokens" if self.max_model_len else ""
         cache = f", caches {self.kv_tokens}" if self.kv_tokens else ""
         return f"{self.url} serves {self.served!r}, continues token ids, {scoring}{length}{cache}"
@@ -136,20 +138,34 @@ async def _knows_repetition(client: HttpClient, served: str, key: str, root: str
 
 
 async def _scores(client: HttpClient, served: str) -> Scores | None:
-    """The cheapest way that gives a number for each target. A server ignores or refuses what it does not know."""
-    ways: tuple[Scores, ...] = ("logprob_token_ids", "prompt_logprobs")
-    for way in ways:
-        body, read = scoring(way, served, PROBE_IDS, TARGET_IDS)
-        try:
-            found = read(await client.post("/v1/completions", body))
-        except EngineDead:
-            raise
-        except (EngineError, LookupError, TypeError, ValueError):
-            continue
-        # Above 0 they are logits: the server was started with --logprobs-mode raw_logits.
-        if len(found) == len(TARGET_IDS) and all(value <= 1e-6 for value in found):
+    """The cheapest way that gives a number for each target. A server ignores or refuses what it does not know.
+
+    The two cheap ways are held against the sure one: a server may leave `allowed_token_ids` aside, or give log-probs
+    among these tokens alone (--logprobs-mode processed_logprobs).
+    """
+    sure = await _found(client, served, "logprob_token_ids")
+    if len(sure) < len(TARGET_IDS):
+        whole = await _found(client, served, "prompt_logprobs")
+        return "prompt_logprobs" if len(whole) == len(TARGET_IDS) else None
+    cheap: tuple[Scores, ...] = ("prompt_logprob_token_ids", "allowed_token_ids")
+    for way in cheap:
+        found = await _found(client, served, way)
+        if found and all(abs(a - b) < AGREED for a, b in zip(found, sure, strict=False)):
             return way
-    return None
+    return "logprob_token_ids"
+
+
+async def _found(client: HttpClient, served: str, way: Scores) -> list[float]:
+    """What this way gives for TARGET_IDS, [] where the server does not know it."""
+    question = scoring(way, served, PROBE_IDS, TARGET_IDS)
+    try:
+        found = question.read(await client.post(question.path, question.body))
+    except EngineDead:
+        raise
+    except (EngineError, LookupError, TypeError, ValueError, AttributeError):
+        return []
+    # Above 0 they are logits: the server was started with --logprobs-mode raw_logits.
+    return found if all(value <= 1e-6 for value in found) else []
 
 
 async def _kv_tokens(client: HttpClient) -> int | None:
@@ -171,35 +187,6 @@ def kv_tokens_in(metrics: str) -> int | None:
         )
         sizes.append(whole or blocks * size)
     return min((size for size in sizes if size), default=None)
-
-
-def scoring(way: Scores, served: str, ids: list[int], target_ids: list[int]) -> tuple[dict[str, Any], Any]:
-    """(body of a request to /v1/completions, function that reads the log-probs of `target_ids` off its answer).
-
-    Temperature 1 and no cut: then raw and processed log-probs are the same, whatever --logprobs-mode says.
-    """
-    body = {"model": served, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
-    if way == "logprob_token_ids":
-        wanted = list(dict.fromkeys(target_ids))
-        body |= {
-            "prompt": [ids + target_ids[:i] for i in range(len(target_ids))],
-            "logprobs": len(wanted),
-            "logprob_token_ids": wanted,
-            "return_tokens_as_token_ids": True,
-        }
-        return body, lambda page: [
-            float(choice["logprobs"]["top_logprobs"][0][f"token_id:{token}"])
-            for choice, token in zip(_in_order(page), target_ids, strict=True)
-        ]
-    body |= {"prompt": ids + target_ids, "prompt_logprobs": 0}
-    return body, lambda page: [
-        float(row[str(token)]["logprob"])
-        for row, token in zip(_in_order(page)[0]["prompt_logprobs"][len(ids) :], target_ids, strict=True)
-    ]
-
-
-def _in_order(page: Any) -> list[Any]:
-    return sorted(page["choices"], key=lambda choice: choice["index"])
 
 
 def start_command(section: ModelConfig, root: str) -> str:
