@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from cord_distill.engines.answers import check_generation, check_numbers, check_reply
 from cord_distill.engines.base import EngineError, Generation, Sampling
 from cord_distill.engines.chat import Reply
+from cord_distill.engines.liveness import too_late
 from cord_distill.run_folder.journal import Journal
 from cord_distill.types import Stop
 
@@ -188,7 +189,7 @@ class ReplayEngine:
             raise
         except TimeoutError:
             self.meter.discarded += 1
-            raise EngineError(f"no answer within {self.timeout:g} s (decode.request_timeout)") from None
+            raise EngineError(too_late(self.timeout or 0.0)) from None
         finally:
             self.meter.request_seconds += time.monotonic() - begun
 

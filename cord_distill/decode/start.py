@@ -69,9 +69,13 @@ async def _engine(
 ) -> Any:
     identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
     timeout = recipe.decode.request_timeout
-    options: dict[str, Any] = {"deterministic": recipe.decode.deterministic, "max_model_len": length}
+    options: dict[str, Any] = {}
     if section.engine == "vllm":
-        options["max_model_len"] = min(length, model_positions(path, section))
+        options = {
+            "deterministic": recipe.decode.deterministic,
+            "max_model_len": min(length, model_positions(path, section)),
+            "step_timeout": timeout,
+        }
     if pool.cluster and section.engine in ("vllm", "scripted"):
         return await pool.cluster.engine(identity, EngineSpec.of(section, KEY, path, options, reward=True))
     if identity in pool.engines:

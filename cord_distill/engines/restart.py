@@ -12,20 +12,15 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
-
-RESTARTS = 3
-FIRST_WAIT = 2.0
-# Deaths further apart than this are separate accidents of a long run, not an engine that cannot live.
-WINDOW = 3600.0
+from cord_distill.engines.liveness import FIRST_WAIT, RESTARTS, Restarts, hangs, too_late
 
 
 class RestartingEngine:
     """`start()` gives the engine behind; all else that is asked of this object is asked of that engine.
 
-    At most RESTARTS new starts within WINDOW seconds, each after twice the wait of the one before; then every request
-    raises EngineDead. timeout: seconds for one request. One that is past it fails alone (EngineError) while the engine
-    answers others; when nothing was answered in all that time, the engine hangs, and is taken for dead. (An engine that
-    hangs in this very process stops everything: watchdog.py ends the process.)
+    timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
+    engine hangs and is taken for dead, and when an engine is given up: then every request raises EngineDead. (An engine
+    that hangs in this very process stops everything: watchdog.py ends the process.)
     """
 
     keeps_time = True
@@ -38,9 +33,8 @@ class RestartingEngine:
         self.timeout = timeout
         self.restarts = 0
         self._start = start
-        self._first_wait = first_wait
         self._lock = asyncio.Lock()
-        self._begun: list[float] = []
+        self._starts = Restarts(first_wait)
         self._given_up: str | None = None
         self._answered = time.monotonic()
 
@@ -83,26 +77,22 @@ class RestartingEngine:
                 return answer
 
     async def _in_time(self, engine: Any, answer: Awaitable[Any]) -> Any:
-        begun = time.monotonic()
         try:
             async with asyncio.timeout(self.timeout):
                 return await answer
         except TimeoutError:
-            said = f"no answer within {self.timeout:g} s (decode.request_timeout)"
-            hangs = engine is not self.inner or self._answered < begun
-            raise (EngineDead if hangs else EngineError)(said) from None
+            limit = self.timeout or 0.0
+            dead = engine is not self.inner or hangs(self._answered, limit)
+            raise (EngineDead if dead else EngineError)(too_late(limit)) from None
 
     async def _restart(self, dead: Any, error: Exception) -> None:
         """Puts a new engine in the place of `dead`; whoever comes second finds it there. Else raises EngineDead."""
         async with self._lock:
             while self.inner is dead and not self._given_up:
-                now = time.monotonic()
-                self._begun = [at for at in self._begun if now - at < WINDOW]
-                if len(self._begun) >= RESTARTS:
+                wait = self._starts.next_wait()
+                if wait is None:
                     self._given_up = f"{error} (after {RESTARTS} restarts)"
                     break
-                wait = self._first_wait * 2 ** len(self._begun)
-                self._begun.append(now)
                 with contextlib.suppress(Exception):
                     await dead.close()
                 await asyncio.sleep(wait)

@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import random
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -557,7 +558,8 @@ def test_the_real_engine_rewards_as_a_float32_forward_pass_does(toy):
     section = ProcessRewardConfig(model=str(toy), max_num_seqs=8)
 
     async def story():
-        engine = await VllmRewardEngine.start(section, str(toy), max_model_len=300)
+        engine = await VllmRewardEngine.start(section, str(toy), max_model_len=300, step_timeout=600.0)
+        assert f"watchdog of {section.label}" in {thread.name for thread in threading.enumerate()}
         try:
             together = await asyncio.gather(*[engine.reward(*call) for call in calls])
             alone = [await engine.reward(*call) for call in calls[:3]]

@@ -6,7 +6,8 @@ import pytest
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
-from cord_distill.engines.restart import RESTARTS, RestartingEngine
+from cord_distill.engines.liveness import RESTARTS
+from cord_distill.engines.restart import RestartingEngine
 from cord_distill.types import Stop
 
 
@@ -104,6 +105,18 @@ def test_a_hanging_engine_is_started_anew_and_a_slow_request_fails_alone():
 
     engine, error = asyncio.run(slow())
     assert engine.restarts == 0 and not isinstance(error.value, EngineDead)
+
+
+def test_an_engine_that_hung_just_after_an_answer_costs_no_request():
+    """Fails the version that asks whether anything was answered since the request began: the first answer came then,
+    and the others would fail with nobody slow."""
+
+    async def story():
+        engine = await restarting([Mortal(hangs=(1, 2)), Mortal()], timeout=0.3)
+        return engine, await asked(engine, count=3)
+
+    engine, answers = asyncio.run(story())
+    assert engine.restarts == 1 and [answer.ids for answer in answers] == [(0,), (1,), (2,)]
 
 
 def test_an_error_of_one_request_restarts_nothing():

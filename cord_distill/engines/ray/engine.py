@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
 from cord_distill.engines.homes import Homes
+from cord_distill.engines.liveness import hangs, too_late
 from cord_distill.engines.ray.actor import EngineActor, packed
 from cord_distill.engines.ray.replica import LOOK_AGAIN, Replica, short
 from cord_distill.engines.ray.spec import EngineSpec, Failure
@@ -23,9 +24,8 @@ class RayEngine:
     """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
     second answer the one that the first would have been.
 
-    timeout: seconds for one request. One that is past it fails alone (EngineError) while its replica answers
-    others; a replica that answered nothing in the later half of that time hangs, and is started anew. wait:
-    seconds that the cluster may have no room for a single replica.
+    timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
+    replica hangs, which is then started anew. wait: seconds that the cluster may have no room for a single replica.
     """
 
     keeps_time = True
@@ -167,10 +167,8 @@ class RayEngine:
             raise
         except TimeoutError:
             ray.cancel(ref)
-            found = Failure("request", f"no answer within {self.timeout:g} s (decode.request_timeout)")
-            # Not "since it began": others may have been answered just before the replica began to hang.
-            if time.monotonic() - replica.answered > self.timeout / 2:
-                found = Failure("engine", found.said)
+            kind = "engine" if hangs(replica.answered, self.timeout) else "request"
+            found = Failure(kind, too_late(self.timeout))
         except RayTaskError as error:
             found = Failure("request", f"{self.spec.label}: {short(error)}")
         except ActorUnavailableError:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cord_distill.engines.liveness import RESTARTS, Restarts
 from cord_distill.engines.ray.spec import Facts, Failure, differing
-from cord_distill.engines.restart import FIRST_WAIT, RESTARTS, WINDOW
 
 # After a network fault Ray may say "unavailable" of an actor that is well.
 LOOK_AGAIN = 1.0
@@ -37,7 +37,7 @@ class Replica:
     refused: bool = False
     restarts: int = 0
     reason: str = ""
-    _deaths: list[float] = field(default_factory=list)
+    _starts: Restarts = field(default_factory=Restarts)
     _lost: asyncio.Event = field(default_factory=asyncio.Event)
     _node: str = ""
 
@@ -55,11 +55,10 @@ class Replica:
                 self.lost(self.actor, problem)
             self._kill()
             if not await self._node_is_gone():
-                now = time.monotonic()
-                self._deaths = [at for at in self._deaths if now - at < WINDOW] + [now]
-                if len(self._deaths) > RESTARTS:
+                wait = self._starts.next_wait()
+                if wait is None:
                     return self._give_up(f"{self.reason} (after {RESTARTS} restarts)")
-                await asyncio.sleep(FIRST_WAIT * 2 ** (len(self._deaths) - 1))
+                await asyncio.sleep(wait)
             self.restarts += 1
 
     def lost(self, actor: Any, reason: str) -> None:

@@ -1,6 +1,6 @@
 """JSON over HTTP, to one server or to several replicas of it: time-outs, retries, back-off.
 
-For whatever speaks to a server: engines (server.py), reward models, chat models. It knows no model and no prompt.
+For whatever speaks to a server: engines (engine.py), reward models, chat models. It knows no model and no prompt.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.terminal import one_line
 from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.liveness import hangs, too_late
 from cord_distill.engines.server.replicas import Replica, Replicas
 
 FIRST_PAUSE = 0.5
@@ -128,7 +129,6 @@ class HttpClient:
     ) -> Any:
         import aiohttp
 
-        begun = time.monotonic()
         where = replica.url + path
         try:
             # Never followed: a redirect would send the prompt to whomever the server names.
@@ -145,10 +145,10 @@ class HttpClient:
         except aiohttp.ClientPayloadError as error:
             raise _Trouble(f"the answer broke off: {_short(error)}", gone=True) from error
         except TimeoutError as error:
-            said = f"no answer within {self.timeout:g} s (decode.request_timeout)"
-            if replica.answered > begun:
-                raise EngineError(f"{where}: {said}") from error
-            raise _Trouble(said, gone=True) from error
+            said = too_late(self.timeout)
+            if hangs(replica.answered, self.timeout):
+                raise _Trouble(said, gone=True) from error
+            raise EngineError(f"{where}: {said}") from error
         except aiohttp.ClientError as error:
             raise EngineError(f"{where}: {_short(error)}") from error
         if status not in GONE:

@@ -1,4 +1,4 @@
-"""vLLM behind the Engine seam: ids in, ids out. `vllm_runners.py` says how a request runs (in process or AsyncLLM)."""
+"""vLLM behind the Engine seam: ids in, ids out. runners.py says how a request runs (in process or AsyncLLM)."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ class VllmRewardEngine:
         *,
         deterministic: bool | None = None,
         max_model_len: int | None = None,
+        step_timeout: float | None = None,
     ) -> VllmRewardEngine:
         """Loads `path` as `section` says. Arguments as for VllmEngine.start. Raises CordError when vLLM refuses it."""
         on_cpu = not has_gpu()
@@ -59,6 +60,8 @@ class VllmRewardEngine:
                 f"{section.label}: vLLM could not load {path!r} as a reward model: {said}; give a process "
                 "reward model of an architecture that vLLM knows, such as Qwen/Qwen2.5-Math-PRM-7B"
             ) from error
+        if step_timeout and isinstance(runner, InProcessRunner):
+            runner.watch(step_timeout, section.label)
         tasks = runner.engine.get_supported_tasks()
         tasks = await tasks if inspect.isawaitable(tasks) else tasks
         if TASK not in tasks:
