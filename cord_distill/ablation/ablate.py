@@ -6,13 +6,13 @@ is skipped, and a killed run goes on. Tables are made from whatever is on the di
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cord_distill.ablation.figures import MEASURES, Key, Result, at_equal_tokens, difference, figures, results_of
+from cord_distill.ablation.results import AblationFigures
 from cord_distill.ablation.students import student_figures
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
@@ -38,8 +38,8 @@ class Ablation:
 
 def ablate(
     source: str, overrides: Sequence[str] = (), only: Sequence[str] = (), students: bool = False, run: bool = True
-) -> dict[str, Any]:
-    """Runs what is not done, of `only` or of all variants; writes ablations.json and .md; returns what the first holds.
+) -> AblationFigures:
+    """Runs what is not done, of `only` or of all variants; writes ablations.json and .md; returns the figures.
 
     students: train and evaluate a student on each of them too. run: False makes the tables from what is there.
     Raises CordError: no list of variants, a name that is not in it, whatever decoding or training raises. The tables
@@ -113,7 +113,7 @@ def failures_in(ablation: Ablation, only: Sequence[str] = ()) -> Iterator[tuple[
                 yield f"decode {name} ({key} {seed})", failures, recipe.decode.max_failed_share
 
 
-def build_ablations(ablation: Ablation) -> dict[str, Any]:
+def build_ablations(ablation: Ablation) -> AblationFigures:
     """Figures per variant, over its seeds and per seed; differences to the baseline; comparisons at equal tokens.
 
     A variant counts for the seeds that it has finished: `missing` lists the others. Differences are taken over the
@@ -128,39 +128,39 @@ def build_ablations(ablation: Ablation) -> dict[str, Any]:
         name: [s for s, recipe in at.items() if RunFolder.of(recipe).trajectories.is_file()]
         for name, at in runs.items()
     }
-    return {
-        "name": ablation.name,
-        "baseline": settings.baseline,
-        "seed_key": settings.seed_key,
-        "seeds": settings.seeds,
-        "variants": {
-            name: {
-                "changes": ablation.changes[name],
-                **figures(pooled),
-                "seconds": _seconds(runs[name]),
-                "difference": {m: difference(pooled, baseline, m) for m in MEASURES if name != settings.baseline},
-            }
+    return AblationFigures(
+        name=ablation.name,
+        baseline=settings.baseline,
+        seed_key=settings.seed_key,
+        seeds=settings.seeds,
+        variants={
+            name: replace(
+                figures(pooled),
+                changes=ablation.changes[name],
+                seconds=_seconds(runs[name]),
+                difference={m: difference(pooled, baseline, m) for m in MEASURES if name != settings.baseline},
+            )
             for name, pooled in found.items()
         },
-        "students": {name: asdict(one) for name, one in student_figures(runs, settings.baseline).items()},
-        "tables": settings.tables,
-        "plain_search": list(plain),
-        "at_equal_tokens": {
+        students=student_figures(runs, settings.baseline),
+        tables=settings.tables,
+        plain_search=list(plain),
+        at_equal_tokens={
             name: {m: at_equal_tokens(found[name], others, m, len(settings.seeds)) for m in MEASURES}
             for name in settings.at_equal_tokens
             if name in found
             for others in [{other: pooled for other, pooled in plain.items() if other != name}]
         },
-        "missing": {name: left for name in runs if (left := [s for s in settings.seeds if s not in done[name]])},
-        "left_out": settings.left_out,
-        "paper": {name: list(values) for name, values in settings.paper.items()},
-    }
+        missing={name: left for name in runs if (left := [s for s in settings.seeds if s not in done[name]])},
+        left_out=settings.left_out,
+        paper={name: list(values) for name, values in settings.paper.items()},
+    )
 
 
-def write(made: dict[str, Any], root: Path) -> None:
+def write(made: AblationFigures, root: Path) -> None:
     from cord_distill.ablation.tables import markdown
 
-    write_atomic(root / "ablations.json", json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(root / "ablations.json", made.as_json())
     write_atomic(root / "ablations.md", markdown(made))
 
 

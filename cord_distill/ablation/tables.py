@@ -1,11 +1,12 @@
-"""The ablation tables, as Markdown and for a terminal, from what `cord ablate` found (ablate.py: build_ablations)."""
+"""The ablation tables, as Markdown and for a terminal, from what `cord ablate` found."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from cord_distill.ablation.figures import AtEqualTokens, BySeed, Difference
+from cord_distill.ablation.results import AblationFigures
 from cord_distill.report.table import NONE, draw_table, markdown_table, percent, percent_with_interval
 
 HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %",
@@ -35,131 +36,136 @@ over the problems of the suite; what another training of the same data would giv
 EQUAL_TITLE = "At equal generated tokens"
 
 
-def tables_of(made: dict[str, Any], narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
+def tables_of(made: AblationFigures, narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
     """(title, head, rows) of every table; a column in which no row has a figure is left out. narrow: the main ones.
 
     Of a few variants that were run, a table that would hold the baseline alone is left out too.
     """
-    known = {title: [name for name in names if name in made["variants"]] for title, names in made["tables"].items()}
-    alone = [made["baseline"]] if set(made["variants"]) - {made["baseline"]} else []
+    known = {title: [name for name in names if name in made.variants] for title, names in made.tables.items()}
+    alone = [made.baseline] if set(made.variants) - {made.baseline} else []
     drawn = [(t, list(HEAD), [_row(made, name) for name in names]) for t, names in known.items() if names != alone]
     drawn.append((STUDENTS_TITLE, list(STUDENTS_HEAD), _students(made)))
-    equal = [_equal_row(made, name, found) for name, found in made["at_equal_tokens"].items()]
+    equal = [_equal_row(made, name, found) for name, found in made.at_equal_tokens.items()]
     drawn.append((EQUAL_TITLE, list(EQUAL_HEAD), equal))
     kept = {len(HEAD): NARROW, len(EQUAL_HEAD): EQUAL_NARROW} if narrow else {}
     return [(title, *_columns(head, rows, kept.get(len(head)))) for title, head, rows in drawn if rows]
 
 
-def markdown(made: dict[str, Any]) -> str:
-    parts = [f"# Ablations: {made['name']}", _about(made)]
+def markdown(made: AblationFigures) -> str:
+    parts = [f"# Ablations: {made.name}", _about(made)]
     for title, head, rows in tables_of(made):
         parts += [f"## {title}", markdown_table(head, rows)]
         if title == EQUAL_TITLE:
             parts.append(_equal_notes(made))
         if title == STUDENTS_TITLE:
-            parts.append(STUDENTS_NOTES.format(baseline=made["baseline"]))
+            parts.append(STUDENTS_NOTES.format(baseline=made.baseline))
     return "\n\n".join([*parts, _notes(made), *_remarks(made)]) + "\n"
 
 
-def terminal(made: dict[str, Any], width: int | None = None) -> str:
-    if not made["variants"]:
+def terminal(made: AblationFigures, width: int | None = None) -> str:
+    if not made.variants:
         return "Nothing measured yet."
     width = width or shutil.get_terminal_size((120, 24)).columns
     parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
-    equal = [_equal_notes(made)] if made["at_equal_tokens"] else []
-    students = [STUDENTS_NOTES.format(baseline=made["baseline"])] if made["students"] else []
+    equal = [_equal_notes(made)] if made.at_equal_tokens else []
+    students = [STUDENTS_NOTES.format(baseline=made.baseline)] if made.students else []
     return "\n\n".join([*parts, *equal, *students, _notes(made), *_remarks(made)])
 
 
-def _about(made: dict[str, Any]) -> str:
-    most = max((v["num_problems"] for v in made["variants"].values()), default=0)
-    seeds = ", ".join(map(str, made["seeds"]))
-    return f"{most} problems per variant: {made['seed_key']} {seeds}. Figures: ablations.json."
+def _about(made: AblationFigures) -> str:
+    most = max((v.num_problems for v in made.variants.values()), default=0)
+    seeds = ", ".join(map(str, made.seeds))
+    return f"{most} problems per variant: {made.seed_key} {seeds}. Figures: ablations.json."
 
 
-def _notes(made: dict[str, Any]) -> str:
-    return NOTES.format(baseline=made["baseline"])
+def _notes(made: AblationFigures) -> str:
+    return NOTES.format(baseline=made.baseline)
 
 
-def _equal_notes(made: dict[str, Any]) -> str:
-    return EQUAL_NOTES.format(plain=", ".join(f"`{name}`" for name in made["plain_search"]))
+def _equal_notes(made: AblationFigures) -> str:
+    return EQUAL_NOTES.format(plain=", ".join(f"`{name}`" for name in made.plain_search))
 
 
-def _remarks(made: dict[str, Any]) -> list[str]:
+def _remarks(made: AblationFigures) -> list[str]:
     """What the tables do not show: failed problems, variants that are not finished, rows that mean nothing here."""
-    said = [f"`{name}`: {v['failed']} of {v['num_problems']} problems failed (counted as wrong)."
-            for name, v in made["variants"].items() if v["failed"]]  # fmt: skip
-    waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made["missing"].items()]
+    said = [f"`{name}`: {v.failed} of {v.num_problems} problems failed (counted as wrong)."
+            for name, v in made.variants.items() if v.failed]  # fmt: skip
+    waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made.missing.items()]
     said += [f"Not run yet: {', '.join(waiting)}."] if waiting else []
-    said += [f"{what}: left out; {why}." for what, why in made["left_out"].items()]
+    said += [f"{what}: left out; {why}." for what, why in made.left_out.items()]
     return ["\n".join(f"- {line}" for line in said)] if said else []
 
 
-def _row(made: dict[str, Any], name: str) -> list[str]:
-    v = made["variants"][name]
-    paper = made["paper"].get(name)
-    tails = any(one["needless"] for one in made["variants"].values())
+def _row(made: AblationFigures, name: str) -> list[str]:
+    v = made.variants[name]
+    paper = made.paper.get(name)
+    tails = any(one.needless for one in made.variants.values())
     return [
         name,
-        percent_with_interval(v["right"], v["right_ci"]),
-        _points(v["difference"].get("right")),
-        _range(v["right_by_seed"]),
-        percent_with_interval(v["valid"], v["valid_ci"]),
-        _points(v["difference"].get("valid")),
-        percent(v["step_accuracy"]),
-        percent(v["needless"]) if tails else NONE,
-        NONE if v["score"] is None else f"{v['score']:.3f}",
-        f"{v['wrong']} of {v['num_problems']}" + (f", {v['failed']} failed" if v["failed"] else ""),
-        _count(v["generated"]),
-        _count(v["scored"]),
-        NONE if v["seconds"] is None else f"{v['seconds']:.2f}",
+        percent_with_interval(v.right, v.right_ci),
+        _points(v.difference.get("right")),
+        _range(v.right_by_seed),
+        percent_with_interval(v.valid, v.valid_ci),
+        _points(v.difference.get("valid")),
+        percent(v.step_accuracy),
+        percent(v.needless) if tails else NONE,
+        NONE if v.score is None else f"{v.score:.3f}",
+        f"{v.wrong} of {v.num_problems}" + (f", {v.failed} failed" if v.failed else ""),
+        _count(v.generated),
+        _count(v.scored),
+        NONE if v.seconds is None else f"{v.seconds:.2f}",
         NONE if paper is None else f"{paper[0]:.1f} / {paper[1]:.3f}",
     ]
 
 
-def _students(made: dict[str, Any]) -> list[list[str]]:
+def _students(made: AblationFigures) -> list[list[str]]:
     return [
         [
             name,
-            str(len(one["by_training"])),
-            percent(one["avg_at_k"]),
-            ", ".join(percent(share) for share in one["by_training"].values()),
-            _points(one["interval"] and {"difference": one["difference"], "ci": one["interval"]}),
-            percent(one["step_accuracy"]),
-            _count(one["tokens"]),
+            str(len(one.by_training)),
+            percent(one.avg_at_k),
+            ", ".join(percent(share) for share in one.by_training.values()),
+            _change(one.difference, one.interval),
+            percent(one.step_accuracy),
+            _count(one.tokens),
         ]
-        for name, one in made["students"].items()
+        for name, one in made.students.items()
     ]
 
 
-def _equal_row(made: dict[str, Any], name: str, found: dict[str, Any]) -> list[str]:
-    v = made["variants"][name]
-    problems = NONE if found["right"] is None else str(found["right"]["num_problems"])
-    cells = [name, problems, _count(v["generated"]), _mixture(found["right"])]
+def _equal_row(made: AblationFigures, name: str, found: Mapping[str, AtEqualTokens | None]) -> list[str]:
+    v = made.variants[name]
+    right = found["right"]
+    cells = [name, NONE if right is None else str(right.num_problems), _count(v.generated), _mixture(right)]
     for measure in ("right", "valid"):
         compared = found[measure]
-        cells.append(percent(v[measure]))
-        cells.append(NONE if compared is None else f"{_points(compared)} {compared['verdict']}")
+        cells.append(percent(getattr(v, measure)))
+        cells.append(NONE if compared is None else f"{_points(compared)} {compared.verdict}")
     return cells
 
 
-def _mixture(compared: dict[str, Any] | None) -> str:
+def _mixture(compared: AtEqualTokens | None) -> str:
     """`35 % beam_4, 65 % beam_8: 81.2 % right at 900 tokens`."""
     if compared is None:
         return "none is as cheap"
-    parts = ", ".join(f"{100 * w:.0f} % {name}" if w < 1 else name for name, w in compared["reference"].items())
-    return f"{parts}: {percent(compared['reference_share'])} at {_count(compared['reference_tokens'])}"
+    parts = ", ".join(f"{100 * w:.0f} % {name}" if w < 1 else name for name, w in compared.reference.items())
+    return f"{parts}: {percent(compared.reference_share)} at {_count(compared.reference_tokens)}"
 
 
-def _points(difference: dict[str, Any] | None) -> str:
-    if not difference:
+def _points(found: Difference | None) -> str:
+    return NONE if found is None else _change(found.difference, found.ci)
+
+
+def _change(difference: float | None, interval: Sequence[float] | None) -> str:
+    if difference is None or interval is None:
         return NONE
-    low, high = difference["ci"]
-    return f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    low, high = interval
+    return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def _range(by_seed: dict[str, float]) -> str:
-    return f"{percent(min(by_seed.values()))} to {percent(max(by_seed.values()))}" if len(by_seed) > 1 else NONE
+def _range(by_seed: BySeed) -> str:
+    shares = [share for share in by_seed.values() if share is not None]
+    return f"{percent(min(shares))} to {percent(max(shares))}" if len(shares) > 1 else NONE
 
 
 def _count(tokens: float | None) -> str:

@@ -28,6 +28,24 @@ def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
     a folder holds no finished evaluation, or the two share no problem.
     """
     folders = [Path(x).parent if str(x).endswith(RESULTS) else Path(x) for x in (a, b)]
+    for folder in folders:
+        if not is_finished(folder):
+            raise CordError(
+                f"{folder}: no finished evaluation there; give an eval/<label> folder, or make it: cord evaluate"
+            )
+    found = paired(*folders)
+    if not found:
+        raise CordError(f"{a} and {b} share no problem: evaluate both on the same suites")
+    return found
+
+
+def is_finished(folder: Path) -> bool:
+    """results.json is written last: an evaluation that was stopped before it leaves problems.jsonl alone."""
+    return (folder / PROBLEMS).is_file() and (folder / RESULTS).is_file()
+
+
+def paired(*folders: Path) -> dict[str, dict[str, Any]]:
+    """`compare` of two finished evaluations; {} where they share no problem."""
     rows = [_problems(folder) for folder in folders]
     protocols = [_protocol(folder) for folder in folders]
     out: dict[str, dict[str, Any]] = {}
@@ -46,8 +64,6 @@ def compare(a: str | Path, b: str | Path) -> dict[str, dict[str, Any]]:
             "same_protocol": not differs,
             "differs": differs,
         }
-    if not out:
-        raise CordError(f"{a} and {b} share no problem: evaluate both on the same suites")
     return out
 
 
@@ -78,10 +94,6 @@ def sentence(one: dict[str, Any]) -> str:
 
 def _problems(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """suite -> id -> row of problems.jsonl."""
-    if not (folder / PROBLEMS).is_file() or not (folder / RESULTS).is_file():
-        raise CordError(
-            f"{folder}: no finished evaluation there; give an eval/<label> folder, or make it: cord evaluate"
-        )
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in own_rows(folder / PROBLEMS):
         if not {"suite", "id", "avg", "correct"} <= row.keys():

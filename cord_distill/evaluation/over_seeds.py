@@ -29,10 +29,10 @@ def mean_over_seeds(shares: Sequence[float]) -> tuple[float, list[float] | None]
 def over_seeds(runs: Mapping[int, ModelScores], of: int) -> ModelScores:
     """The mean of one method's students, each evaluated. runs: by seed. of: how many seeds the recipe has.
 
-    A suite on which the runs were measured with different k or different numbers of problems has no mean.
+    A suite has no mean on which a run was not measured, or with another k or another number of problems.
     """
     names = list(dict.fromkeys(name for run in runs.values() for name in run.suites))
-    suites = {name: _mean_suite([run.suites[name] for run in runs.values() if name in run.suites]) for name in names}
+    suites = {name: _mean_suite([run.suites.get(name) for run in runs.values()]) for name in names}
     seconds = [run.seconds for run in runs.values() if run.seconds is not None]
     return ModelScores(suites, sum(seconds) if seconds else None, dict(runs), of)
 
@@ -45,9 +45,10 @@ def seeds_said(student: ModelScores) -> str:
     return f"mean of {done} seed{'s' if done != 1 else ''}" if done == of else f"mean of {done} of {of} seeds"
 
 
-def _mean_suite(found: Sequence[SuiteFigures]) -> SuiteFigures:
+def _mean_suite(each: Sequence[SuiteFigures | None]) -> SuiteFigures:
+    found = [one for one in each if one is not None]
     k, problems = found[0].k, found[0].num_problems
-    if any((one.k, one.num_problems) != (k, problems) for one in found):
+    if len(found) < len(each) or any((one.k, one.num_problems) != (k, problems) for one in found):
         return SuiteFigures(k=k, num_problems=problems)
     shares = [one.avg_at_k for one in found if one.avg_at_k is not None]
     steps = [one.step_accuracy for one in found if one.step_accuracy is not None]

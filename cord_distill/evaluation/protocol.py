@@ -12,8 +12,7 @@ from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 OF_THE_MODEL = ("weights", "max_model_len")
 PER_SUITE = ("version", "grader", "grader_version", "check", "judge_prompt_version", "data", "problems")
 SHOWN_DEFAULTS = {"kv_cache_dtype": "auto", "tensor_parallel_size": 1, "top_k": -1, "min_p": 0.0, "dtype": "auto"}
-
-
+# What a model is asked and how it is sampled, whatever runs it.
 ASKED = ("instruction", "answer_in_thought", "temperature", "top_p", "top_k", "min_p", "max_new_tokens")
 
 

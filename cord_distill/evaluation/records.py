@@ -63,9 +63,10 @@ def judge(
     measure: Measure | None = None,
 ) -> Record:
     """The record of one problem. grade, check and measure get the completion after `<think>\\n`."""
-    with plugin_call(f"suite {suite}: its grader or check, on problem {problem.id!r},"):
+    with plugin_call(f"suite {suite}: its grader, check or measure, on problem {problem.id!r},"):
         graded = [(None, False) if s.stop is Stop.LENGTH else grade(s.text, problem) for s in samples]
         checked = [check(problem, s.text) for s in samples] if check else []
+        measures = _measures(problem, samples, measure) if measure else {}
     return Record(
         suite=suite,
         id=problem.id,
@@ -76,7 +77,7 @@ def judge(
         num_tokens=tuple(s.num_tokens for s in samples),
         step_shares=tuple(_share(found["steps_right"]) for found in checked),
         all_steps_right=tuple(bool(found["all_right"]) for found in checked),
-        measures=_measures(problem, samples, measure) if measure else {},
+        measures=measures,
         question=problem.question,
         keys=tuple(s.key for s in samples),
         meta=problem.meta,
@@ -105,7 +106,7 @@ def sample_figures(records: Sequence[Record]) -> dict[str, Any]:
     k = min(len(group) for group in groups)
     stops = [stop for r in records for stop in r.stops]
     tokens = [n for r in records for n in r.num_tokens]
-    finished = [p is None for r in records for p, s in zip(r.predictions, r.stops, strict=True) if s != Stop.LENGTH]
+    silent = [p is None for r in records for p, s in zip(r.predictions, r.stops, strict=True) if s != Stop.LENGTH]
     maj = [majority(r) for r in records if r.judged]
     found: dict[str, Any] = {
         "avg_at_k": metrics.avg_at_k(groups),
@@ -118,7 +119,7 @@ def sample_figures(records: Sequence[Record]) -> dict[str, Any]:
         "maj_at_k": metrics.mean(maj),
         "maj_at_k_ci": metrics.share_interval(maj),
         "truncated": metrics.mean([stop == Stop.LENGTH for stop in stops]),
-        "answerless": sum(finished) / len(stops),
+        "answerless": sum(silent) / len(stops),
         "mean_tokens": metrics.mean(tokens),
         "tokens_percentiles": {str(q): metrics.percentile(tokens, q) for q in PERCENTILES},
     }
@@ -129,8 +130,8 @@ def sample_figures(records: Sequence[Record]) -> dict[str, Any]:
             "step_accuracy_ci": metrics.share_interval(steps),
             "all_steps_right": metrics.avg_at_k([r.all_steps_right for r in records]),
         }
-    for name in records[0].measures:
-        values = [metrics.mean(r.measures[name]) for r in records]
+    for name in dict.fromkeys(name for r in records for name in r.measures):
+        values = [metrics.mean(r.measures[name]) for r in records if name in r.measures]
         found |= {name: metrics.mean(values), f"{name}_ci": _interval(values)}
     return {key: rounded(value) for key, value in found.items()}
 

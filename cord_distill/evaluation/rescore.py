@@ -16,14 +16,14 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import own_rows, read_object
 from cord_distill.evaluation.judging import with_judge
 from cord_distill.evaluation.records import Record, judge, sample_figures
-from cord_distill.evaluation.samples import Sample
+from cord_distill.evaluation.samples import Sample, read_samples
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import find_suites
 from cord_distill.grading import GRADER_VERSION
 from cord_distill.grading.judge import Judge, Keep
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.run_folder.paths import JUDGEMENTS, PROBLEMS, RESULTS, SAMPLES
-from cord_distill.types import Problem, Stop
+from cord_distill.types import Problem
 
 SHOWN = 5
 
@@ -83,21 +83,22 @@ def _rescored(folder: Path, tasks: Sequence[str]) -> Iterator[Rescored]:
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in own_rows(folder / PROBLEMS):
         rows.setdefault(row["suite"], []).append(row)
-    samples: dict[str, Sample] = {}
-    if (folder / SAMPLES).is_file():
-        for row in own_rows(folder / SAMPLES):
-            samples[row["key"]] = Sample(**{**row, "stop": Stop(row["stop"])})
+    samples = read_samples(folder / SAMPLES)[0] if (folder / SAMPLES).is_file() else {}
     for name, problems in rows.items():
-        then = results["suites"][name]
+        then = (results.get("suites") or {}).get(name)
+        if then is None:
+            why = f"{RESULTS} says nothing of it: its evaluation was stopped; run cord evaluate again"
+            yield Rescored(folder.name, name, GRADER_VERSION, 0.0, skipped=why)
+            continue
         version = results["protocol"]["suites"][name]["grader_version"]
         try:
             now = _graded(name, problems, samples, results["protocol"], folder, tasks)
+            after = sample_figures(now)["avg_at_k"]
         except CordError as error:
             yield Rescored(folder.name, name, version, then["avg_at_k"], skipped=str(error))
             continue
         changes = [change for row, record in zip(problems, now, strict=True) for change in _changes(row, record)]
         total = sum(len(record.correct) for record in now)
-        after = sample_figures(now)["avg_at_k"]
         yield Rescored(folder.name, name, version, then["avg_at_k"], after, total, tuple(changes))
 
 

@@ -39,6 +39,25 @@ def sample_key(identity: dict[str, Any], prompt_ids: Sequence[int], max_tokens: 
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def read_samples(path: Path) -> tuple[dict[str, Sample], int]:
+    """The samples of a file by their keys, and the bytes of its whole lines: a killed run leaves a torn one at the end.
+    Raises CordError for any other line that is none of ours."""
+    found: dict[str, Sample] = {}
+    whole = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                sample = Sample(**{**row, "stop": Stop(row["stop"])})
+            except (ValueError, TypeError, KeyError) as error:
+                raise CordError(f"{path}: a damaged line ({error}); remove it and evaluate again") from None
+            found[sample.key] = sample
+            whole += len(line)
+    return found, whole
+
+
 class SampleStore:
     """The file of samples: append-only, one process at a time. Raises CordError when another one holds it."""
 
@@ -51,25 +70,8 @@ class SampleStore:
         except BlockingIOError:
             self._file.close()
             raise CordError(f"{path.parent}: another process evaluates this model; wait for it, or stop it") from None
-        self.samples = self._load()
-
-    def _load(self) -> dict[str, Sample]:
-        found: dict[str, Sample] = {}
-        whole = 0
-        with open(self.path, "rb") as file:
-            for line in file:
-                try:
-                    if not line.endswith(b"\n"):
-                        break
-                    row = json.loads(line)
-                    sample = Sample(**{**row, "stop": Stop(row["stop"])})
-                except (ValueError, TypeError, KeyError) as error:
-                    raise CordError(f"{self.path}: a damaged line ({error}); remove it and evaluate again") from None
-                found[sample.key] = sample
-                whole += len(line)
-        # The torn last line of a killed run.
-        os.truncate(self.path, whole)
-        return found
+        self.samples, whole = read_samples(path)
+        os.truncate(path, whole)
 
     def get(self, key: str) -> Sample | None:
         return self.samples.get(key)

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.errors import CordError
 from cord_distill.common.markdown import inline
 from cord_distill.evaluation import over_seeds
-from cord_distill.evaluation.comparison import compare, sentence
+from cord_distill.evaluation.comparison import is_finished, paired, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
 from cord_distill.evaluation.protocol import differences
 from cord_distill.run_folder.paths import RESULTS
@@ -149,18 +148,12 @@ def _details(results: list[dict[str, Any]], suites: list[str]) -> str:
 
 
 def _paired(eval_folder: Path, results: list[dict[str, Any]]) -> list[str]:
-    students = [r["label"] for r in results if r.get("student")]
+    students = [r["label"] for r in results if r.get("student") and is_finished(eval_folder / r["label"])]
     if "untrained" not in students:
         return []
     found = []
-    for label in students:
-        if label == "untrained":
-            continue
-        try:
-            pairs = compare(eval_folder / label, eval_folder / "untrained")
-        except CordError:
-            continue  # no problem in common
-        for suite, one in pairs.items():
+    for label in (label for label in students if label != "untrained"):
+        for suite, one in paired(eval_folder / label, eval_folder / "untrained").items():
             mark = "" if one["same_protocol"] else f" {MARK} other protocol"
             found.append(f"- {label}, {suite}: {sentence(one)}{mark}")
     return found

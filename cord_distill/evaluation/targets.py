@@ -18,8 +18,9 @@ from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.thought_tags import student_prompt
 from cord_distill.recipe.training_stages import base_model, training_runs
-from cord_distill.run_folder.checkpoints import fingerprint_of, step_of
-from cord_distill.run_folder.paths import RunFolder, checkpoint_label, training_folder
+from cord_distill.run_folder.checkpoints import step_of
+from cord_distill.run_folder.paths import RunFolder, checkpoint_label
+from cord_distill.run_folder.training_folder import TrainingFolder
 
 # What decides how an answer is sampled: the protocol's, the same for every model.
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_detection")
@@ -62,7 +63,7 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
             found.append(_student(recipe, "untrained", model_path(recipe, base, key), base))
         for method in methods(recipe):
             if labels is None or method.label in labels:
-                trained = _student(recipe, method.label, _trained(method), base)
+                trained = _student(recipe, method.label, _trained(recipe, method), base)
                 found.append(replace(trained, method=method.student, seed=method.seed))
     if evaluate.teachers:
         for i, teacher in enumerate(recipe.teachers):
@@ -84,18 +85,18 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
     return found
 
 
-def checkpoint_target(recipe: Recipe, run: RunFolder, checkpoint: Path) -> Target:
+def checkpoint_target(recipe: Recipe, training: TrainingFolder, checkpoint: Path) -> Target:
     """A checkpoint in the middle of a training. It has no `method`: tables take only finished students for one."""
     base = base_model(recipe)
-    target = _student(recipe, checkpoint_label(run, checkpoint.name), str(checkpoint), base)
-    return replace(target, step=step_of(checkpoint), training=fingerprint_of(checkpoint.parent))
+    target = _student(recipe, checkpoint_label(training.run, checkpoint.name), str(checkpoint), base)
+    return replace(target, step=step_of(checkpoint), training=training.fingerprint)
 
 
-def training_of(recipe: Recipe, run: RunFolder) -> Path:
-    """Where the training of one of a recipe's students writes its checkpoints."""
+def training_of(recipe: Recipe, run: RunFolder) -> TrainingFolder:
+    """The training of one of a recipe's students."""
     variant = run.method if run.has_variants else None
     own = _of_variant(recipe, variant) if variant else recipe
-    return training_folder(own.model_copy(update={"variant": variant, "train_seed": run.seed, "stage": run.stage}))
+    return TrainingFolder.of(own.model_copy(update={"variant": variant, "train_seed": run.seed, "stage": run.stage}))
 
 
 def methods(recipe: Recipe) -> list[RunFolder]:
@@ -124,8 +125,8 @@ def _of_variant(recipe: Recipe, name: str) -> Recipe:
     return recipe.model_copy(update=changed)
 
 
-def _trained(method: RunFolder) -> str:
-    if not (method.final_model / "config.json").is_file():
+def _trained(recipe: Recipe, method: RunFolder) -> str:
+    if not training_of(recipe, method).has_model:
         pick = f" variant={method.method}" if method.has_variants else ""
         pick += f" seed={method.seed}" if method.seed is not None else ""
         pick += f" stage={method.stage}" if method.stage != "train" else ""

@@ -11,6 +11,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import PROBLEMS, RESULTS, RunFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import SHOWN
+from cord_distill.tracking.live import faults_are_warnings
 from cord_distill.tracking.wandb_run import SAMPLES, table, wandb_run
 
 COLUMNS = ("suite", "id", "answer", "completion", "prediction", "correct")
@@ -26,7 +27,8 @@ def track_evaluation(recipe: Recipe, results: dict[str, Any]) -> None:
     trained = next((run for run in methods(recipe) if results.get("student") and run.label == label), None)
     config = {"evaluate": recipe.evaluate.model_dump(mode="json", exclude={"engine"})}
     facts: dict[str, Any] = {"model": label, "method": trained and trained.method, "seed": trained and trained.seed}
-    with wandb_run(recipe, f"evaluation {label}", "eval", config, **facts) as tracked:
+    opened = wandb_run(recipe, f"evaluation {label}", "eval", config, **facts)
+    with faults_are_warnings(f"the evaluation of {label}"), opened as tracked:
         if tracked is None:
             return
         values = {
@@ -38,7 +40,7 @@ def track_evaluation(recipe: Recipe, results: dict[str, Any]) -> None:
         folder = RunFolder.of(recipe).eval / label
         tracked.log({**values, "samples": table(COLUMNS, _samples(folder))})
         tracked.summary.update(values)
-        model = lineage.model(recipe, trained, training_of(recipe, trained)) if trained else None
+        model = lineage.model(recipe, training_of(recipe, trained)) if trained else None
         if model is not None:
             lineage.consumes(tracked, model)
         lineage.produces(tracked, lineage.results(recipe, folder / RESULTS, label))

@@ -22,8 +22,8 @@ from cord_distill.evaluation.evaluate import EvaluationPlan, evaluate_job, write
 from cord_distill.evaluation.jobs import Job, is_done
 from cord_distill.evaluation.targets import Target, checkpoint_target, methods, training_of
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.checkpoints import complete_checkpoints, is_complete, is_over
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.checkpoints import is_complete
+from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking.checkpoint_results import log_after_training
 from cord_distill.training.export import write_model
 
@@ -43,12 +43,12 @@ class Watcher:
     def evaluate_new(self) -> int:
         """Evaluates every complete checkpoint that has no results yet, oldest first; returns how many."""
         made = 0
-        for run, folder in _trainings(self.asked.recipe):
-            for checkpoint in complete_checkpoints(folder):
-                made += self._evaluate(run, checkpoint)
+        for training in _trainings(self.asked.recipe):
+            for checkpoint in training.checkpoints:
+                made += self._evaluate(training, checkpoint)
         return made
 
-    def _evaluate(self, run: RunFolder, checkpoint: Path) -> bool:
+    def _evaluate(self, training: TrainingFolder, checkpoint: Path) -> bool:
         key = _key(checkpoint)
         if key in self.seen:
             return False
@@ -56,7 +56,7 @@ class Watcher:
             if folder is None:
                 return False
             self.asked.refuse_trained_questions()
-            target = checkpoint_target(self.asked.recipe, run, checkpoint)
+            target = checkpoint_target(self.asked.recipe, training, checkpoint)
             self.seen.add(key)
             try:
                 job = self._prepared(checkpoint, target, folder)
@@ -116,9 +116,9 @@ def _key(checkpoint: Path) -> tuple[Path, int]:
 
 def _remove_leftovers(recipe: Recipe) -> None:
     """Removes the folders that a killed watcher left behind."""
-    for _, folder in _trainings(recipe):
-        for left in (folder / LOADABLE).glob("checkpoint-*"):
-            with _claimed(folder / left.name) as mine:
+    for training in _trainings(recipe):
+        for left in (training.path / LOADABLE).glob("checkpoint-*"):
+            with _claimed(training.path / left.name) as mine:
                 if mine is not None:
                     shutil.rmtree(mine, ignore_errors=True)
 
@@ -141,10 +141,10 @@ def watch(recipe: Recipe, sleep: Callable[[float], None] = time.sleep) -> int:
     watcher = Watcher(EvaluationPlan.of(recipe))
     _remove_leftovers(recipe)
     # `cord run` starts the later stages once this one and its watcher are through.
-    folders = [folder for run, folder in _trainings(recipe) if run.stage == "train"]
-    print(f"watching {', '.join(map(os.path.relpath, folders))}", flush=True)
+    watched = [training for training in _trainings(recipe) if training.run.stage == "train"]
+    print(f"watching {', '.join(os.path.relpath(training.path) for training in watched)}", flush=True)
     while True:
-        over = all(is_over(folder) for folder in folders)
+        over = all(training.is_over for training in watched)
         if not watcher.evaluate_new():
             if over:
                 break
@@ -153,5 +153,5 @@ def watch(recipe: Recipe, sleep: Callable[[float], None] = time.sleep) -> int:
     return 1 if watcher.failed else 0
 
 
-def _trainings(recipe: Recipe) -> list[tuple[RunFolder, Path]]:
-    return [(run, training_of(recipe, run)) for run in methods(recipe)]
+def _trainings(recipe: Recipe) -> list[TrainingFolder]:
+    return [training_of(recipe, run) for run in methods(recipe)]

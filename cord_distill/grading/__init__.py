@@ -13,17 +13,18 @@ from functools import lru_cache
 from cord_distill.common.errors import CordError
 from cord_distill.common.plugins import load_plugin
 from cord_distill.grading.extract import after_thought, answer_of
-from cord_distill.grading.latex import LONGEST_FORMULA, spelled, spelling, squeezed, written
+from cord_distill.grading.latex import LONGEST_FORMULA, spelled, spelling, split_top, squeezed, written
 from cord_distill.grading.pairs import grade_file
 from cord_distill.grading.worker import shared_worker
 from cord_distill.types import Problem
 
 __all__ = ["GRADER_VERSION", "Grader", "grade_file", "load_grader", "ungraded"]
 
-GRADER_VERSION = 4
+GRADER_VERSION = 5
 # None: a judge gave no verdict.
 Grader = Callable[[str, Problem], tuple[str | None, bool | None]]
-INTEGER = re.compile(r"[+-]?\d{1,30}(?:\.0+)?")
+INTEGER = re.compile(r"[+-]?\d{1,30}(?:\.0+)?", re.ASCII)
+JOINED = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 
 
 def load_grader(name: str, *, answer_in_thought: bool = False, key: str = "problems.grader") -> Grader:
@@ -63,12 +64,16 @@ def same_text(gold: str, prediction: str) -> bool:
 
 
 def integer(text: str) -> int | None:
-    """The integer that an answer is: 073, $73$, 73^\\circ, m+n = 73, \\text{73}; None for all else, 73 % among it."""
+    """The integer that an answer is: 073, $73$, 73^\\circ, m+n = 73, \\text{73}; None for all else.
+
+    73 % is none, nor is `x = 5, y = 73`.
+    """
     answer = written(text)
-    if answer.percent or not re.search(r"\d", text):
+    several = len(split_top(answer.core, ",;")) > 1 or JOINED.search(answer.core)
+    if answer.percent or several or not re.search(r"\d", text):
         return None
     core = squeezed(answer.core).rpartition("=")[2]
-    return int(float(core)) if INTEGER.fullmatch(core) and len(core) < 15 else int(core) if core.isdigit() else None
+    return int(core.partition(".")[0]) if INTEGER.fullmatch(core) else None
 
 
 def same_integer(gold: str, prediction: str) -> bool:

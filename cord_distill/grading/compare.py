@@ -24,6 +24,8 @@ NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)。]|([A-J])(?=$|\s|[\u3040-\u9fff]))\s*")
 CALLED = re.compile(r"(?i)^(?:option|choice|answer)s?:?\s+(?=\(?[A-J]\b)")
 BEHIND_BARE_LETTER = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿ]|[\u3040-\u9fff]")
+# Another letter with its text: "C) 5, D) 6" is no answer C.
+SECOND_CHOICE = re.compile(r"(?:^|[\s,;])\(?[A-J][.:)]\s")
 NO_CHOICE = re.compile(r"[-=<>+*/^,({\[]|\\(?!frac|sqrt|pi|text)|[A-J]\b|(?:and|or|to|then)\b")
 WORD_JOIN = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}")
@@ -133,7 +135,7 @@ def _choice(core: str) -> tuple[str, str] | None:
         return None
     if match[3] and letter in "AI" and rest[:1].islower():
         return None
-    return None if NO_CHOICE.match(rest) else (letter, rest)
+    return None if NO_CHOICE.match(rest) or SECOND_CHOICE.search(rest) else (letter, rest)
 
 
 def _same(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:

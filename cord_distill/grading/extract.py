@@ -57,41 +57,12 @@ ONE_WORD = re.compile(r"\b(?:is|are|on)\s+(?:an?\s+|the\s+)?(?!one\b)([A-Za-z]{3
 BOLD = re.compile(r"\*\*([^*]{1,60})\*\*\W*$")
 LATEX_NAME = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}|[\u0600-\u06ff\u3040-\u9fff\uac00-\ud7af]")
-MATH_WORDS = {
-    "sqrt",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "ln",
-    "exp",
-    "pi",
-    "percent",
-    "percentage",
-    "pct",
-    "mod",
-    "or",
-    "and",
-    "infty",
-    "fraction",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "cot",
-    "sec",
-    "csc",
-    "max",
-    "min",
-    "gcd",
-    "lcm",
-    "rad",
-}
+MATH_WORDS = set(
+    (
+        "sqrt sin cos tan log ln exp pi percent percentage pct mod or and infty fraction arcsin arccos arctan "
+        "asin acos atan sinh cosh tanh cot sec csc max min gcd lcm rad"
+    ).split()
+)
 # "It is about 9", "not 9", "between 3 and 9", "9 or more": a number of such a sentence is no answer.
 HEDGE = re.compile(
     r"(?i)\b(?:not|no|about|around|roughly|approximately|nearly|almost|between|than|least|most|more|less|fewer|over|"

@@ -27,6 +27,7 @@ _EXCEPT = re.compile(
     r"([^,]*[<>][^,]*|[^,]*\\[lg]e(?![a-z])[^,]*?)\s*(?:,|,?\s*(?<![A-Za-z])and(?![A-Za-z]))\s*([^,]*\\ne(?![a-z])[^,]*)"
 )
 _ABSOLUTE = re.compile(r"\|\s*([^|]+?)\s*\|")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _BOUNDS = ("<", r"\le")
 
 
@@ -71,7 +72,7 @@ def number_set(core: str) -> NumberSet | None:
 
 def _one(core: str, found: list[str] | None) -> NumberSet | None:
     both = _AND.split(core)
-    if len(both) == 2:
+    if len(both) == 2 or (both := _both_bounds(core)):
         return _between(*both)
     if found:
         return _inequality(found) if "‹" not in core else None
@@ -112,6 +113,18 @@ def _inequality(found: list[str]) -> NumberSet | None:
     if len(found) == 3 and _bare(found[2], found[0]):
         return NumberSet((f"{left}{found[0]},\\infty)",), found[2])
     return None
+
+
+def _both_bounds(core: str) -> list[str]:
+    """x > 1 and x < 4 of `x > 1, x < 4`; [] of `x < 1, x > 4`, where the comma means `or`."""
+    parts = split_top(core, ",")
+    found = [relation(part) for part in parts]
+    if len(parts) != 2 or any(one is None or len(one) != 3 for one in found):
+        return []
+    numbers = [side for one in found if one for side in (one[0], one[2]) if _NUMBER.fullmatch(side)]
+    lower = next((one[0] for one in found if one and _NUMBER.fullmatch(one[0])), None)
+    upper = next((one[2] for one in found if one and _NUMBER.fullmatch(one[2])), None)
+    return parts if len(numbers) == 2 and lower and upper and float(lower) < float(upper) else []
 
 
 def _between(one: str, other: str) -> NumberSet | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .,'-]+\)?")
+# `a-b` is a difference, and no other spelling of `ab`; `x-axis` and `well-known` are words.
+_DIFFERENCE = re.compile(r"\(?[A-Za-z]{1,3}(?:\s*-\s*[A-Za-z]{1,3})+\)?")
 _PRIMED = re.compile(r"(?<![A-Za-z])[A-Za-z]'+(?![A-Za-z])")
 _TEXT = re.compile(r"(?<![_^{])‹([^‹›]*)›|(?:(?<=[\s\d])|^)(?<!\\)([A-Za-z]{3,})(?=[\s\d]|$)")
 _FUNCTIONS = set("sin cos tan cot sec csc log exp sqrt mod gcd lcm min max lim".split())
@@ -31,7 +33,7 @@ def same_words(a: str, b: str) -> bool | None:
     """Two answers in words; None where one of them is none. Case counts in two letters (Co, CO) but not in `No`."""
     if not all(WORDS.fullmatch(side) or side.startswith("\\emptyset") for side in (a, b)):
         return None
-    if any(_PRIMED.search(side) for side in (a, b)):
+    if any(_PRIMED.search(side) or _DIFFERENCE.fullmatch(side) for side in (a, b)):
         return None
     letters = [re.sub(r"[^A-Za-z]", "", side) for side in (a, b)]
     if letters[0] == letters[1]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from cord_distill.common.jsonl import read_json
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
-from cord_distill.run_folder.checkpoints import complete_checkpoints
-from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.run_folder.training_folder import TrainingFolder
 
 MOST_POINTS = 300
 # (update, loss), in order.
@@ -21,11 +20,11 @@ def loss_curves(recipes: list[Recipe]) -> dict[str, Curve]:
     curves = {}
     for recipe in recipes:
         for run in training_runs(recipe):
-            folder = training_folder(run)
-            saved = complete_checkpoints(folder) if folder.is_dir() else []
+            trained = TrainingFolder.of(run)
+            saved = trained.checkpoints
             curve = thinned(losses(read_json(saved[-1] / "trainer_state.json"))) if saved else []
             if len(curve) > 1:
-                curves[RunFolder.of(run).label] = curve
+                curves[trained.run.label] = curve
     return curves
 
 

@@ -22,8 +22,8 @@ from cord_distill.recipe.training_stages import base_model, section_of, stage_be
 from cord_distill.report.eval_results import write_eval_results
 from cord_distill.report.summary import Summary
 from cord_distill.report.table import markdown_table, percent_with_interval
-from cord_distill.run_folder.checkpoints import DONE_FILE
-from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder, training_folder
+from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 SHOWN = (
@@ -64,24 +64,23 @@ def write_model_card(recipe: Recipe, summary: Summary | None = None) -> Path | N
 
     recipe: of one variant and one seed. summary: of the run, for the evaluation's figures.
     """
-    folder = RunFolder.of(recipe)
-    if not (folder.final_model / "config.json").is_file():
+    trained = TrainingFolder.of(recipe)
+    if not trained.has_model:
         return None
-    done, stats = (read_json(path) for path in (training_folder(recipe) / DONE_FILE, folder.dataset / "stats.json"))
-    suites = student_figures(recipe, summary)
-    write_atomic(folder.final_model / "README.md", model_card(recipe, done, stats, suites))
-    write_eval_results(folder.final_model, recipe, suites)
-    return folder.final_model / "README.md"
+    suites, path = student_figures(recipe, summary), trained.final / "README.md"
+    write_atomic(path, model_card(recipe, trained.figures, read_json(trained.run.dataset / STATS_FILE), suites))
+    write_eval_results(trained.final, recipe, suites)
+    return path
 
 
 def write_checkpoint_card(recipe: Recipe, folder: Path, step: int) -> None:
     """Writes `folder/README.md` of a checkpoint that was exported, with its own figures where it was evaluated."""
-    run, trained = RunFolder.of(recipe), training_folder(recipe)
-    results = next((r for r in checkpoint_results(run, trained) if r["step"] == step), {})
+    trained = TrainingFolder.of(recipe)
+    results = next((r for r in checkpoint_results(trained) if r["step"] == step), {})
     suites = ModelScores.of(results, recipe.evaluate.suites).suites
-    done = {**read_json(trained / DONE_FILE), "steps": step}
+    done = {**trained.figures, "steps": step}
     done.pop("mean_loss", None)  # of the whole training
-    text = model_card(recipe, done, read_json(run.dataset / "stats.json"), suites, suffix=f"-checkpoint-{step}")
+    text = model_card(recipe, done, read_json(trained.run.dataset / STATS_FILE), suites, suffix=f"-checkpoint-{step}")
     write_atomic(folder / "README.md", text)
 
 

@@ -13,7 +13,8 @@ from cord_distill.recipe.training_stages import training_runs
 from cord_distill.report import effects
 from cord_distill.report.summary import Summary
 from cord_distill.report.table import NONE, known_columns, number, percent, percent_with_interval
-from cord_distill.run_folder.paths import RunFolder, method_name, training_folder
+from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking.checkpoint_results import checkpoint_results
 
 
@@ -83,11 +84,11 @@ def checkpoints(recipes: list[Recipe]) -> Section:
     """What each checkpoint scored that was evaluated while, or after, its training ran."""
     rows = []
     for one in (one for recipe in recipes for one in training_runs(recipe)):
-        run = RunFolder.of(one)
-        for results in checkpoint_results(run, training_folder(one)):
+        trained = TrainingFolder.of(one)
+        for results in checkpoint_results(trained):
             for suite, figures in results["suites"].items():
                 shown = percent_with_interval(figures.get("avg_at_k"), figures.get("avg_at_k_ci"))
-                rows.append([run.label, f"{results['step']:,}", suite, shown, str(figures.get("k", NONE))])
+                rows.append([trained.run.label, f"{results['step']:,}", suite, shown, str(figures.get("k", NONE))])
     return Section("Checkpoints", ["", "updates", "suite", "avg@k %", "k"], rows)
 
 

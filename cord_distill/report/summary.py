@@ -13,13 +13,13 @@ from typing import Any
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_json
 from cord_distill.decode.figures import MethodFigures, method_figures
-from cord_distill.evaluation.comparison import compare
+from cord_distill.evaluation.comparison import is_finished, paired
 from cord_distill.evaluation.figures import ModelScores
 from cord_distill.evaluation.over_seeds import over_seeds
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import training_runs
-from cord_distill.run_folder.paths import PROBLEMS, RunFolder, method_name
+from cord_distill.run_folder.paths import RunFolder, method_name
 from cord_distill.run_folder.shapes import read_results, read_stages
 from cord_distill.run_folder.trajectories import read_rows
 
@@ -173,16 +173,16 @@ def _differences(root: Path, suites: list[str], runs: dict[str, list[Recipe]]) -
     folders = {
         method: root / "eval" / RunFolder.of(found[0]).label
         for method, found in runs.items()
-        if len(found) == 1 and (root / "eval" / RunFolder.of(found[0]).label / PROBLEMS).is_file()
+        if len(found) == 1 and is_finished(root / "eval" / RunFolder.of(found[0]).label)
     }
     made = []
     for a, b in combinations(folders, 2):
-        found = {} if folders[a] == folders[b] else compare(folders[a], folders[b])
+        found = {} if folders[a] == folders[b] else paired(folders[a], folders[b])
         suite = next((s for s in [*suites, *found] if s in found), None)
         if suite is not None:
             one = found[suite]
-            paired = {key: one[key] for key in ("difference", "ci", "p_value", "num_problems", "same_protocol")}
-            made.append(StudentDifference(a=a, b=b, suite=suite, share_a=one["a"], share_b=one["b"], **paired))
+            shown = {key: one[key] for key in ("difference", "ci", "p_value", "num_problems", "same_protocol")}
+            made.append(StudentDifference(a=a, b=b, suite=suite, share_a=one["a"], share_b=one["b"], **shown))
     return made
 
 

@@ -16,7 +16,8 @@ from cord_distill.report.summary import Summary
 from cord_distill.report.table import data_cells, model_cells
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking import lineage
-from cord_distill.tracking.wandb_run import table, wandb_run
+from cord_distill.tracking.live import faults_are_warnings
+from cord_distill.tracking.wandb_run import end_service, table, wandb_run
 
 # In the run folder's wandb/: the digest of the figures that were sent last.
 SENT_FILE = "report_sent.json"
@@ -32,7 +33,8 @@ def track_report(recipe: Recipe, summary: Summary) -> None:
     if not tables or (read_object(sent) or {}).get("figures") == digest:
         return
     told = story(summary).sentences
-    with wandb_run(recipe, "report", "report", {"found": told, "protocol": asdict(summary.protocol)}) as tracked:
+    opened = wandb_run(recipe, "report", "report", {"found": told, "protocol": asdict(summary.protocol)})
+    with faults_are_warnings("the report"), opened as tracked:
         if tracked is None:
             return
         import wandb
@@ -42,9 +44,8 @@ def track_report(recipe: Recipe, summary: Summary) -> None:
         page = wandb.Html(io.StringIO(run.report.read_text(encoding="utf-8")), inject=False)
         tracked.log({**{name: table(head, rows) for name, (head, rows) in tables.items()}, "report": page})
         lineage.produces(tracked, lineage.report(recipe, run.report, run.report.with_suffix(".md"), run.summary))
-    write_atomic(sent, json.dumps({"figures": digest}) + "\n")
-    # `cord run` goes on in this process: its children are not to share this one's W&B service.
-    wandb.teardown()
+        write_atomic(sent, json.dumps({"figures": digest}) + "\n")
+    end_service()
 
 
 def difference_figures(summary: Summary) -> dict[str, Any]:

@@ -140,11 +140,6 @@ def ablation_faults(experiment: Experiment) -> list[str]:
     return [f"ablate.seed_key: {whole.ablate.seed_key!r} takes no seed: {fault}" for fault in found]
 
 
-def faults_of(recipe: Recipe) -> list[str]:
-    """What would stop a run of one variant, one sentence each; hub names are not looked up."""
-    return first_pass([recipe]).of(STAGES)
-
-
 def _memory(variants: list[Recipe], machine: Machine | None) -> list[tuple[str, list[str]]]:
     """Pages and faults, the same one only once: variants differ in their data more often than in their student."""
     if machine is None:

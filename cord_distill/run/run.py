@@ -125,7 +125,8 @@ def record_stage(experiment: Experiment, group: str, seconds: float) -> None:
 
 
 def still_to_run(stages: Sequence[Stage], log: RunLog) -> list[str]:
-    """The kinds of stages from the first one on that is not done: what is finished needs its models no more."""
+    """The kinds of the stages from the first unfinished one on. Those before it are done: nothing that they would load
+    has to be there any more."""
     for number, stage in enumerate(stages):
         if log.reason(stage, stage.fingerprint()) is not None:
             kinds = dict.fromkeys(one.group for one in stages[number:])
@@ -192,7 +193,8 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
                 children.append((stage, fingerprint, begun, processes[-1]))
         while children:
             ended = [child for child in children if child[-1].poll() is not None]
-            for stage, fingerprint, begun, process in ended:
+            # What ended well beside one that failed is recorded first, and so not run again.
+            for stage, fingerprint, begun, process in sorted(ended, key=lambda child: child[-1].returncode != FINE):
                 _refuse_failure(stage, process.returncode)
                 log.done(stage, fingerprint, time.monotonic() - begun)
             children = [child for child in children if child not in ended]

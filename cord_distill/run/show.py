@@ -46,7 +46,7 @@ def show(experiment: Experiment) -> list[Shown]:
     recipe = experiment.recipe
     problem = _first_problem(recipe)
     found = [
-        _of_model(recipe, key, section, problem, key in _scoring(recipe))
+        _of_model(recipe, key, section, problem, scores=key == "meta_prover")
         for key, section in rendering_sections(recipe).items()
         if key not in CHATS
     ]
@@ -62,10 +62,6 @@ def _first_problem(recipe: Recipe) -> Problem:
     local = recipe.problems is not None and not recipe.problems.dataset
     candidates = load_candidates(recipe) if local else []
     return candidates[0] if candidates else EXAMPLE
-
-
-def _scoring(recipe: Recipe) -> set[str]:
-    return {"meta_prover"} if recipe.meta_prover else set()
 
 
 def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem, scores: bool) -> Shown | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import read_object
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.checkpoints import fingerprint_of, is_over
-from cord_distill.run_folder.paths import RESULTS, RunFolder, checkpoint_label
+from cord_distill.run_folder.paths import RESULTS, checkpoint_label
+from cord_distill.run_folder.training_folder import TrainingFolder
+from cord_distill.tracking.live import faults_are_warnings
 from cord_distill.tracking.run_file import read_run_file
 from cord_distill.tracking.wandb_run import wandb_run
 
@@ -36,14 +36,14 @@ SHOWN = (
 )
 
 
-def log_new_results(tracked: Any, run: RunFolder, folder: Path) -> int:
-    """Logs the results that are not in the W&B run `tracked` yet, by step; returns how many. folder: of the training.
+def log_new_results(tracked: Any, training: TrainingFolder) -> int:
+    """Logs the results that are not in the W&B run `tracked` yet, by step; returns how many.
 
     `checkpoint/<suite>/<figure>` over `checkpoint/step`: named one by one, since the trainer gives every other metric
     its own step axis by a wildcard.
     """
-    new = _new_results(run, folder)
-    logged = read_object(folder / LOGGED_FILE) or {}
+    new = _new_results(training)
+    logged = _logged(training)
     for results in new:
         values = {
             f"checkpoint/{suite}/{name}": figures[name]
@@ -56,29 +56,33 @@ def log_new_results(tracked: Any, run: RunFolder, folder: Path) -> int:
             tracked.define_metric(name, step_metric=STEP)
         tracked.log({STEP: results["step"], **values})
         logged[results["label"]] = results["fingerprint"]
-        write_atomic(folder / LOGGED_FILE, json.dumps(logged, indent=1) + "\n")
+        write_atomic(training.path / LOGGED_FILE, json.dumps(logged, indent=1) + "\n")
     return len(new)
 
 
-def log_after_training(recipe: Recipe, trainings: Sequence[tuple[RunFolder, Path]]) -> None:
+def log_after_training(recipe: Recipe, trainings: Sequence[TrainingFolder]) -> None:
     """For trainings that are over and had a W&B run: takes it up again for the results that it lacks."""
-    for run, folder in trainings:
-        known = read_run_file(folder)
-        if known and is_over(folder) and _new_results(run, folder):
-            with wandb_run(recipe, "training", "train", {}, known=known) as tracked:
+    for training in trainings:
+        known = read_run_file(training.path)
+        if known and training.is_over and _new_results(training):
+            opened = wandb_run(recipe, "training", "train", {}, known=known)
+            with faults_are_warnings("the results of checkpoints"), opened as tracked:
                 if tracked is not None:
-                    log_new_results(tracked, run, folder)
+                    log_new_results(tracked, training)
 
 
-def checkpoint_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
-    """By step; only those of the training that `folder` holds, not of one that was set aside."""
-    training = fingerprint_of(folder)
-    pattern = f"{glob.escape(checkpoint_label(run, 'checkpoint-'))}*/{RESULTS}"
-    found = [read_object(path) or {} for path in run.eval.glob(pattern)]
-    own = [r for r in found if r.get("step") is not None and r.get("training") == training]
+def checkpoint_results(training: TrainingFolder) -> list[dict[str, Any]]:
+    """By step; only those of the training that the folder holds, not of one that was set aside."""
+    pattern = f"{glob.escape(checkpoint_label(training.run, 'checkpoint-'))}*/{RESULTS}"
+    found, fingerprint = [read_object(path) or {} for path in training.run.eval.glob(pattern)], training.fingerprint
+    own = [r for r in found if r.get("step") is not None and r.get("training") == fingerprint]
     return sorted(own, key=lambda r: r["step"])
 
 
-def _new_results(run: RunFolder, folder: Path) -> list[dict[str, Any]]:
-    logged = read_object(folder / LOGGED_FILE) or {}
-    return [r for r in checkpoint_results(run, folder) if logged.get(r["label"]) != r["fingerprint"]]
+def _new_results(training: TrainingFolder) -> list[dict[str, Any]]:
+    logged = _logged(training)
+    return [r for r in checkpoint_results(training) if logged.get(r["label"]) != r["fingerprint"]]
+
+
+def _logged(training: TrainingFolder) -> dict[str, Any]:
+    return read_object(training.path / LOGGED_FILE) or {}

@@ -7,29 +7,28 @@ from typing import Any
 
 from cord_distill.common.jsonl import own_rows
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
 from cord_distill.tracking import lineage
-from cord_distill.tracking.wandb_run import SAMPLES, table, wandb_run
+from cord_distill.tracking.live import faults_are_warnings
+from cord_distill.tracking.wandb_run import SAMPLES, end_service, table, wandb_run
 
 
 def track_dataset(recipe: Recipe, stats: dict[str, Any]) -> None:
     """The step from trajectories to training rows: what was kept and dropped, and the first rows."""
     run = RunFolder.of(recipe)
     config = {"data": recipe.data.model_dump(mode="json")}
-    with wandb_run(recipe, f"data {run.method}", "data", config, method=run.method) as tracked:
+    opened = wandb_run(recipe, f"data {run.method}", "data", config, method=run.method)
+    with faults_are_warnings("the figures of the data set"), opened as tracked:
         if tracked is None:
             return
-        import wandb
-
         made, dataset = lineage.trajectories(recipe), lineage.dataset(recipe)
         if made is not None:
             lineage.consumes(tracked, made)
         values = {"data/kept": stats["kept"], **{f"data/dropped/{x}": n for x, n in stats["dropped"].items()}}
         tracked.log(values)
         tracked.summary.update(values)
-        rows = list(islice(own_rows(run.dataset / "train.jsonl"), SAMPLES))
+        rows = list(islice(own_rows(run.dataset / TRAIN_FILE), SAMPLES))
         shown = [(r.get("id"), r["prompt"][-1]["content"], r["completion"][-1]["content"]) for r in rows]
         tracked.log({"rows": table(("id", "prompt", "completion"), shown)})
         lineage.produces(tracked, dataset)
-    # `cord run` goes on in this process: its children are not to share this one's W&B service.
-    wandb.teardown()
+    end_service()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.checkpoints import DONE_FILE, fingerprint_of
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder
 
 SMALL = 8_000_000
 
@@ -35,8 +35,8 @@ def dataset(recipe: Recipe) -> Any:
     return _file(recipe, run, "dataset", run.dataset / TRAIN_FILE, **kept)
 
 
-def model(recipe: Recipe, run: RunFolder, folder: Path, step: int | None = None) -> Any:
-    """Artifact of the student that `run` trained in `folder`, after `step` updates (None: the finished one).
+def model(recipe: Recipe, trained: TrainingFolder, step: int | None = None) -> Any:
+    """Artifact of the student that was trained there, after `step` updates (None: the finished one).
 
     Its one file says which: the fingerprint of the training's inputs, its W&B run, the step. None without a training.
     """
@@ -44,14 +44,13 @@ def model(recipe: Recipe, run: RunFolder, folder: Path, step: int | None = None)
 
     from cord_distill.tracking.run_file import read_run_file
 
-    training = fingerprint_of(folder)
+    training = trained.fingerprint
     if training is None:
         return None
-    finished = folder / DONE_FILE
-    if step is None and finished.is_file():
-        step = json.loads(finished.read_text(encoding="utf-8"))["steps"]
-    tracked = read_run_file(folder) or {}
-    made = wandb.Artifact(_name(recipe, run.label, "model"), "model", metadata={"step": step, "folder": str(folder)})
+    step = trained.figures.get("steps") if step is None else step
+    tracked = read_run_file(trained.path) or {}
+    about = {"step": step, "folder": str(trained.path)}
+    made = wandb.Artifact(_name(recipe, trained.run.label, "model"), "model", metadata=about)
     with made.new_file("model.json") as file:
         file.write(json.dumps({"training": training, "run": tracked.get("id"), "step": step}, sort_keys=True))
     return made

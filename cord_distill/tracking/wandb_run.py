@@ -1,5 +1,5 @@
 """Weights & Biases for decoding, data and evaluation: offline unless the recipe says else. Training has the trainer's
-callback, and sft_callbacks.py beside it."""
+callback, and `training/callbacks.py` beside it."""
 
 from __future__ import annotations
 
@@ -90,6 +90,14 @@ def _opened(mode: Mode, **options: Any) -> Any:
         except Exception as error:
             warn_of(what, error)
     return None
+
+
+def end_service() -> None:
+    """For a process that starts others later, as `cord run` does: they are not to share its W&B service."""
+    import wandb
+
+    with faults_are_warnings("the end of its service"):
+        wandb.teardown()
 
 
 def sync_line(recipe: Recipe) -> str:

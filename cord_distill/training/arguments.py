@@ -17,7 +17,7 @@ from cord_distill.recipe.train_keys import OURS, TRAININGS
 from cord_distill.recipe.training_stages import section_of
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking.wandb_mode import wandb_mode
-from cord_distill.training.deepspeed import stage_in
+from cord_distill.training.deepspeed import launcher_brings_it, stage_in
 
 # Where TRL's or transformers' own default is a trap for long traces. max_length: theirs is 1024 and cuts in silence.
 # save_total_limit: theirs keeps every checkpoint. per_device_train_batch_size: theirs is 8. logging_steps: 10.
@@ -33,7 +33,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1, per_device: int = 1) -> int:
+def derive_accumulation(
+    global_batch: int, *, world_size: int, sp_size: int = 1, per_device: int = 1, stage: str = "train"
+) -> int:
     """Gradient accumulation steps such that one update sees exactly `global_batch` rows.
 
     global_batch = per_device * accumulation * world_size / sp_size: ranks of one sequence-parallel group share a row.
@@ -48,10 +50,10 @@ def derive_accumulation(global_batch: int, *, world_size: int, sp_size: int = 1,
         sizes = [n for n in range(1, global_batch + 1) if global_batch % n == 0]
         fits = [n for n in sizes if (global_batch // n) % per_device == 0]
         raise CordError(
-            f"train.global_batch_size {global_batch} is not a multiple of train.per_device_train_batch_size "
+            f"{stage}.global_batch_size {global_batch} is not a multiple of {stage}.per_device_train_batch_size "
             f"{per_device} x {ranks} data-parallel ranks = {per_device * ranks}: "
             + (f"start {' or '.join(str(n) for n in fits[-3:])} ranks, " if fits else "")
-            + "lower train.per_device_train_batch_size, or change train.global_batch_size"
+            + f"lower {stage}.per_device_train_batch_size, or change {stage}.global_batch_size"
         )
     return global_batch // (per_device * ranks)
 
@@ -77,7 +79,7 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
     mode = wandb_mode(recipe)
     section.setdefault("report_to", [] if mode == "disabled" else ["wandb"])
     section.setdefault("run_name", f"{recipe.name} {RunFolder.of(recipe).label}")
-    if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1"):
+    if launcher_brings_it(env):
         section.pop("deepspeed", None)
     elif section.get("deepspeed"):
         stage_in(str(section["deepspeed"]), f"{stage}.deepspeed")
@@ -94,6 +96,7 @@ def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str], s
         world_size=int(env.get("WORLD_SIZE", 1)),
         sp_size=int(env.get("PARALLELISM_CONFIG_SP_SIZE", 1)),
         per_device=per_device,
+        stage=stage,
     )
     given = section.get("gradient_accumulation_steps", steps)
     if given != steps:
@@ -212,5 +215,4 @@ def _refuse_untried_vllm(stage: str) -> None:
 
 def _float32_masters(own: dict[str, Any]) -> bool:
     """DeepSpeed in bf16 or fp16 keeps float32 copies of the weights in its optimizer; nothing else here does."""
-    deepspeed = bool(own.get("deepspeed")) or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
-    return deepspeed and bool(own.get("bf16") or own.get("fp16"))
+    return (bool(own.get("deepspeed")) or launcher_brings_it()) and bool(own.get("bf16") or own.get("fp16"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -11,9 +10,10 @@ from transformers import TrainerCallback
 from cord_distill.common.progress import Progress
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stage_before
-from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_new_results
+from cord_distill.tracking.live import faults_are_warnings
 from cord_distill.tracking.run_file import write_run_file
 
 LOOK_EVERY_SECONDS = 15.0
@@ -50,14 +50,16 @@ class InWandb(TrainerCallback):
     """What the trainer's own callback does not put into the W&B run that it opened.
 
     The resolved recipe and what was rendered (config), a rendered row, the data set and each checkpoint as artifacts,
-    and results of checkpoints as soon as a watcher has written them. Does nothing where there is no W&B run.
+    and results of checkpoints as soon as a watcher has written them. Does nothing where there is no W&B run; a fault of
+    W&B is a warning, and the training goes on.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, config: dict[str, Any]) -> None:
-        self.recipe, self.run, self.folder, self.config = recipe, RunFolder.of(recipe), folder, config
+    def __init__(self, recipe: Recipe, folder: TrainingFolder, config: dict[str, Any]) -> None:
+        self.recipe, self.folder, self.config = recipe, folder, config
         self.tracked: Any = None
         self._looked = 0.0
 
+    @faults_are_warnings("the data set of a training")
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and "wandb" in args.report_to:
             import wandb
@@ -68,33 +70,36 @@ class InWandb(TrainerCallback):
                 return
             self.tracked = wandb.run
             wandb.config.update(self.config, allow_val_change=True)
-            write_run_file(self.folder, wandb.run)
-            row = (self.folder / "sample_row.txt").read_text(encoding="utf-8")
+            write_run_file(self.folder.path, wandb.run)
+            row = (self.folder.path / "sample_row.txt").read_text(encoding="utf-8")
             wandb.run.log({"row": table(("the first row, as it is trained",), [(row,)])})
             lineage.consumes(wandb.run, lineage.dataset(self.recipe))
             before = stage_before(self.recipe)
-            made = before and lineage.model(before, RunFolder.of(before), training_folder(before))
+            made = before and lineage.model(before, TrainingFolder.of(before))
             if made:
                 lineage.consumes(wandb.run, made)
 
+    @faults_are_warnings("a checkpoint")
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.tracked is not None:
             self._log_model(state.global_step)
 
+    @faults_are_warnings("the results of checkpoints")
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.tracked is not None and time.monotonic() - self._looked > LOOK_EVERY_SECONDS:
             self._looked = time.monotonic()
-            log_new_results(self.tracked, self.run, self.folder)
+            log_new_results(self.tracked, self.folder)
 
+    @faults_are_warnings("the finished model")
     def on_finish(self, steps: int) -> None:
         """Called once the finished model is written."""
         if self.tracked is not None:
             self._log_model(steps, "final")
             if self.recipe.track.wandb.log_model:
-                lineage.produces(self.tracked, lineage.weights(self.recipe, self.run))
-            log_new_results(self.tracked, self.run, self.folder)
+                lineage.produces(self.tracked, lineage.weights(self.recipe, self.folder.run))
+            log_new_results(self.tracked, self.folder)
 
     def _log_model(self, step: int, *aliases: str) -> None:
-        made = lineage.model(self.recipe, self.run, self.folder, step)
+        made = lineage.model(self.recipe, self.folder, step)
         if made is not None:
             lineage.produces(self.tracked, made, f"checkpoint-{step}", *aliases)

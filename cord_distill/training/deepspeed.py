@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def check_deepspeed(args: Any) -> None:
             )
 
 
-def launcher_brings_it() -> bool:
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
+def launcher_brings_it(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether the launcher's configuration has DeepSpeed, which then counts before the recipe's file."""
+    return env.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("true", "1")
 
 
 def declared_stage(section: dict[str, Any]) -> int:

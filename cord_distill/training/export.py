@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder import checkpoints
-from cord_distill.run_folder.paths import RunFolder, training_folder
+from cord_distill.run_folder.checkpoints import adapter_base, step_of
+from cord_distill.run_folder.training_folder import TrainingFolder, replace_folder
 from cord_distill.training.plan import one_seed
 
 COPIED = (".json", ".safetensors", ".jinja", ".md", ".model", ".txt")
@@ -20,13 +20,12 @@ def export(recipe: Recipe, to: Path, step: int | None = None) -> Path:
 
     Raises CordError when there is nothing to export, or when `to` holds something.
     """
-    recipe = one_seed(recipe)
-    source = _source(training_folder(recipe), RunFolder.of(recipe).final_model, step)
+    source = _source(TrainingFolder.of(one_seed(recipe)), step)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CordError(f"{to} is not empty: give --to another folder, or remove it")
     beside = to.with_name(f".{to.name}.tmp")
     write_model(source, beside, finished=step is None)
-    checkpoints.replace_folder(beside, to)
+    replace_folder(beside, to)
     return to
 
 
@@ -38,7 +37,7 @@ def write_model(source: Path, folder: Path, *, finished: bool = False, link: boo
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    base = checkpoints.adapter_base(source)
+    base = adapter_base(source)
     if base is not None:
         from cord_distill.training.quiet import quiet
         from cord_distill.training.save import merge_adapter
@@ -68,13 +67,15 @@ def _link(path: Path, to: Path) -> None:
         shutil.copy2(path, to)
 
 
-def _source(trained: Path, final: Path, step: int | None) -> Path:
+def _source(training: TrainingFolder, step: int | None) -> Path:
     if step is None:
-        if not (final / "config.json").is_file():
-            raise CordError(f"{final} is not there: train first (cord train), or export a checkpoint with --step N")
-        return final
-    complete = {int(p.name.rpartition("-")[2]): p for p in checkpoints.complete_checkpoints(trained)}
+        if not training.has_model:
+            raise CordError(
+                f"{training.final} is not there: train first (cord train), or export a checkpoint with --step N"
+            )
+        return training.final
+    complete = {step_of(path): path for path in training.checkpoints}
     if step not in complete:
         there = ", ".join(map(str, complete)) or "none"
-        raise CordError(f"{trained} has no complete checkpoint-{step}; there are: {there}")
+        raise CordError(f"{training.path} has no complete checkpoint-{step}; there are: {there}")
     return complete[step]

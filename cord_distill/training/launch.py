@@ -21,8 +21,8 @@ def training_command(
     """(argv, environment) of one training. overrides: `key=value` strings handed on, `variant=NAME` among them.
 
     The environment is that of this process, completed where it says nothing; of the W&B mode and the recipe's the
-    stricter counts. `accelerate.commands.launch` is started
-    as a module: the `accelerate` script would import its other commands first (8 s on one core). Raises CordError.
+    stricter counts. `accelerate.commands.launch` is started as a module: the `accelerate` script would import its
+    other commands first (8 s on one core). Raises CordError.
     """
     argv = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *_launcher_arguments(recipe)]
     argv += [str(bundled("train.py")), str(recipe_path), *overrides]

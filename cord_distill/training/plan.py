@@ -15,10 +15,11 @@ from cord_distill.common.paths import short_path
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stage_before, stages_of
-from cord_distill.run_folder import checkpoints
-from cord_distill.run_folder.paths import PREFERENCES_FILE, TRAIN_FILE, RunFolder, training_folder
-from cord_distill.training import deepspeed as sft_deepspeed
+from cord_distill.run_folder.checkpoints import Inputs, training_inputs
+from cord_distill.run_folder.paths import PREFERENCES_FILE, TRAIN_FILE, RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder, TrainingState
 from cord_distill.training.arguments import resolved_section
+from cord_distill.training.deepspeed import declared_stage
 from cord_distill.training.teacher import Teacher, checked_teacher
 
 
@@ -26,15 +27,15 @@ from cord_distill.training.teacher import Teacher, checked_teacher
 class Plan:
     """One training. section: its resolved keys, the student's path among them. data: the file that it trains on.
 
-    teacher: of `stage=distil`.
+    found: what lies in `folder` already. teacher: of `stage=distil`.
     """
 
     recipe: Recipe
-    folder: RunFolder
+    folder: TrainingFolder
     section: dict[str, Any]
     data: Path
-    inputs: checkpoints.Inputs
-    found: checkpoints.Training
+    inputs: Inputs
+    found: TrainingState
     zero_stage: int
     teacher: Teacher | None = None
 
@@ -43,16 +44,12 @@ class Plan:
         return self.recipe.stage
 
     @property
-    def output_dir(self) -> Path:
-        return Path(self.section["output_dir"])
-
-    @property
     def anew(self) -> bool:
         return self.section.get("resume_from_checkpoint") is False
 
     @property
     def done(self) -> bool:
-        return self.found.state == "done" and self.section.get("resume_from_checkpoint") is None
+        return self.found.name == "done" and self.section.get("resume_from_checkpoint") is None
 
 
 def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
@@ -66,8 +63,8 @@ def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
         raise CordError(f"stage={stage}: {said} has no section `{stage}:`; add one, `{stage}: {{}}` takes the defaults")
     command = f"{said} variant={recipe.variant}" if recipe.variant else said
     section = resolved_section(recipe)
-    folder = RunFolder.of(recipe)
-    data = _data(recipe, folder, command)
+    folder = TrainingFolder.of(recipe)
+    data = _data(recipe, command)
     student, before = _student(recipe, section, command)
     section["model_name_or_path"] = student
     template = section.get("chat_template_path")
@@ -75,31 +72,31 @@ def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
         raise CordError(f"{stage}.chat_template_path: {template} is not there; give a local .jinja file")
     teacher = checked_teacher(recipe, section.pop("teacher", None), student) if stage == "distil" else None
     further = {**before, **({"teacher": teacher.identity} if teacher else {})}
-    inputs = checkpoints.training_inputs(section, data, recipe.data.filters.max_tokens, **further)
-    zero_stage = sft_deepspeed.declared_stage(section)
-    found = checkpoints.training_state(Path(section["output_dir"]), folder.final_model, inputs)
-    made = Plan(recipe, folder, section, data, inputs, found, zero_stage, teacher)
+    inputs = training_inputs(section, data, recipe.data.filters.max_tokens, **further)
+    found = folder.state(inputs)
+    made = Plan(recipe, folder, section, data, inputs, found, declared_stage(section), teacher)
     if not made.anew and not made.done:
-        if found.state == "stale":
+        if found.name == "stale":
             raise CordError(
-                f"{short_path(made.output_dir)} holds a training with other inputs ({'; '.join(found.changed[:4])}): "
+                f"{short_path(folder.path)} holds a training with other inputs ({'; '.join(found.changed[:4])}): "
                 f"add {stage}.resume_from_checkpoint=false to set it aside and begin anew, or give another "
                 f"{stage}.output_dir"
             )
-        if checkpoints.complete_checkpoints(made.output_dir):
-            checkpoints.refuse_other_world(found, int(os.environ.get("WORLD_SIZE", 1)), zero_stage, stage)
+        if folder.checkpoints:
+            found.refuse_other_world(int(os.environ.get("WORLD_SIZE", 1)), made.zero_stage, stage)
     return made
 
 
-def _data(recipe: Recipe, folder: RunFolder, command: str) -> Path:
+def _data(recipe: Recipe, command: str) -> Path:
     """The file that the stage trains on. Raises CordError with the command that makes it."""
+    dataset = RunFolder.of(recipe).dataset
     if recipe.stage == "dpo":
-        pairs = folder.dataset / PREFERENCES_FILE
+        pairs = dataset / PREFERENCES_FILE
         if not pairs.is_file():
             how = "make them" if recipe.data.preferences else "add data.preferences={} to the recipe and make them"
             raise CordError(f"preference pairs {short_path(pairs)} are not there: {how} with cord data {command}")
         return pairs
-    data = folder.dataset / TRAIN_FILE
+    data = dataset / TRAIN_FILE
     if not data.is_file():
         verb = "generate" if recipe.teachers or not recipe.data.sources else "data"
         raise CordError(f"data set {short_path(data)} is not there: make it with cord {verb} {command}")
@@ -114,14 +111,14 @@ def _student(recipe: Recipe, section: dict[str, Any], command: str) -> tuple[str
     before = stage_before(recipe)
     if before is None:
         raise CordError(f"{recipe.stage}.model_name_or_path is missing: name the student (a hub id or a local path)")
-    final = RunFolder.of(before).final_model
-    if not (final / "config.json").is_file():
+    trained = TrainingFolder.of(before)
+    if not trained.has_model:
         pick = "" if before.stage == "train" else f" stage={before.stage}"
         raise CordError(
-            f"{recipe.stage} goes on from the student of `{before.stage}:`, and {short_path(final)} is not there: "
-            f"train it first with cord train {command}{pick}, or give {recipe.stage}.model_name_or_path"
+            f"{recipe.stage} goes on from the student of `{before.stage}:`, and {short_path(trained.final)} is not "
+            f"there: train it first with cord train {command}{pick}, or give {recipe.stage}.model_name_or_path"
         )
-    return str(final), {"before": checkpoints.fingerprint_of(training_folder(before))}
+    return str(trained.final), {"before": trained.fingerprint}
 
 
 def one_seed(recipe: Recipe, said: str = "RECIPE") -> Recipe:

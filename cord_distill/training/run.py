@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,19 @@ from cord_distill.common.paths import short_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before
-from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.checkpoints import ADAPTER_FILE
+from cord_distill.run_folder.training_folder import replace_folder
 from cord_distill.tracking.run_file import read_run_file
 from cord_distill.tracking.wandb_mode import wandb_mode
-from cord_distill.training import deepspeed as sft_deepspeed
+from cord_distill.training import deepspeed
 from cord_distill.training.arguments import training_arguments
 from cord_distill.training.check import training_faults
 from cord_distill.training.launch import environment
 from cord_distill.training.plan import Plan, plan_training
 from cord_distill.training.stage_rows import StageRows
+
+# The first row as it is trained, for a person to read.
+SAMPLE_FILE = "sample_row.txt"
 
 
 def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
@@ -39,85 +45,79 @@ def train(recipe: Recipe, said: str = "RECIPE") -> Recipe | None:
     recipe = made.recipe
     if made.done:
         again = f"{made.stage}.resume_from_checkpoint=false trains it anew"
-        _say(f"already trained: {short_path(made.folder.final_model)} ({again})")
+        _say(f"already trained: {short_path(made.folder.final)} ({again})")
         return None
     faults = training_faults(recipe, env=os.environ)
     if faults:
         raise CordError("\n".join(faults))
-    if section_of(recipe).get("deepspeed") and sft_deepspeed.launcher_brings_it():
+    if section_of(recipe).get("deepspeed") and deepspeed.launcher_brings_it():
         _say("DeepSpeed: the launcher's configuration counts, train.deepspeed of the recipe is left aside")
-    for name, value in environment(recipe).items():
-        os.environ.setdefault(name, value)
-    os.environ["WANDB_MODE"] = wandb_mode(recipe)
-    if made.found.state == "partial" and not made.anew:
-        _go_on_in_wandb(made)
-    _run(made)
+    _set_environment(made)
+    times = [time.monotonic()]
+    prepared = _prepare(made)
+    times.append(time.monotonic())
+    prepared.trainer.train(resume_from_checkpoint=_checkpoint(made))
+    times.append(time.monotonic())
+    _save(made, prepared)
+    _record(made, prepared, times)
+    prepared.trainer.end()
     return recipe
 
 
-def _go_on_in_wandb(made: Plan) -> None:
-    """A training that goes on stays one W&B run."""
-    known = read_run_file(made.output_dir)
+@dataclass(frozen=True)
+class Prepared:
+    """A training at its first step. tracked: the callback that fills its W&B run."""
+
+    trainer: Any
+    tracked: Any
+    renderer: Any
+    num_rows: int
+
+
+def _set_environment(made: Plan) -> None:
+    """The user's own settings win. A training that goes on stays one W&B run."""
+    for name, value in environment(made.recipe).items():
+        os.environ.setdefault(name, value)
+    os.environ["WANDB_MODE"] = wandb_mode(made.recipe)
+    known = read_run_file(made.folder.path) if made.found.name == "partial" and not made.anew else None
     if known is not None:
         os.environ.setdefault("WANDB_RUN_ID", known["id"])
         os.environ.setdefault("WANDB_RESUME", "allow")
 
 
-def _run(made: Plan) -> None:
-    begun = time.monotonic()
+def _prepare(made: Plan) -> Prepared:
+    """Locks the folder, reads and checks the rows, begins the folder, loads the student into the stage's trainer."""
     # Held until this process ends: two trainings in one folder would delete each other's checkpoints.
     _lock(made)
     import torch
 
     if made.zero_stage:
-        sft_deepspeed.prepare(torch.cuda.is_available())
+        deepspeed.prepare(torch.cuda.is_available())
     from cord_distill.training.quiet import quiet
 
     quiet()
     args, model_config = training_arguments(made.section, made.stage)
     if made.zero_stage:
-        sft_deepspeed.check_deepspeed(args)
-        sft_deepspeed.init_distributed()
+        deepspeed.check_deepspeed(args)
+        deepspeed.init_distributed()
     rows, renderer = _rows(made, model_config, args)
     if args.process_index == 0:
         _prepare_folder(made, args.world_size)
     args.distributed_state.wait_for_everyone()
     trainer, tracked = _trainer(made, args, model_config, renderer, rows)
-    loaded = time.monotonic()
-    trainer.train(resume_from_checkpoint=_checkpoint(made))
-    trained = time.monotonic()
-    _save(made, trainer, renderer)
-    if trainer.is_world_process_zero():
-        tracked.on_finish(trainer.state.global_step)
-        history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        checkpoints.finish(
-            made.output_dir,
-            made.inputs,
-            seconds={
-                "load": round(loaded - begun, 2),
-                "train": round(trained - loaded, 2),
-                "save": round(time.monotonic() - trained, 2),
-            },
-            steps=trainer.state.global_step,
-            rows=rows.count,
-            loss=history[-1] if history else None,
-            mean_loss=sum(history) / len(history) if history else None,
-            zero_stage=made.zero_stage,
-            world_size=args.world_size,
-        )
-        _say(f"trained: {short_path(made.folder.final_model)}, last loss {history[-1]:.4f}" if history else "trained")
-    trainer.end()
+    return Prepared(trainer, tracked, renderer, rows.count)
 
 
 def _lock(made: Plan) -> None:
     """Locks the training's folder, by a file beside it, since the folder itself may be renamed. Of rank 0 alone."""
     if int(os.environ.get("RANK", 0)) == 0:
-        folder = made.output_dir.absolute()
+        folder = made.folder.path.absolute()
         try:
             lock_folder(folder.parent, f".{folder.name}.lock")
         except Taken:
             raise Taken(
-                f"{short_path(folder)}: another process trains into it; wait for it, or choose another train.output_dir"
+                f"{short_path(folder)}: another process trains into it; wait for it, or choose another "
+                f"{made.stage}.output_dir"
             ) from None
 
 
@@ -151,27 +151,26 @@ def _rows(made: Plan, model_config: Any, args: Any) -> tuple[StageRows, Any]:
     config = read_config(path, revision=revision, trust_remote_code=trust)
     rows: StageRows = _stage(made).rows(made, renderer, args, context_of(config).positions)
     if args.process_index == 0:
-        write_atomic(made.output_dir / "sample_row.txt", rows.sample)
-        _say(f"{made.recipe.name}: {rows.summary}\n{shortened(rows.sample)}\n--- (all of it: sample_row.txt)")
+        write_atomic(made.folder.path / SAMPLE_FILE, rows.sample)
+        _say(f"{made.recipe.name}: {rows.summary}\n{shortened(rows.sample)}\n--- (all of it: {SAMPLE_FILE})")
     return rows, renderer
 
 
 def _prepare_folder(made: Plan, world_size: int) -> None:
     if made.anew:
-        sample = (made.output_dir / "sample_row.txt").read_text(encoding="utf-8")
-        aside = checkpoints.set_aside(made.output_dir)
-        write_atomic(made.output_dir / "sample_row.txt", sample)
+        sample = (made.folder.path / SAMPLE_FILE).read_text(encoding="utf-8")
+        aside = made.folder.set_aside()
+        write_atomic(made.folder.path / SAMPLE_FILE, sample)
         if aside:
             _say(f"the training before this one is kept in {short_path(aside)}")
-    checkpoints.remove_half_written(made.output_dir)
-    checkpoints.begin(made.output_dir, made.inputs, world_size, made.zero_stage)
+    made.folder.begin(made.inputs, world_size, made.zero_stage)
 
 
 def _checkpoint(made: Plan) -> str | None:
     wish = made.section.get("resume_from_checkpoint")
     if isinstance(wish, str):
         return wish
-    complete = checkpoints.complete_checkpoints(made.output_dir)
+    complete = made.folder.checkpoints
     if complete:
         _say(f"goes on from {complete[-1].name}")
     return str(complete[-1]) if complete else None
@@ -185,7 +184,7 @@ def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: Stag
     from cord_distill.training.callbacks import Bar, InWandb
 
     record = {"recipe": made.recipe.model_dump(mode="json"), "rows": rows.count, "dropped": dict(rows.dropped)}
-    tracked = InWandb(made.recipe, made.output_dir, record)
+    tracked = InWandb(made.recipe, made.folder, record)
     common = {
         "model": made.section["model_name_or_path"],
         "processing_class": renderer.tokenizer,
@@ -198,11 +197,11 @@ def _trainer(made: Plan, args: Any, model_config: Any, renderer: Any, rows: Stag
     return trainer, tracked
 
 
-def _save(made: Plan, trainer: Any, renderer: Any) -> None:
+def _save(made: Plan, prepared: Prepared) -> None:
     """Writes `final/`: consolidated safetensors, tokenizer with the original template, generation config."""
     from cord_distill.training.save import finish_folder, merge_adapter
 
-    beside = made.output_dir / ".final.tmp"
+    trainer, beside = prepared.trainer, made.folder.path / ".final.tmp"
     if trainer.is_world_process_zero():
         shutil.rmtree(beside, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
@@ -210,11 +209,33 @@ def _save(made: Plan, trainer: Any, renderer: Any) -> None:
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
         return
-    if (beside / "adapter_config.json").is_file():
-        checkpoints.replace_folder(beside, made.output_dir / "adapter")
-        merge_adapter(made.section["model_name_or_path"], made.output_dir / "adapter", beside)
-    finish_folder(beside, renderer)
-    checkpoints.replace_folder(beside, made.folder.final_model)
+    if (beside / ADAPTER_FILE).is_file():
+        adapter = made.folder.path / "adapter"
+        replace_folder(beside, adapter)
+        merge_adapter(made.section["model_name_or_path"], adapter, beside)
+    finish_folder(beside, prepared.renderer)
+    made.folder.publish(beside)
+
+
+def _record(made: Plan, prepared: Prepared, times: list[float]) -> None:
+    """The last results in W&B, then `done.json`. times: at the begin of preparing, training and saving."""
+    trainer = prepared.trainer
+    if not trainer.is_world_process_zero():
+        return
+    prepared.tracked.on_finish(trainer.state.global_step)
+    seconds = [round(after - before, 2) for before, after in pairwise([*times, time.monotonic()])]
+    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    made.folder.finish(
+        made.inputs,
+        seconds=dict(zip(("load", "train", "save"), seconds, strict=True)),
+        steps=trainer.state.global_step,
+        rows=prepared.num_rows,
+        loss=history[-1] if history else None,
+        mean_loss=sum(history) / len(history) if history else None,
+        zero_stage=made.zero_stage,
+        world_size=trainer.args.world_size,
+    )
+    _say(f"trained: {short_path(made.folder.final)}" + (f", last loss {history[-1]:.4f}" if history else ""))
 
 
 def _title(recipe: Recipe) -> str:

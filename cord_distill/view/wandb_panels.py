@@ -6,7 +6,7 @@ W&B draws a panel for whatever is logged, so these come up without a click; offl
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -114,13 +114,6 @@ def _authors(deciles: list[dict[str, float]]) -> Any:
     middles = [100 * (i + 0.5) / len(deciles) for i in range(len(deciles))]
     shares = [[100 * decile[name] for decile in deciles] for name in names]
     return wandb.plot.line_series(middles, shares, names, "Who wrote which part of the trace, %", "% of the trace")
-
-
-def track_decoding(recipes: Sequence[Recipe]) -> None:
-    """A run for each method that is decoded already."""
-    for recipe in recipes:
-        with decoding_run(recipe):
-            pass
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from made_rows import made_row
 
 from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
+from cord_distill.ablation.results import AblationFigures
 from cord_distill.ablation.tables import markdown, tables_of
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
@@ -67,11 +69,11 @@ def test_every_variant_runs_once_per_seed_and_a_second_call_starts_no_engine(rec
     root = recipe.parent / "run"
     found = sorted(str(path.parent.relative_to(root)) for path in root.rglob("trajectories.jsonl"))
     assert found == [f"seed{seed}/{name}" for seed in (0, 5) for name in ("narrow", "whole", "wide")]
-    assert {name: v["num_problems"] for name, v in made["variants"].items()} == {"wide": 8, "narrow": 8, "whole": 8}
-    assert made["missing"] == {} and made["variants"]["narrow"]["changes"] == {"decode.beam_size": 1}
-    assert made["variants"]["wide"]["generated"] > made["variants"]["narrow"]["generated"]
-    assert made["variants"]["wide"]["seconds"] > 0
-    assert json.loads((root / "ablations.json").read_text()) == made
+    assert {name: v.num_problems for name, v in made.variants.items()} == {"wide": 8, "narrow": 8, "whole": 8}
+    assert made.missing == {} and made.variants["narrow"].changes == {"decode.beam_size": 1}
+    assert made.variants["wide"].generated > made.variants["narrow"].generated
+    assert made.variants["wide"].seconds > 0
+    assert AblationFigures.read(root / "ablations.json") == made
     assert (root / "ablations.md").read_text() == markdown(made)
     monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
     assert ablate(str(recipe)) == made
@@ -105,19 +107,19 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(recipe, monkeypatch) -
     again = ablate(str(recipe))
     changed = [path.parent for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
     assert changed == [cut]
-    timed = {"narrow": again["variants"]["narrow"].pop("seconds"), "was": whole["variants"]["narrow"].pop("seconds")}
-    assert again == whole
-    assert timed["narrow"] is None and timed["was"] is not None  # a run in two pieces has no time of its own
+    timed, untimed = whole.variants["narrow"], again.variants["narrow"]
+    assert untimed.seconds is None and timed.seconds is not None  # a run in two pieces has no time of its own
+    assert replace(again, variants={**again.variants, "narrow": replace(untimed, seconds=timed.seconds)}) == whole
 
 
 def test_one_variant_at_a_time(recipe) -> None:
     made = ablate(str(recipe), only=["narrow"])
-    assert list(made["variants"]) == ["narrow"]
-    assert made["missing"] == {"wide": [0, 5], "whole": [0, 5]}
-    assert made["variants"]["narrow"]["difference"] == {"right": None, "valid": None}
+    assert list(made.variants) == ["narrow"]
+    assert made.missing == {"wide": [0, 5], "whole": [0, 5]}
+    assert made.variants["narrow"].difference == {"right": None, "valid": None}
     text = markdown(made)
     assert "- Not run yet: `wide` (seed 0, 5), `whole` (seed 0, 5)." in text and "| wide |" not in text
-    assert list(ablate(str(recipe), only=["wide"])["missing"]) == ["whole"]
+    assert list(ablate(str(recipe), only=["wide"]).missing) == ["whole"]
 
 
 def test_the_tables_of_rows_made_by_hand(recipe) -> None:
@@ -146,10 +148,10 @@ def test_a_table_of_the_baseline_alone_is_left_out_once_another_variant_ran(reci
     """Of two variants out of many, every table would say the baseline's row again."""
     put_rows(recipe, "wide", 0, [made_row(0)])
     made = ablate(str(recipe), run=False)
-    made["tables"] = {"Search": ["wide", "narrow"], "Selection": ["wide", "whole"]}
-    assert [title for title, *_ in tables_of(made)] == ["Search", "Selection"]
+    tables = {"Search": ["wide", "narrow"], "Selection": ["wide", "whole"]}
+    assert [title for title, *_ in tables_of(replace(made, tables=tables))] == ["Search", "Selection"]
     put_rows(recipe, "narrow", 0, [made_row(0)])
-    again = ablate(str(recipe), run=False) | {"tables": made["tables"], "at_equal_tokens": {}}
+    again = replace(ablate(str(recipe), run=False), tables=tables, at_equal_tokens={})
     assert [title for title, *_ in tables_of(again)] == ["Search"]
 
 
@@ -159,16 +161,16 @@ def test_the_baseline_may_be_ahead_of_the_others(recipe) -> None:
     put_rows(recipe, "wide", 5, [made_row(i, correct=False) for i in range(4)])
     put_rows(recipe, "narrow", 0, [made_row(i, correct=False) for i in range(4)])
     made = ablate(str(recipe), run=False)
-    compared = made["variants"]["narrow"]["difference"]["right"]
-    assert (compared["difference"], compared["num_problems"]) == (-1.0, 4)
-    assert made["missing"] == {"narrow": [5], "whole": [0, 5]}
+    compared = made.variants["narrow"].difference["right"]
+    assert (compared.difference, compared.num_problems) == (-1.0, 4)
+    assert made.missing == {"narrow": [5], "whole": [0, 5]}
 
 
 def test_equal_tokens_in_the_table(recipe) -> None:
     put_rows(recipe, "narrow", 0, [made_row(i, correct=False) for i in range(4)])  # 701.5 tokens
     put_rows(recipe, "wide", 0, [made_row(i + 200, correct=True) for i in range(4)])  # other problems: nothing shared
     put_rows(recipe, "whole", 0, [made_row(i, correct=True) for i in range(4)])
-    assert ablate(str(recipe), run=False)["at_equal_tokens"]["whole"]["right"] is None
+    assert ablate(str(recipe), run=False).at_equal_tokens["whole"]["right"] is None
     put_rows(recipe, "wide", 0, [{**made_row(i), "num_tokens": tokens(900)} for i in range(4)])
     put_rows(recipe, "whole", 0, [{**made_row(i), "num_tokens": tokens(800)} for i in range(4)])
     made = ablate(str(recipe), run=False)
@@ -184,8 +186,8 @@ def test_a_plain_size_is_held_against_the_other_sizes(recipe) -> None:
     """Fails the version that finds a variant no better than itself."""
     put_rows(recipe, "narrow", 0, [{**made_row(i, correct=False), "num_tokens": tokens(500)} for i in range(4)])
     put_rows(recipe, "wide", 0, [{**made_row(i), "num_tokens": tokens(900)} for i in range(4)])
-    found = ablate(str(recipe), ["ablate.at_equal_tokens=[narrow, wide]"], run=False)["at_equal_tokens"]
-    assert (found["wide"]["right"]["reference"], found["wide"]["right"]["difference"]) == ({"narrow": 1.0}, 1.0)
+    found = ablate(str(recipe), ["ablate.at_equal_tokens=[narrow, wide]"], run=False).at_equal_tokens
+    assert (found["wide"]["right"].reference, found["wide"]["right"].difference) == ({"narrow": 1.0}, 1.0)
     assert found["narrow"]["right"] is None  # nothing is as cheap
 
 
@@ -226,15 +228,15 @@ def test_students_of_every_stage_and_training_seed_are_paired_with_the_baselines
     put_student(recipe, "wide", [1.0, 0.5], "dpo", 4)
     put_student(recipe, "narrow", [1.0, 0.0], seed=4)
     made = ablate(str(recipe), run=False)
-    assert {name: one["by_training"] for name, one in made["students"].items()} == {
+    assert {name: one.by_training for name, one in made.students.items()} == {
         "wide": {"9/3": 0.5, "9/4": 0.5},
         "wide-dpo": {"9/3": 1.0, "9/4": 0.75},
         "narrow": {"9/4": 0.5},
     }
-    after, other = made["students"]["wide-dpo"], made["students"]["narrow"]
-    assert (after["difference"], after["interval"], after["num_problems"]) == (0.375, (0.25, 0.5), 2)
-    assert (other["difference"], other["interval"]) == (0.0, (-0.5, 0.5))  # against wide's seed 4 alone
-    assert made["students"]["wide"]["difference"] is None
+    after, other = made.students["wide-dpo"], made.students["narrow"]
+    assert (after.difference, after.interval, after.num_problems) == (0.375, (0.25, 0.5), 2)
+    assert (other.difference, other.interval) == (0.0, (-0.5, 0.5))  # against wide's seed 4 alone
+    assert made.students["wide"].difference is None
     _, head, rows = next(table for table in tables_of(made) if table[0] == "Students")
     assert head == ["", "trainings", "avg@k %", "of each training", "difference", "tokens"]
     assert rows[1] == ["wide-dpo", "2", "87.5", "100.0, 75.0", "+37.5 [+25.0, +50.0]", "16"]
@@ -242,6 +244,15 @@ def test_students_of_every_stage_and_training_seed_are_paired_with_the_baselines
 
 def tokens(generated: int) -> dict[str, int]:
     return {"reasoning": 72, "answer": 9, "generated_total": generated, "scored_total": 5000}
+
+
+def test_figures_of_another_version_are_named_by_their_key(recipe) -> None:
+    put_rows(recipe, "wide", 0, [made_row(0)])
+    ablate(str(recipe), run=False)
+    path = recipe.parent / "run" / "ablations.json"
+    path.write_text(path.read_text().replace('"num_problems"', '"problems"'))
+    with pytest.raises(CordError, match=r"ablations\.json: variants\.wide\.num_problems: .*cord ablate --tables"):
+        AblationFigures.read(path)
 
 
 def test_nothing_run_yet_is_said(recipe, capsys) -> None:
@@ -324,13 +335,14 @@ def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
 def test_the_tables_in_benchmarks_are_those_of_the_figures_beside_them() -> None:
     """Fails a page whose figures were not kept with it, or were edited."""
     folder = Path(__file__).parents[2] / "benchmarks"
-    made = json.loads((folder / "ablations.json").read_text())
+    made = AblationFigures.read(folder / "ablations.json")
+    assert json.loads(made.as_json()) == json.loads((folder / "ablations.json").read_text()), "a key went or came"
     page = (folder / "ABLATIONS.md").read_text()
     for title, head, rows in tables_of(made):
         assert f"## {title}\n\n{markdown_table(head, rows)}\n" in page, title
-    assert len(made["seeds"]) >= 3 and not made["missing"].get(made["baseline"])
-    for name, seeds in made["missing"].items():
+    assert len(made.seeds) >= 3 and not made.missing.get(made.baseline)
+    for name, seeds in made.missing.items():
         assert f"`{name}` (seed {', '.join(map(str, seeds))})" in page, "a variant that is not finished is not said"
     known = load_ablation(list_of_variants("quickstart"))
-    measured = {name: v["changes"] for name, v in made["variants"].items()}
-    assert measured | {name: known.changes[name] for name in made["missing"]} == known.changes
+    measured = {name: v.changes for name, v in made.variants.items()}
+    assert measured | {name: known.changes[name] for name in made.missing} == known.changes

@@ -18,8 +18,8 @@ from cord_distill.evaluation.figures import ModelScores
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.model_card import student_figures, write_checkpoint_card, write_model_card
-from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder
 
 VALUES = {
     "name": "small",
@@ -189,13 +189,13 @@ def test_each_seed_has_its_own_figures() -> None:
 
 def test_an_exported_checkpoint_has_a_card_with_its_own_figures(recipe: Recipe, tmp_path: Path) -> None:
     """Fails the version that exports it without a card, and the one that gives it the finished model's."""
-    trained = RunFolder.of(recipe).checkpoints
-    checkpoints.begin(trained, {"lr": 1}, 1, 0)
-    (trained / "done.json").write_text(json.dumps({"steps": 10, "world_size": 8, "mean_loss": 0.51234}))
+    trained = TrainingFolder.of(recipe)
+    trained.begin({"lr": 1}, 1, 0)
+    (trained.path / "done.json").write_text(json.dumps({"steps": 10, "world_size": 8, "mean_loss": 0.51234}))
     evaluation = RunFolder.of(recipe).eval / "checkpoint-4"
     evaluation.mkdir(parents=True)
     figures = {"avg_at_k": 0.25, "avg_at_k_ci": [0.1, 0.4], "k": 4, "num_problems": 30}
-    results = {"step": 4, "training": checkpoints.fingerprint_of(trained), "suites": {"aime24": figures}}
+    results = {"step": 4, "training": trained.fingerprint, "suites": {"aime24": figures}}
     (evaluation / "results.json").write_text(json.dumps(results))
     write_checkpoint_card(recipe, tmp_path, 4)
     card = ModelCard.load(tmp_path / "README.md")

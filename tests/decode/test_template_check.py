@@ -13,7 +13,7 @@ from cord_distill.decode.check_templates import check_templates, template_faults
 from cord_distill.decode.generate import generate
 from cord_distill.prompts.template_check import template_fault
 from cord_distill.recipe.file import load_recipe
-from cord_distill.run.check import faults_of
+from cord_distill.run.first_pass import STAGES, first_pass
 
 CHATML = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -95,7 +95,7 @@ def test_check_and_generate_name_it_before_an_engine_starts(tmp_path: Path, monk
     recipe = load_recipe(str(recipe_file))
     (fault,) = template_faults(recipe)
     assert fault.startswith("teachers.1: bad: the tokenizer has no chat template")
-    assert fault in faults_of(recipe)
+    assert fault in first_pass([recipe]).of(STAGES)
     monkeypatch.setattr("cord_distill.decode.generate.EnginePool", None)
     with pytest.raises(CordError, match=r"teachers\.1: bad: the tokenizer has no chat template"):
         generate([recipe])

@@ -450,6 +450,20 @@ def test_majority_does_not_depend_on_which_answer_is_right() -> None:
     assert {right: maj(right) for right in ("half", "three", "none")} == {"half": 1.0, "three": 0.0, "none": 0.0}
 
 
+def test_a_measure_of_the_users_that_fails_or_says_something_else_is_named_or_left_out() -> None:
+    """Fails the version that ends in a traceback with the answers of a whole night ungraded."""
+
+    def measure(text: str, problem: Problem) -> dict[str, float]:
+        return {"length": 1.0, **({"bonus": 0.5} if problem.id == "b" else {})}
+
+    grade = load_grader("integer")
+    records = [judge("s", Problem(id, "?", "7"), [sample("</think>7")], grade, measure=measure) for id in "ab"]
+    found = sample_figures(records)
+    assert (found["length"], found["bonus"]) == (1.0, 0.5)
+    with pytest.raises(CordError, match=r"suite s: its grader, check or measure, on problem 'a'"):
+        judge("s", Problem("a", "?", "7"), [sample("</think>7")], grade, measure=lambda *_: 1 / 0)
+
+
 def test_steps_are_counted_where_they_can_be_checked() -> None:
     suite = find_suites(EvaluateConfig(suites=["ledger"], tasks=[LEDGER]))["ledger"]
     (problem,) = load_suite(suite, EvaluateConfig(suites=["ledger"], limit=1)).problems

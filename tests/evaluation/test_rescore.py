@@ -127,6 +127,18 @@ def test_what_cannot_be_graded_is_said(tmp_path: Path) -> None:
     assert "no suite 'mine'" in rescore(other)[0].skipped
 
 
+def test_what_a_killed_evaluation_left_is_no_crash(tmp_path: Path) -> None:
+    """A torn last line among the samples, and a suite that results.json does not have yet. Fails the version that ends
+    in an error for all the checkpoints of the run."""
+    folder = evaluated(tmp_path / "m", "math_500", {"7": ["7.0"]}, same_text)
+    with open(folder / "samples.jsonl", "a") as file:
+        file.write('{"suite": "math_5')
+    assert rescore(folder)[0].after == 1.0
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "suites": {}}))
+    assert "its evaluation was stopped" in rescore(folder)[0].skipped
+
+
 def test_comparability_changes_with_what_is_asked_and_how_it_is_judged_and_with_no_model() -> None:
     suite = {"version": 1, "grader": "math", "grader_version": 3, "data": "d", "problems": 5}
     protocol = {"temperature": 0.6, "weights": "a", "engine_version": "x", "suites": {"s": suite}}

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
+from trainings import training_at
 from wandb_offline import OfflineRun, read_all
 
 from cord_distill.cli import main
@@ -34,7 +35,7 @@ from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run.run import RunLog, _run_group
 from cord_distill.run.stages import Stage, watch_command
-from cord_distill.run_folder import checkpoints
+from cord_distill.run_folder.checkpoints import step_of
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.export import write_model
 from cord_distill.training.launch import training_command
@@ -121,21 +122,11 @@ def test_each_training_of_a_recipe_has_labels_of_its_own(tmp_path: Path) -> None
     def labels(name: str, *overrides: str) -> list[str]:
         recipe = load_recipe(name, [f"output_dir={tmp_path}", *overrides])
         found = methods(recipe)
-        return [checkpoint_target(recipe, run, training_of(recipe, run) / "checkpoint-2").label for run in found]
+        return [checkpoint_target(recipe, training_of(recipe, run), Path("checkpoint-2")).label for run in found]
 
     assert labels("quickstart") == ["cord-checkpoint-2", "curation-checkpoint-2"]
     assert labels("r1_qwen_14b") == ["checkpoint-2"]
     assert labels("r1_qwen_14b", "seed=[0,1]") == ["cord-seed-0-checkpoint-2", "cord-seed-1-checkpoint-2"]
-
-
-def test_over_is_this_training_and_not_one_before(tmp_path: Path) -> None:
-    assert not checkpoints.is_over(tmp_path)
-    checkpoints.begin(tmp_path, {"lr": 1}, 1, 0)
-    assert not checkpoints.is_over(tmp_path)
-    checkpoints.finish(tmp_path, {"lr": 1})
-    assert checkpoints.is_over(tmp_path)
-    checkpoints.begin(tmp_path, {"lr": 2}, 1, 0)
-    assert not checkpoints.is_over(tmp_path)
 
 
 def python(code: str) -> tuple[list[str], dict[str, str]]:
@@ -190,12 +181,12 @@ def test_after_training_an_adapter_is_merged_and_one_that_is_broken_keeps_no_oth
     path = write_recipe(tmp_path / "run", base)
     monkeypatch.syspath_prepend(path.parent)
     folder = tmp_path / "run/out/checkpoints"
-    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    training_at(folder).begin({"lr": 1}, 1, 0)
     shutil.copytree(base, folder / "final")
     broken = adapter_checkpoint(folder / "checkpoint-2", base)
     (broken / "adapter_model.safetensors").write_text("no tensors")
     adapter_checkpoint(folder / "checkpoint-4", base)
-    checkpoints.finish(folder, {"lr": 1}, steps=4)
+    training_at(folder).finish({"lr": 1}, steps=4)
     (folder / ".evaluated/checkpoint-1").mkdir(parents=True)  # of a watcher that was killed
     command = ["evaluate", str(path), "evaluate.checkpoints=true", "track.wandb.mode=disabled"]
     assert main(command) == 1
@@ -251,7 +242,7 @@ def test_a_checkpoint_that_training_deletes_before_its_turn_is_no_failure(
     path = write_recipe(tmp_path / "run", random_models["qwq"])
     monkeypatch.syspath_prepend(path.parent)
     folder = tmp_path / "run/out/checkpoints"
-    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    training_at(folder).begin({"lr": 1}, 1, 0)
     for step in (2, 4):
         whole_checkpoint(folder / f"checkpoint-{step}", random_models["qwq"])
 
@@ -319,7 +310,7 @@ def killed(process: subprocess.Popen[str]) -> None:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    state = json.loads((checkpoints.complete_checkpoints(folder)[-1] / "trainer_state.json").read_text())
+    state = json.loads((training_at(folder).checkpoints[-1] / "trainer_state.json").read_text())
     return [entry for entry in state["log_history"] if "loss" in entry]
 
 
@@ -412,10 +403,10 @@ def test_killed_and_started_again_without_deepspeed(
     path = write_recipe(tmp_path / "run", random_models["r1"], save_total_limit=1)
     folder = tmp_path / "run/out/checkpoints"
     process = training(path)
-    wait_for(lambda: checkpoints.complete_checkpoints(folder), process)
+    wait_for(lambda: training_at(folder).checkpoints, process)
     killed(process)
     assert not (folder / "done.json").exists(), "it was faster than the test; raise max_steps"
-    first = checkpoints.complete_checkpoints(folder)[0]
+    first = training_at(folder).checkpoints[0]
     process = training(path)
     assert process.wait(timeout=400) == 0, (tmp_path / "run/1.log").read_text()[-3000:]
     assert f"goes on from {first.name}" in (tmp_path / "run/1.log").read_text()
@@ -425,6 +416,6 @@ def test_killed_and_started_again_without_deepspeed(
         assert [entry[key] for entry in history(folder)] == [entry[key] for entry in undisturbed], key
     before, after = read_all(tmp_path / "run/out")
     assert before.id == after.id
-    resumed_at = checkpoints.step_of(first)
+    resumed_at = step_of(first)
     assert after.column("train/global_step")[-1] == 6
     assert after.column("train/num_tokens") == [entry["num_tokens"] for entry in undisturbed[resumed_at:]]

@@ -155,6 +155,9 @@ OTHER_INTEGERS = r"""
     12 ~ 1,2
     73 ~ 73\%
     73 ~ 73 percent
+    6 ~ x=5, y=6
+    12 ~ x=5 or x=12
+    -1000000000000000007 ~ -1000000000000000009
 """
 SAME = r"""
     \frac{1}{2} ~ 0.5
@@ -353,6 +356,11 @@ SAME = r"""
     D ~ \text{Option D}
     6 \pmod 7 ~ -1 \pmod 7
     3 ~ 2.9999999999999996
+    (1,4) ~ x>1, x<4
+    x>1, x<4 ~ x<4 and x>1
+    x<1, x>4 ~ x<1 \text{ or } x>4
+    x-axis ~ x axis
+    well-known ~ well known
 """
 OTHER = r"""
     10 ~ 1000
@@ -546,6 +554,13 @@ OTHER = r"""
     \frac{|x|}{x} ~ 1
     3 ~ 2.999999999
     6\text{ months} ~ six weeks
+    a-b ~ ab
+    x-y ~ xy
+    (p-q) ~ pq
+    x>1, x<4 ~ x>1 \text{ or } x<4
+    C ~ C) 5, D) 6
+    -1000000000000000007 ~ -1000000000000000009
+    123456789012345.0 ~ 999999999999999.0
 """
 
 

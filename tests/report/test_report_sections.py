@@ -32,8 +32,8 @@ from cord_distill.report.sections import (
     sections,
 )
 from cord_distill.report.summary import Summary
-from cord_distill.run_folder import checkpoints as training
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder
 
 TEACHERS = [{"model": "Qwen/QwQ-32B", "name": "a"}, {"model": "microsoft/Phi-4-reasoning-plus", "name": "b"}]
 STUDENT = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -151,9 +151,9 @@ def test_cost_is_per_method_and_model_without_columns_of_zeros() -> None:
 def test_checkpoints_stand_by_their_updates_and_only_those_of_this_training(tmp_path: Path) -> None:
     """Fails the version that sorts by name (10 before 4), and the one that shows a training that was set aside."""
     recipe = made(tmp_path)
-    trained = RunFolder.of(recipe).checkpoints
-    training.begin(trained, {"lr": 1}, 1, 0)
-    now = training.fingerprint_of(trained)
+    trained = TrainingFolder.of(recipe)
+    trained.begin({"lr": 1}, 1, 0)
+    now = trained.fingerprint
     for step, share, made_by in ((10, 0.6, now), (4, 0.25, now), (99, 0.9, "another")):
         folder = RunFolder.of(recipe).eval / f"checkpoint-{step}"
         folder.mkdir(parents=True)

@@ -213,3 +213,22 @@ def test_a_stage_that_fails_stops_the_one_that_runs_beside_it(tmp_path):
     with pytest.raises(CordError, match="second stopped with exit code 7"):
         stages = [child("first", "import time; time.sleep(600)"), child("second", "raise SystemExit(7)")]
         _run_group(stages, RunLog(tmp_path), 2)
+
+
+def test_what_ended_well_beside_a_stage_that_failed_is_on_record(tmp_path, monkeypatch):
+    """Both have ended when they are looked at. Fails the version that runs the second training again."""
+
+    class Ended:
+        def __init__(self, argv, env):
+            self.returncode = int(argv[-1])
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr("cord_distill.run.run.subprocess.Popen", Ended)
+    stages = [Stage(key, lambda: "1", (), command=lambda code=code: ([code], {}), group="train")
+              for key, code in (("failed", "3"), ("fine", "0"))]  # fmt: skip
+    log = RunLog(tmp_path)
+    with pytest.raises(CordError, match="failed stopped with exit code 3"):
+        _run_group(stages, log, parallel=2)
+    assert list(log.entries) == ["fine"]

@@ -134,7 +134,7 @@ def test_a_plain_training_of_a_list_asks_for_one(recipe: Path, tmp_path: Path) -
     (tmp_path / "out/dataset").mkdir(parents=True)
     (tmp_path / "out/dataset/train.jsonl").write_text("{}\n")
     made = planned.plan_training(load_recipe(recipe, ["seed=2"]), "r.yaml")
-    assert (made.section["seed"], made.output_dir) == (2, tmp_path / "out/checkpoints/seed-2")
+    assert (made.section["seed"], made.folder.path) == (2, tmp_path / "out/checkpoints/seed-2")
     assert made.inputs != planned.plan_training(load_recipe(recipe, ["seed=1"]), "r.yaml").inputs
     assert planned.plan_training(load_recipe(recipe, ["seed=[4]"]), "r.yaml").section["seed"] == 4
 
@@ -225,3 +225,7 @@ def test_runs_measured_differently_have_no_mean() -> None:
     }
     found = over_seeds(runs, of=2)
     assert found.first == SuiteFigures(k=4, num_problems=30) and found.seconds == 2.0
+    alone = SuiteFigures(avg_at_k=0.5, k=4, num_problems=30)
+    runs = {0: ModelScores({"s": alone, "t": alone}), 1: ModelScores({"s": alone})}
+    suites = over_seeds(runs, of=2).suites
+    assert (suites["s"].avg_at_k, suites["t"].avg_at_k) == (0.5, None)  # not the mean of one run, called that of two

@@ -140,6 +140,24 @@ def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
         build_summary(Experiment.load(recipe))
 
 
+def test_students_that_share_no_problem_or_were_stopped_have_no_difference(tmp_path: Path) -> None:
+    """Evaluated on other suites, or killed between problems.jsonl and results.json: fails the version in which that
+    ends `cord report` and the end of `cord run` with an error."""
+    recipe = write_run(tmp_path)
+    evaluations = tmp_path / "out" / "eval"
+    for label, suite in (("cord", "ledger"), ("curation", "ledger")):
+        results = json.loads((evaluations / label / "results.json").read_text())
+        protocol = {"suites": {suite: {}}}
+        (evaluations / label / "results.json").write_text(json.dumps({**results, "protocol": protocol}))
+        row = {"suite": suite, "id": "p0", "avg": 1.0, "correct": [True]}
+        (evaluations / label / "problems.jsonl").write_text(json.dumps(row) + "\n")
+    assert [one.num_problems for one in build_summary(Experiment.load(recipe)).differences] == [1]
+    (evaluations / "curation" / "problems.jsonl").write_text(json.dumps({**row, "suite": "aime24"}) + "\n")
+    assert build_summary(Experiment.load(recipe)).differences == []
+    (evaluations / "curation" / "results.json").unlink()
+    assert build_summary(Experiment.load(recipe)).differences == []
+
+
 def test_the_figures_of_a_model_are_shares_of_what_it_was_asked() -> None:
     meter = {"requests": 8, "prompt_tokens": 1000, "cached_tokens": 900, "generated_tokens": 640, "discarded": 2}
     found = ModelCost.of(meter)

@@ -21,14 +21,14 @@ from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.report.summary import StudentDifference
 from cord_distill.report.wandb_report import difference_figures, track_report
-from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_after_training, log_new_results
 from cord_distill.tracking.dataset import track_dataset
 from cord_distill.tracking.run_file import write_run_file
 from cord_distill.tracking.wandb_run import sync_line, wandb_run
-from cord_distill.view.wandb_panels import track_decoding
+from cord_distill.view.wandb_panels import decoding_run
 
 TREE = b'type="text/plain" id="c'  # where a page holds the tree of one problem
 
@@ -41,29 +41,28 @@ def decoded(tmp_path: Path, mode: str = "offline", *overrides: str) -> Recipe:
     return recipe
 
 
-def trained(recipe: Recipe, steps: int = 6) -> Path:
+def trained(recipe: Recipe, steps: int = 6) -> TrainingFolder:
     """A finished training's folder, with its W&B run open for the time of the call."""
-    run = RunFolder.of(recipe)
-    folder = run.checkpoints
-    run.final_model.mkdir(parents=True)
-    (run.final_model / "config.json").write_text("{}")
-    (run.final_model / "model.safetensors").write_bytes(b"w" * 100_000)
-    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    folder = TrainingFolder.of(recipe)
+    folder.final.mkdir(parents=True)
+    (folder.final / "config.json").write_text("{}")
+    (folder.final / "model.safetensors").write_bytes(b"w" * 100_000)
+    folder.begin({"lr": 1}, 1, 0)
     with wandb_run(recipe, "training", "train", {}) as tracked:
         if tracked is not None:
-            write_run_file(folder, tracked)
+            write_run_file(folder.path, tracked)
             tracked.define_metric("*", step_metric="train/global_step", step_sync=True)  # as the trainer does
             lineage.consumes(tracked, lineage.dataset(recipe))
-            lineage.produces(tracked, lineage.model(recipe, run, folder, steps), f"checkpoint-{steps}", "final")
-            log_new_results(tracked, run, folder)
-    checkpoints.finish(folder, {"lr": 1}, steps=steps)
+            lineage.produces(tracked, lineage.model(recipe, folder, steps), f"checkpoint-{steps}", "final")
+            log_new_results(tracked, folder)
+    folder.finish({"lr": 1}, steps=steps)
     return folder
 
 
 def evaluated(recipe: Recipe, label: str, share: float, step: int | None = None, **facts: Any) -> dict[str, Any]:
     folder = RunFolder.of(recipe).eval / label
     folder.mkdir(parents=True, exist_ok=True)
-    training = checkpoints.fingerprint_of(RunFolder.of(recipe).checkpoints) if step is not None else None
+    training = TrainingFolder.of(recipe).fingerprint if step is not None else None
     results = {"label": label, "fingerprint": f"{label}{share}", "student": True, "step": step, "training": training}
     results |= {"suites": {"ledger": {"avg_at_k": share, "k": 4}}, **facts}
     (folder / "results.json").write_text(json.dumps(results))
@@ -81,7 +80,8 @@ def rows_of(folder: Path, table: str) -> list[list[Any]]:
 
 def test_from_trajectories_to_evaluation_each_stage_uses_what_the_one_before_made(tmp_path: Path) -> None:
     recipe = decoded(tmp_path)
-    track_decoding([recipe])
+    with decoding_run(recipe):
+        pass
     run = RunFolder.of(recipe)
     track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
     trained(recipe)
@@ -126,7 +126,8 @@ def test_a_method_comes_up_as_a_table_with_its_beam_trees_and_two_charts(tmp_pat
     path = RunFolder.of(recipe).trajectories
     odd = [made_row(20, text="half \ud800"), made_row(21, error="the engine went away")]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*odd, *made_rows(12)]))
-    track_decoding([recipe])
+    with decoding_run(recipe):
+        pass
     (run,) = read_all(tmp_path)
     shown = rows_of(tmp_path, run.column("trajectories.path")[0])
     assert [row[0] for row in shown[:3]] == ["p20", "p21", "p0"] and len(shown) == 14
@@ -147,13 +148,13 @@ def test_other_rows_and_another_training_are_other_versions(tmp_path: Path) -> N
     run = RunFolder.of(recipe)
     build_dataset(recipe, run.trajectories, run.dataset)
     folder = trained(recipe)
-    before = (lineage.trajectories(recipe).digest, lineage.model(recipe, run, folder).digest)
-    assert before == (lineage.trajectories(recipe).digest, lineage.model(recipe, run, folder, 6).digest)
+    before = (lineage.trajectories(recipe).digest, lineage.model(recipe, folder).digest)
+    assert before == (lineage.trajectories(recipe).digest, lineage.model(recipe, folder, 6).digest)
     run.trajectories.write_text("".join(json.dumps(row) + "\n" for row in made_rows(3)))
     assert lineage.trajectories(recipe).digest != before[0]
-    assert lineage.model(recipe, run, folder, 4).digest != before[1]
-    checkpoints.begin(folder, {"lr": 2}, 1, 0)
-    assert lineage.model(recipe, run, folder, 6).digest != before[1]
+    assert lineage.model(recipe, folder, 4).digest != before[1]
+    folder.begin({"lr": 2}, 1, 0)
+    assert lineage.model(recipe, folder, 6).digest != before[1]
 
 
 def test_a_large_file_is_known_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,7 @@ def test_weights_are_copied_only_when_asked_for(tmp_path: Path) -> None:
     run = RunFolder.of(recipe)
     build_dataset(recipe, run.trajectories, run.dataset)
     folder = trained(recipe)
-    assert list(lineage.model(recipe, run, folder).manifest.entries) == ["model.json"]
+    assert list(lineage.model(recipe, folder).manifest.entries) == ["model.json"]
     assert set(lineage.weights(recipe, run).manifest.entries) == {"config.json", "model.safetensors"}
 
 
@@ -199,8 +200,7 @@ def test_late_results_have_their_own_step_axis_in_the_run_of_the_training(tmp_pa
     recipe = decoded(tmp_path)
     run = RunFolder.of(recipe)
     build_dataset(recipe, run.trajectories, run.dataset)
-    folder = run.checkpoints
-    checkpoints.begin(folder, {"lr": 1}, 1, 0)
+    TrainingFolder.of(recipe).begin({"lr": 1}, 1, 0)
     evaluated(recipe, "cord-checkpoint-2", 0.2, step=2)
     evaluated(recipe, "cord-checkpoint-99", 0.9, step=99, training="one that was set aside")
     trained(recipe)
@@ -209,7 +209,7 @@ def test_late_results_have_their_own_step_axis_in_the_run_of_the_training(tmp_pa
     whole = load_recipe("quickstart", [f"output_dir={tmp_path}"])
     (mine,) = [x for x in methods(whole) if x.label == "cord"]
     for _ in range(2):
-        log_after_training(whole, [(mine, training_of(whole, mine))])
+        log_after_training(whole, [training_of(whole, mine)])
     first, second = read_all(tmp_path)
     assert first.id == second.id and first.job_type == second.job_type == "train"
     for tracked, steps, shares in ((first, [2], [0.2]), (second, [4, 10], [0.4, 0.6])):
@@ -225,9 +225,39 @@ def test_disabled_writes_nothing(tmp_path: Path, stage: str) -> None:
     recipe = decoded(tmp_path, "disabled")
     run = RunFolder.of(recipe)
     if stage == "decoding":
-        track_decoding([recipe])
+        with decoding_run(recipe):
+            pass
     elif stage == "data":
         track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
     else:
         track_evaluation(recipe, evaluated(recipe, "cord", 0.5))
     assert not (tmp_path / "wandb").exists()
+
+
+def test_a_fault_of_wandb_is_a_warning_and_loses_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails the version in which an artifact that the service refuses ends the evaluation, or a training before
+    `done.json` is written."""
+    from cord_distill.training.callbacks import InWandb
+
+    def refused(*_: Any) -> None:
+        raise ConnectionError("the service went away")
+
+    monkeypatch.setattr(lineage, "produces", refused)
+    recipe = decoded(tmp_path)
+    run = RunFolder.of(recipe)
+    track_dataset(recipe, build_dataset(recipe, run.trajectories, run.dataset))
+    track_evaluation(recipe, evaluated(recipe, "cord", 0.5))
+    for path in (run.report, run.report.with_suffix(".md"), run.summary):
+        path.write_text("what was found")
+    track_report(recipe, made_summary(methods={"cord": MethodFigures(8, answer_accuracy=0.9)}))
+    folder = TrainingFolder.of(recipe)
+    folder.begin({"lr": 1}, 1, 0)
+    callback = InWandb(recipe, folder, {})
+    callback.tracked = object()
+    callback.on_finish(6)
+    said = capsys.readouterr().err
+    for what in ("the figures of the data set", "the evaluation of cord", "the report", "the finished model"):
+        assert f"Weights & Biases did not take {what} (the service went away)" in said
+    assert not (run.wandb / "report_sent.json").exists(), "it is sent again once the service is back"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from trainings import training_at
 
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
@@ -18,7 +19,6 @@ from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import section_of, training_runs
 from cord_distill.run import stages
-from cord_distill.run_folder import checkpoints
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.arguments import resolved_section
 from cord_distill.training.dpo import pair_rows
@@ -88,7 +88,7 @@ def write_recipe(folder: Path, **more: Any) -> Path:
 
 def trained(folder: Path) -> None:
     """What the SFT stage leaves."""
-    checkpoints.begin(folder / "out/checkpoints", {"of": "sft"}, 1, 0)
+    training_at(folder / "out/checkpoints").begin({"of": "sft"}, 1, 0)
     model(folder / "out/checkpoints/final")
 
 
@@ -145,7 +145,7 @@ def test_the_student_is_that_of_the_stage_before(tmp_path: Path) -> None:
         plan_training(load_recipe(path, ["stage=distil"]), "r.yaml")
     own = plan_training(load_recipe(path, ["stage=distil", f"distil.model_name_or_path={tmp_path / 'student'}"]))
     assert own.section["model_name_or_path"] == str(tmp_path / "student") and own.teacher is not None
-    checkpoints.begin(tmp_path / "out/checkpoints", {"of": "another sft"}, 1, 0)
+    training_at(tmp_path / "out/checkpoints").begin({"of": "another sft"}, 1, 0)
     assert plan_training(load_recipe(path, ["stage=dpo"])).inputs != made.inputs
     with pytest.raises(CordError, match="has no section `dpo:`"):
         plan_training(load_recipe(path, ["stage=dpo", "dpo=null"]))

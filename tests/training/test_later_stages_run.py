@@ -11,10 +11,10 @@ import psutil
 import pytest
 import yaml
 from test_sft import losses, run, start, write_recipe, write_rows
+from trainings import training_at
 from wandb_offline import read_all
 
 from cord_distill.common.paths import bundled
-from cord_distill.run_folder import checkpoints
 
 ZERO2 = str(bundled("accelerate_configs") / "deepspeed" / "zero2.json")
 
@@ -102,7 +102,7 @@ def test_the_student_comes_nearer_to_its_teacher_and_goes_on_after_a_kill(
     resumed = tmp_path / "killed/out/distil"
     process = start(path, "stage=distil")
     for _ in range(12000):
-        if checkpoints.complete_checkpoints(resumed) or process.poll() is not None:
+        if training_at(resumed).checkpoints or process.poll() is not None:
             break
         time.sleep(0.05)
     ranks = psutil.Process(process.pid).children(recursive=True)

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import yaml
+from trainings import checkpoint, training_at
 from wandb_offline import read_run
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.file import load_recipe
-from cord_distill.run_folder import checkpoints
 from cord_distill.training import plan as planned
 from cord_distill.training.launch import accelerate_config, training_command
 from cord_distill.training.memory.predict import model_states, predict
@@ -115,10 +115,10 @@ def test_bundled_recipes_ask_for_the_paper_batch() -> None:
 
 
 def finished(made: planned.Plan) -> None:
-    checkpoints.begin(made.output_dir, made.inputs, 1, 0)
-    made.folder.final_model.mkdir(parents=True)
-    (made.folder.final_model / "config.json").write_text("{}")
-    checkpoints.finish(made.output_dir, made.inputs, loss=1.0)
+    made.folder.begin(made.inputs, 1, 0)
+    made.folder.final.mkdir(parents=True)
+    (made.folder.final / "config.json").write_text("{}")
+    made.folder.finish(made.inputs, loss=1.0)
 
 
 def test_a_finished_training_is_recognised(tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,76 +146,18 @@ def test_other_data_or_another_student_are_other_trainings(tmp_path: Path, stude
         planned.plan_training(load_recipe(path))
 
 
-def checkpoint(folder: Path, step: int, *, state: str = "{}", deepspeed: bool = False) -> Path:
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "model.safetensors").write_text("x")
-    if deepspeed:
-        (path / f"global_step{step}").mkdir()
-        (path / f"global_step{step}" / "shard.pt").write_text("x")
-        (path / "latest").write_text(f"global_step{step}")
-    else:
-        (path / "optimizer.pt").write_text("x")
-    if state:
-        (path / "trainer_state.json").write_text(state)
-    return path
-
-
-def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
-    """Fails for transformers' get_last_checkpoint, which takes the highest number."""
-    good = [checkpoint(tmp_path, 2), checkpoint(tmp_path, 10, deepspeed=True)]
-    half = checkpoint(tmp_path, 12, state="")
-    checkpoint(tmp_path, 14, state='{"global_')
-    (checkpoint(tmp_path, 16, deepspeed=True) / "latest").unlink()
-    # A power cut loses pages of the weights, while the small files written after them are there.
-    torn = checkpoint(tmp_path, 18) / "model.safetensors"
-    head = b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'
-    torn.write_bytes(len(head).to_bytes(8, "little") + head + bytes(15))
-    assert checkpoints.complete_checkpoints(tmp_path) == good
-    torn.write_bytes(torn.read_bytes() + bytes(1))
-    assert checkpoints.complete_checkpoints(tmp_path) == [*good, torn.parent]
-    (torn.parent / "optimizer.pt").unlink()
-    assert checkpoints.complete_checkpoints(tmp_path) == good
-    checkpoints.remove_half_written(tmp_path)
-    assert not half.exists() and good[0].exists()
-
-
-def test_a_folder_in_which_no_step_was_trained_is_nobodys(tmp_path: Path) -> None:
-    """A training that failed before its first step leaves `training.json`: the mended one begins there. Fails the
-    version that asks to set aside what is nothing, and the one that takes a checkpoint for nothing."""
-    checkpoints.begin(tmp_path, {"seed": 1}, 1, 0)
-    assert checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 2}) == checkpoints.Training("absent")
-    assert checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 1}).state == "partial"
-    checkpoint(tmp_path, 2)
-    found = checkpoints.training_state(tmp_path, tmp_path / "final", {"seed": 2})
-    assert (found.state, found.changed) == ("stale", ("seed: 1 -> 2",))
-
-
-def test_a_training_that_is_begun_anew_leaves_the_old_one_in_stale_by_number(tmp_path: Path) -> None:
-    """The same archive as that of decoding and data. Fails the version that writes over what was set aside before."""
-    assert checkpoints.set_aside(tmp_path / "checkpoints") is None
-    places = []
-    for _ in range(2):
-        checkpoints.begin(tmp_path / "checkpoints", {"seed": 1}, 1, 0)
-        places.append(checkpoints.set_aside(tmp_path / "checkpoints"))
-        assert not (tmp_path / "checkpoints").exists()
-    label = checkpoints.fingerprint_of(places[0])[:12]
-    assert places == [tmp_path / "stale" / name / "checkpoints" for name in (label, f"{label}-2")]
-    assert all((place / "training.json").is_file() for place in places)
-
-
 def test_another_number_of_ranks_is_refused_early(tmp_path: Path, student: Path, monkeypatch: Any) -> None:
     """Fails for a version that lets DeepSpeed find out after the model is loaded."""
     zero3 = bundled("accelerate_configs") / "deepspeed" / "zero3.json"
     made = planned.plan_training(load_recipe(write_recipe(tmp_path, student, deepspeed=str(zero3))))
     assert made.zero_stage == 3
-    checkpoints.begin(made.output_dir, made.inputs, 2, 3)
+    made.folder.begin(made.inputs, 2, 3)
     planned.plan_training(made.recipe)  # nothing is saved yet: nothing to resume
-    checkpoint(made.output_dir, 2, deepspeed=True)
+    checkpoint(made.folder.path, 2, deepspeed=True)
     with pytest.raises(CordError, match="written by 2 processes and this run has 1"):
         planned.plan_training(made.recipe)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert planned.plan_training(made.recipe).found.state == "partial"
+    assert planned.plan_training(made.recipe).found.name == "partial"
 
 
 def test_launch_command(tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +352,7 @@ def run(path: Path, *overrides: str, config: Path | None = None, probe: Path | N
 
 
 def losses(folder: Path, key: str = "loss") -> list[float]:
-    state = json.loads((checkpoints.complete_checkpoints(folder)[-1] / "trainer_state.json").read_text())
+    state = json.loads((training_at(folder).checkpoints[-1] / "trainer_state.json").read_text())
     return [entry[key] for entry in state["log_history"] if key in entry]
 
 
@@ -433,7 +375,7 @@ def test_killed_and_started_again_under_zero(
     folder = tmp_path / "killed/out/checkpoints"
     process = start(path)
     for _ in range(6000):
-        if checkpoints.complete_checkpoints(folder) or process.poll() is not None:
+        if training_at(folder).checkpoints or process.poll() is not None:
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)

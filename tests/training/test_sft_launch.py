@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 from test_sft import checkpoint, losses, run, start, write_recipe
+from trainings import training_at
 
 from cord_distill.common.paths import bundled
-from cord_distill.run_folder import checkpoints
 from cord_distill.training.launch import accelerate_config
 from cord_distill.training.memory.predict import model_states
 from cord_distill.training.memory.setup import Lora, Setup, Zero
@@ -86,7 +86,7 @@ def test_two_nodes_and_a_kill_under_zero3_give_one_loss_curve(tmp_path: Path, ra
     resumed, config = tmp_path / "killed/out/checkpoints", config_file(tmp_path, "zero3")
     process = start(path, config=config)
     for _ in range(12000):
-        if checkpoints.complete_checkpoints(resumed) or process.poll() is not None:
+        if training_at(resumed).checkpoints or process.poll() is not None:
             break
         time.sleep(0.05)
     kill_launcher(process)

@@ -11,12 +11,10 @@ from typing import NamedTuple
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training.arguments import derive_accumulation
-from cord_distill.training.memory.predict import GIB, PARTS, Memory, predict
+from cord_distill.training.memory.predict import CONTEXT, GIB, PARTS, Memory, predict
 from cord_distill.training.memory.setup import Lora, Setup, setup_of
 from cord_distill.training.memory.shapes import Shape, shape_of
 
-# Outside torch's allocator on each GPU: the CUDA context and NCCL's channels. A round figure, not measured here.
-CONTEXT = 1 * GIB
 NEEDS = "needs"
 MOMENTS = {"loss": "the loss", "layer": "the backward pass of a layer", "step": "the optimizer step"}
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass, replace
 
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import section_of
-from cord_distill.training.memory.predict import GIB, TILE_TOKENS, TILE_WORDS, predict
+from cord_distill.training.memory.predict import CONTEXT, GIB, TILE_TOKENS, TILE_WORDS, predict
 from cord_distill.training.memory.setup import Setup, setup_of
 from cord_distill.training.memory.shapes import Shape
-
-# Outside torch's allocator on each GPU: the CUDA context and NCCL's channels. A round figure, not measured here.
-CONTEXT = 1 * GIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from cord_distill.training.memory.setup import Lora, Setup
 from cord_distill.training.memory.shapes import Shape
 
 GIB = 2**30
+# Outside torch's allocator on each GPU: the CUDA context and NCCL's channels. A round figure, not measured here.
+CONTEXT = 1 * GIB
 # TRL's fused head projects tiles of 4,096 tokens x 32,768 words (trl/kernels/chunked_logprob.py, trainer/utils.py).
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 INPUT_OF = {
