@@ -36,6 +36,8 @@ FINAL = re.compile(r"(?i)\bfinal\s+answer\b[^\n]{0,60}?(?:\bis\b|:)")
 ANCHOR_LINK = re.compile(
     r"(?i)[\s*_\"'\\]*(?:\b(?:is|are|est|equals|(?:should|must|would) be)\b|[:：=为是])(?:[\s*_:：]|\\?\")*(?=\S)"
 )
+# "5, since 2+3 = 5", "B, not C": what stands behind says why, or what it is not.
+REASON = re.compile(r"(?:,\s+(?:not|which)|,?\s+(?:since|because))\b.*", re.DOTALL)
 COMPUTATION = re.compile(r"\(?[-+*/×÷().\d\s]+=\s*(-?[\d.,/]+)\)?")
 MATH_OPEN = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 MATH_ENV = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
@@ -226,7 +228,7 @@ def after_anchor(text: str) -> str | None:
             inside = math_runs(sentence)
             if len(inside) == 1 and not NUMBER.search(sentence, inside[0][1]):
                 return inside[0][2].strip() or None
-            return sentence.strip(" *$\"'") or None
+            return REASON.sub("", sentence).strip(" *$`\"'") or None
     return None
 
 
