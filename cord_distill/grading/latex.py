@@ -303,6 +303,7 @@ def spelled(text: str) -> str:
     text = DETERMINANT.sub(r"\\begin{vmatrix}\1\\end{vmatrix}", text)
     text = re.sub(r"[\[(]\s*(\\begin\{pmatrix\}.*?\\end\{pmatrix\})\s*[\])]", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"\\\\\s*\\end", r"\\end", text)
+    text = re.sub(r"\{\s*([^{}]+?)\s*\\choose\s*([^{}]+?)\s*\}", r"\\binom{\1}{\2}", text)
     if len(UNIT_VECTOR.findall(text)) > 1:
         text = UNIT_VECTOR.sub(lambda m: f"\\hat{{{m[1][:1]}}}", text)
     text = re.sub(r"\\num\s*\{([^{}]*)\}", r"\1", SIUNITX.sub(r"\1\\text{ \2}", text))

@@ -363,6 +363,7 @@ SAME = r"""
     (1,4) ~ x>1, x<4
     x>1, x<4 ~ x<4 and x>1
     x<1, x>4 ~ x<1 \text{ or } x>4
+    28 ~ {8 \choose 2}
     x-axis ~ x axis
     well-known ~ well known
 """

@@ -1,4 +1,4 @@
-"""Sizes of a decoder-only transformer and how many parameters they make; read from config.json or model_shapes.yaml."""
+"""Sizes of a decoder-only transformer and how many parameters they make; read from config.json or shapes.yaml."""
 
 from __future__ import annotations
 
