@@ -158,7 +158,7 @@ async def with_barrier(problems: list[Problem], ensembles: list[Any]) -> None:
             beam_size=decode.beam_size,
             num_teachers=1,
             proposals_per_teacher=decode.proposals_per_teacher,
-            first_step_proposals=first_step_proposals(ensembles[0]),
+            first_step_proposals=first_step_proposals(ensembles[0].decode, len(ensembles[0].teachers)),
             max_steps=decode.budgets.max_steps,
         )
         for _ in problems

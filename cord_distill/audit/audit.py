@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from itertools import islice
 
 from cord_distill.audit.figures import EffectFigures, StepEffect, effect_figures
 from cord_distill.audit.perturb import perturbed
@@ -18,12 +19,12 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.progress import progress
 from cord_distill.common.task_group import gather_or_cancel
+from cord_distill.data.build import read_trajectories
 from cord_distill.decode.engine_pool import EnginePool, meta_prover_section
 from cord_distill.decode.ensemble import segmentation_of
 from cord_distill.decode.model import Model
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RunFolder, method_name
-from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.search.segment import Segmentation
 from cord_distill.types import Step, Trajectory
 
@@ -53,8 +54,8 @@ async def _audit_one(recipe: Recipe, limit: int | None, pool: EnginePool) -> dic
         raise CordError("meta_prover: the audit asks it for S, and the recipe names none; give its model")
     if not run.trajectories.is_file():
         raise CordError(f"{run.trajectories} is not there: decode first (cord generate)")
-    rows = [Trajectory.from_row({**row, "candidates": []}) for row in read_rows(run.trajectories)]
-    traces = [row for row in rows if row.error is None and row.steps and row.problem.answer][:limit]
+    rows = read_trajectories(run.trajectories, Counter())
+    traces = list(islice((row for row in rows if row.error is None and row.steps and row.problem.answer), limit))
     if not traces:
         raise CordError(f"{run.trajectories} holds no finished trace with a known answer: nothing to audit")
     prover = await pool.model(recipe, section, "meta_prover", [trace.problem for trace in traces])
@@ -69,7 +70,7 @@ async def _audit_one(recipe: Recipe, limit: int | None, pool: EnginePool) -> dic
     figures = effect_figures(found)
     lines = [json.dumps(effect.to_row(), ensure_ascii=False) for effect in found]
     write_atomic(run.folder / "audit.jsonl", "\n".join(lines) + "\n")
-    write_atomic(run.audit, json.dumps(_as_json(figures), indent=1) + "\n")
+    write_atomic(run.audit, json.dumps({name: asdict(one) for name, one in figures.items()}, indent=1) + "\n")
     return figures
 
 
@@ -93,9 +94,7 @@ async def _effects(prover: Model, trace: Trajectory, segmentation: Segmentation,
 
 
 def _changed(step: Step, trace: str, segmentation: Segmentation) -> Step:
-    marker = step.text.partition(segmentation.said(step.text))[0]
-    return replace(step, text=perturbed(step.text, marker, trace, step.n))
-
-
-def _as_json(figures: dict[str, EffectFigures]) -> dict[str, Any]:
-    return {name: asdict(one) for name, one in figures.items()}
+    """The step with other numbers; its marker stays, and so does a step that says nothing (a bare `</think>`)."""
+    said = segmentation.said(step.text)
+    begun = step.text.rfind(said) if said else -1  # the words end the step: `3` in `### Step 3. 3` is the last one
+    return replace(step, text=perturbed(step.text, step.text[:begun] if begun >= 0 else step.text, trace, step.n))

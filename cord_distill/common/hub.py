@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.terminal import first_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -22,10 +23,9 @@ def hub_rows(
         return load_dataset(name, subset, split=split, revision=commit or revision), commit
     except Exception as error:
         # Whatever a loading script, a parser or the network raises: the data set cannot be had as it is named.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
         at = f" at revision {revision!r}" if revision else ""
         raise CordError(
-            f"{key}: {name!r}{at} could not be loaded ({reason}); check the name and the network, or {fix}"
+            f"{key}: {name!r}{at} could not be loaded ({first_line(error)}); check the name and the network, or {fix}"
         ) from None
 
 

@@ -74,8 +74,7 @@ def own_rows(path: Path) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                text = line.decode("utf-8", "surrogatepass")
-                row = _parsed(text, f"{path}, row {number}", "what the stage wrote", ours=True)
+                row = _parsed(line, f"{path}, row {number}", "what the stage wrote", ours=True)
                 if not isinstance(row, dict):
                     raise CordError(f"{path}, row {number}: not an object; remove the file and run the stage again")
                 yield row
@@ -98,7 +97,7 @@ def fault(value: Any) -> str | None:
 def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
     with open(path, "rb") as plain:
         begins = plain.read(16)
-    if path.suffix == ".parquet" or begins.startswith(PARQUET):
+    if path.suffix.lower() == ".parquet" or begins.startswith(PARQUET):
         yield from _parquet(path)
         return
     other = next((kind for magic, kind in KINDS.items() if begins.startswith(magic)), None)
@@ -107,7 +106,7 @@ def _numbered(path: Path, columns: str) -> Iterator[tuple[int, Any]]:
     zipped = begins.startswith(GZIP)
     with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
         lines = _lines(cast(BinaryIO, file), path.name)
-        if path.name.removesuffix(".gz").endswith(".csv"):
+        if path.name.lower().removesuffix(".gz").endswith(".csv"):
             yield from _csv(lines, path.name)
             return
         first = True
@@ -139,7 +138,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             ) from None
 
 
-def _parsed(line: str, where: str, columns: str, *, ours: bool = False) -> Any:
+def _parsed(line: str | bytes, where: str, columns: str, *, ours: bool = False) -> Any:
     try:
         return json.loads(line, object_pairs_hook=None if ours else _each_key_once)
     except (ValueError, RecursionError) as error:

@@ -8,12 +8,12 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.suggest import nearest
 from cord_distill.common.terminal import one_line
 
 
@@ -47,8 +47,8 @@ def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: 
     any_name = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
     odd = next((name for name in given if name not in names and not any_name), None)
     if odd is not None:
-        near = get_close_matches(odd, names, n=1)
-        hint = f"did you mean {args}.{near[0]}?" if near else f"there are: {', '.join(names) or 'none'}"
+        near = nearest(odd, names)
+        hint = f"did you mean {args}.{near}?" if near else f"there are: {', '.join(names) or 'none'}"
         raise CordError(f"{args}.{odd}: {key} {spec!r} takes no argument {odd!r}; {hint}")
     try:
         signature.bind(*[None] * asked, **given)

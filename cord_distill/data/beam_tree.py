@@ -30,8 +30,13 @@ class Node:
     @property
     def chain(self) -> tuple[Candidate, ...]:
         """The proposals from the first step to this one."""
-        before = self.parent.chain if self.parent else ()
-        return before if self.carried else (*before, self.candidate)
+        found: list[Candidate] = []
+        node: Node | None = self
+        while node is not None:
+            if not node.carried:
+                found.append(node.candidate)
+            node = node.parent
+        return tuple(reversed(found))
 
     def steps(self) -> tuple[Step, ...]:
         """The chain as Steps. Ids and token counts of pruned proposals are not on disk: none, and 0."""

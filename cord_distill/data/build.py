@@ -1,8 +1,8 @@
 """Trajectories, and rows of other people, to SFT rows: filters with counts, dedup, decontamination, mixing, a card.
 
 `build_dataset` streams what it reads and writes `train.jsonl`, `stats.json` and `README.md`. A row is prompt and
-completion as messages, with the whole thought, plus where it came from. Standard library only: rows that are too long
-in the *student's* tokens (`data.filters.max_tokens`) are dropped where its tokenizer is loaded anyway (sft_data.py).
+completion as messages, with the whole thought, plus where it came from. No tokenizer is loaded: rows that are too long
+in the *student's* tokens (`data.filters.max_tokens`) are dropped by the training, which has it (training/rows.py).
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from cord_distill.data.decontaminate import Contamination
 from cord_distill.data.exports import Exports
 from cord_distill.data.more_traces import Grade, marker_lines, more_traces, near_equal
 from cord_distill.data.near_duplicates import NearDuplicates
-from cord_distill.data.rows import REMEDIES, CandidateRow, from_trajectory, marker_pattern, sft_row, why_dropped
+from cord_distill.data.rows import REMEDIES, CandidateRow, from_trajectory, marker_pattern
 from cord_distill.data.sources import copies_per_epoch, incoming
 from cord_distill.data.spool import Spool
 from cord_distill.data.tally import OWN, Tally
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE
+from cord_distill.run_folder.trajectories import numbered_rows
 from cord_distill.types import Trajectory
-
-__all__ = ["STATS_FILE", "TRAIN_FILE", "build_dataset", "marker_pattern", "sft_row", "why_dropped"]
 
 
 def build_dataset(recipe: Recipe, trajectories_path: Path, folder: Path, grade: Grade | None = None) -> dict[str, Any]:
@@ -128,27 +127,20 @@ def _rows_of_others(recipe: Recipe, markers: re.Pattern[str] | None) -> Iterator
 
 
 def read_trajectories(path: Path, dropped: Counter[str], with_candidates: bool = False) -> Iterator[Trajectory]:
-    """Rows one by one, without their candidates unless they are asked for.
+    """Yields the trajectories of a file one by one, without their candidates unless they are asked for.
 
     A torn last line (a killed writer) is counted; any other damage is a CordError with its line.
     """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                # The pruned candidates are most of the bytes and no part of a training row.
-                made = Trajectory.from_row(row if with_candidates else {**row, "candidates": []})
-            except (ValueError, KeyError, TypeError) as error:
-                if not line.endswith(b"\n"):
-                    dropped["torn_line"] += 1
-                    return
-                raise CordError(
-                    f"{path}, line {number}: not a trajectory row ({type(error).__name__}: {error}); remove this "
-                    "line and run cord generate again"
-                ) from None
-            yield made
+    for where, row in numbered_rows(path, dropped):
+        try:
+            # The pruned candidates are most of the bytes and no part of a training row.
+            made = Trajectory.from_row(row if with_candidates else {**row, "candidates": []})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CordError(
+                f"{where}: not a trajectory row ({type(error).__name__}: {error}); remove this line and run cord "
+                "generate again"
+            ) from None
+        yield made
 
 
 def _nothing_left(stats: dict[str, Any], path: Path) -> str:

@@ -1,13 +1,10 @@
-"""The first half of making a data set: every file that the recipe names is opened, its first rows are read."""
+"""Checks the `data` section before anything is decoded: opens every file that it names and reads the first rows."""
 
 from __future__ import annotations
 
-import re
 from itertools import islice
-from pathlib import Path
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.jsonl import read_rows
 from cord_distill.data.decontaminate import Contamination
 from cord_distill.data.sources import incoming
 from cord_distill.model_files.locate import is_on_the_hub
@@ -43,12 +40,5 @@ def data_faults(recipe: Recipe) -> list[str]:
 def _read_first_rows(source: SourceConfig, recipe: Recipe) -> None:
     if source.path is None and is_on_the_hub(source.dataset or ""):
         return
-    if source.path is not None:
-        first = next(read_rows(Path(source.path), key="data.sources", columns=f"rows of format {source.format}"), None)
-        if first is None:
-            raise CordError(f"{source.path}: holds no rows")
-    for _ in islice(incoming(source, recipe.data.filters, _NO_MARKERS), FIRST_ROWS):
-        pass
-
-
-_NO_MARKERS: re.Pattern[str] | None = None
+    if not list(islice(incoming(source, recipe.data.filters, None), FIRST_ROWS)):
+        raise CordError(f"{source.path or source.dataset}: holds no rows")

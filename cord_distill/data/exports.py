@@ -38,10 +38,6 @@ class Exports:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._open.close()
 
-    @property
-    def wanted(self) -> bool:
-        return bool(self.counts)
-
     def add(self, trajectory: Trajectory) -> None:
         if self._pairs is not None and self.data.preferences is not None:
             counts = self.counts["preferences"]

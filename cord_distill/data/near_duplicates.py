@@ -10,6 +10,8 @@ from collections import defaultdict
 from cord_distill.data.decontaminate import words
 
 RUN = 3
+# 0.55 of 20 is a little more than 11 in floating point.
+ROUNDING = 1e-9
 
 
 class NearDuplicates:
@@ -28,11 +30,11 @@ class NearDuplicates:
     def seen(self, question: str) -> bool:
         """Whether a question like this one came before; if not, it is remembered."""
         runs, numbers = _runs(question), tuple(sorted(re.findall(r"\d+(?:\.\d+)?", question)))
-        prefix = sorted(runs)[: len(runs) - math.ceil(self.threshold * len(runs)) + 1]
+        prefix = sorted(runs)[: len(runs) - math.ceil(self.threshold * len(runs) - ROUNDING) + 1]
         for other in {i for run in prefix for i in self._index[run]}:
             theirs, their_numbers = self._questions[other]
             shared = len(runs & theirs)
-            if numbers == their_numbers and shared >= self.threshold * (len(runs) + len(theirs) - shared):
+            if numbers == their_numbers and shared >= self.threshold * (len(runs) + len(theirs) - shared) - ROUNDING:
                 return True
         for run in prefix:
             self._index[run].append(len(self._questions))

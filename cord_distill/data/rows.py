@@ -35,7 +35,8 @@ class CandidateRow:
 def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[str] | None) -> CandidateRow:
     """Makes a row of a trajectory. markers: what to cut off the start of each step, None = keep the steps."""
     reason = why_dropped(t, filters)
-    tokens: dict[str, int] = {key: t.num_tokens[key] for key in ("reasoning", "answer") if key in t.num_tokens}
+    # Another tool's row may say null, or a share of a token.
+    tokens = {key: n for key in ("reasoning", "answer") if isinstance(n := t.num_tokens.get(key), int)}
     return CandidateRow(
         id=t.id,
         question=t.problem.question,

@@ -6,12 +6,14 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
-from cord_distill.common.jsonl import fault, read_rows
+from cord_distill.common.jsonl import as_json, fault, read_rows
 from cord_distill.common.terminal import listed
 from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
@@ -34,27 +36,22 @@ def incoming(
     """
     label, read = source.label, READERS.get(source.format)
     seen: Counter[str] = Counter()
-    for number, (place, row) in enumerate(_rows(source)):
-        if source.limit is not None and number >= source.limit:
-            return
+    for number, (place, row) in enumerate(islice(_rows(source), source.limit)):
         named = next((row[key] for key in ("id", "problem_id") if row.get(key) not in (None, "")), f"{number:06d}")
         # Several traces of one problem share its id: each is a row of its own.
         seen[str(named)] += 1
         id = f"{label}/{named}" + (f"#{seen[str(named)]}" if seen[str(named)] > 1 else "")
         try:
+            if fault({**row, "candidates": []} if read is None else row):
+                raise OddRow("unusable_value")
             if read is None:
                 if found := odd_part(row):
                     raise ValueError(found)
                 made = Trajectory.from_row({**row, "candidates": []})
                 made = made if threshold is None else cut_tail(made, threshold)
                 kept = from_trajectory(made, filters, markers)
-                yield CandidateRow(
-                    id, kept.question, kept.completion, {**kept.row, "id": id}, kept.reason, kept.failed, kept.correct,
-                    kept.score, kept.teachers, kept.tokens,
-                )  # fmt: skip
+                yield replace(kept, id=id, row={**kept.row, "id": id})
                 continue
-            if fault(row):
-                raise OddRow("unusable_value")
             question, completion, system, correct = read(row)
         except OddRow as odd:
             yield CandidateRow(id, "", f"{place}: {odd}", {}, str(odd))
@@ -168,5 +165,5 @@ def _hub_rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
     name = str(source.dataset)
     fix = "download it as JSONL and give path in place of dataset"
     dataset, _ = hub_rows("data.sources", name, source.subset, source.split, source.revision, fix)
-    for number, row in enumerate(dataset):
+    for number, row in enumerate(map(as_json, dataset)):
         yield f"data.sources: {name}, row {number}", row

@@ -28,13 +28,8 @@ class Tally:
         self.tails: Counter[str] = Counter()
 
     def repeated(self, one: CandidateRow) -> str | None:
-        if one.failed:
-            return None
-        text = hashlib.sha256(f"{one.question}\0{one.completion}".encode()).digest()
-        if one.id in self.good or text in self.texts:
-            return "duplicate"
-        self.texts.add(text)
-        return None
+        """`duplicate` for the id of a row before it, and for the text of a row that was kept; else None."""
+        return "duplicate" if not one.failed and (one.id in self.good or _text(one) in self.texts) else None
 
     def drop(self, one: CandidateRow, reason: str, source: str) -> None:
         self.sources.setdefault(source, Counter())["read"] += 1
@@ -48,6 +43,7 @@ class Tally:
         """written: how often the row stands in train.jsonl; its tokens and steps are counted once."""
         self.sources.setdefault(source, Counter()).update({"read": 1, "kept": 1, "written": written})
         self.good.add(one.id)
+        self.texts.add(_text(one))
         self.teachers.update(one.teachers)
         self.sums.update({"kept": 1, "correct": int(one.correct is True), "graded": int(one.correct is not None)})
         self.sums["characters"] += len(one.completion)
@@ -93,3 +89,7 @@ class Tally:
 
     def _tails(self, threshold: float) -> dict[str, Any]:
         return {"above": threshold, "traces": self.tails["traces"], "steps": self.tails["steps"]}
+
+
+def _text(one: CandidateRow) -> bytes:
+    return hashlib.sha256(f"{one.question}\0{one.completion}".encode()).digest()

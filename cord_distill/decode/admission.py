@@ -28,8 +28,6 @@ from cord_distill.recipe.recipe import Recipe
 KV_SHARE = 0.8
 # Live beams of one problem share all but their last steps: two steps for each beam, one behind them and one under way.
 STEPS_APART = 2
-
-
 # A replica may come, go or come back meanwhile: whoever waits looks again after so many seconds.
 LOOK_AGAIN = 1.0
 

@@ -1,7 +1,7 @@
-"""What the traces of one method show about answers: how the final ones came about, where S rose, and how far the known
-answer stands above others.
+"""Counts for `cord report` what the traces of one method show about answers: how the final ones came about, where S
+rose, and how far the known answer stands above others.
 
-`cord report` draws it. Everything is read off the rows of `trajectories.jsonl`; no model is asked.
+Everything is read off the rows of `trajectories.jsonl`; no model is asked.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def answer_facts(row: dict[str, Any]) -> AnswerFacts | None:
     steps = row.get("steps") or []
     if row.get("error") is not None or not steps:
         return None
-    leap, inside = _leap(steps, str(row["problem"]["answer"]))
+    leap, inside = _leap(steps, str((row.get("problem") or {}).get("answer") or ""))
     rivals = row.get("rivals") or []
     score = row.get("score")
     margin = None if score is None or not rivals else score - max(rival["score"] for rival in rivals)

@@ -14,7 +14,7 @@ from cord_distill.decode.pipelines.check import check_baselines
 from cord_distill.decode.pipelines.hooks import check_hooks
 from cord_distill.decode.pipelines.own import pipeline_of
 from cord_distill.decode.problems import Read, load_candidates
-from cord_distill.decode.selectors.check import check_selector
+from cord_distill.decode.selectors.check import check_selector, judge_section
 from cord_distill.engines.vllm.engine_keys import engine_args_faults
 from cord_distill.grading import load_grader
 from cord_distill.model_files.build import model_builder
@@ -93,12 +93,13 @@ def judge_of(recipe: Recipe) -> JudgeConfig:
 
 
 def started_sections(recipe: Recipe) -> dict[str, ModelConfig]:
-    """The models that decoding starts, by their dotted names. Empty where a judge's `same_as` names nobody."""
-    try:
-        found = decoding_sections(recipe)
-    except CordError:
-        found = {}
+    """The models that decoding starts, by their dotted names. A judge whose `same_as` names nobody is left out."""
     decode = recipe.decode
+    if faults_in(judge_section, recipe):
+        unjudged = decode.model_copy(update={"selector": "predictive_perplexity"})
+        found = decoding_sections(recipe.model_copy(update={"decode": unjudged}))
+    else:
+        found = decoding_sections(recipe)
     if decode.process_reward is not None and decode.selector == "process_reward":
         found["decode.process_reward"] = decode.process_reward
     if decode.integration is not None and decode.pipeline == "integration":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.decode.check import started_sections
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.model_facts import ModelFacts, model_facts
 from cord_distill.model_files.locate import model_path, yet_to_build
@@ -18,6 +19,7 @@ from cord_distill.recipe.thought_tags import student_prompt
 
 STUDENT = "train"
 REWARD = "decode.process_reward"
+CHATS = ("decode.integration", "evaluate.judge")
 
 
 def template_faults(recipe: Recipe) -> list[str]:
@@ -34,17 +36,11 @@ def check_templates(recipe: Recipe) -> None:
 
 def rendering_sections(recipe: Recipe) -> dict[str, ModelConfig]:
     """Every model of the recipe whose prompts are made here, by its dotted key; the student is `train`."""
-    decode, evaluate = recipe.decode, recipe.evaluate
-    sections = dict(decoding_sections(recipe))
-    if decode.process_reward and decode.selector == "process_reward":
-        sections[REWARD] = decode.process_reward
-    if recipe.problems and recipe.problems.hard_for:
-        sections["problems.hard_for"] = recipe.problems.hard_for
-    chat: dict[str, ModelConfig | None] = {}
-    chat["decode.integration"] = decode.integration if decode.pipeline == "integration" else None
-    chat["evaluate.judge"] = evaluate.judge if evaluate.suites else None
+    evaluate, sections = recipe.evaluate, started_sections(recipe)
+    if evaluate.judge and evaluate.suites:
+        sections["evaluate.judge"] = evaluate.judge
     # A server renders its chats itself.
-    sections |= {key: section for key, section in chat.items() if section and section.engine == "vllm"}
+    sections = {key: one for key, one in sections.items() if key not in CHATS or one.engine == "vllm"}
     student = recipe.train.get("model_name_or_path")
     if student:
         template = recipe.train.get("chat_template_path")

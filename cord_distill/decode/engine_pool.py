@@ -72,9 +72,9 @@ class EnginePool:
 
         Raises CordError: no such model, a tokenizer that garbles the questions, a context too short for the budgets.
         """
-        path = model_path(recipe, section.model, f"{key}.model") if section.model else ""
+        path = path_of(recipe, section, key)
         with named(key):
-            renderer = renderer_of(section, path or _tokenizer_of(section, key))
+            renderer = renderer_of(section, path)
         renderer.check_prompt()
         length = longest_context(renderer, recipe, problems)
         engine = await self._engine(section, path, renderer, key, recipe, length)
@@ -246,5 +246,8 @@ def model_positions(path: str, section: ModelConfig) -> int:
     return context_of(config).positions or 1 << 30
 
 
-def _tokenizer_of(section: ModelConfig, key: str) -> str:
-    raise CordError(f"{key}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
+def path_of(recipe: Recipe, section: ModelConfig, key: str) -> str:
+    """The model's folder or hub id. Raises CordError where a section of no weights names no tokenizer either."""
+    if not section.model:
+        raise CordError(f"{key}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
+    return model_path(recipe, section.model, f"{key}.model")

@@ -13,6 +13,7 @@ from cord_distill.common.progress import short_time
 from cord_distill.common.quiet import has_gpu, slots
 from cord_distill.decode.admission import width
 from cord_distill.decode.engine_pool import PER_REQUEST, meta_prover_section
+from cord_distill.decode.pipelines.cord import first_step_proposals
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.simulate import Cost, Machine, Said, Seen, Setup, simulate
 from cord_distill.recipe.models import ModelConfig
@@ -78,8 +79,8 @@ def _each_seen(rows: Iterable[Mapping[str, Any]]) -> Iterator[Seen]:
 
 
 def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> Setup | None:
-    """times: replicas of every engine for each that the recipe asks for. None where a plug-in or a selector of its own
-    decides what is asked."""
+    """The recipe's settings as the simulation takes them; None where a plug-in or a selector of its own decides what is
+    asked. times: replicas of every engine for each that the recipe asks for."""
     decode, teachers = recipe.decode, recipe.teachers
     prover = meta_prover_section(recipe)
     if not teachers or decode.pipeline not in (*STEPWISE, *WHOLE) or decode.selector != "predictive_perplexity":
@@ -96,7 +97,6 @@ def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> S
     if prover is not None and name not in machines:
         machines[prover.label] = machine(prover)
     most = max(machines[teacher.label].slots * machines[teacher.label].replicas for teacher in teachers)
-    fill = math.ceil(decode.beam_size / len(teachers)) if decode.fill_first_step else 1
     stepwise = decode.pipeline in STEPWISE
     return Setup(
         teachers=tuple(teacher.label for teacher in (teachers[:1] if decode.pipeline == "single" else teachers)),
@@ -107,14 +107,15 @@ def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> S
         max_step_tokens=decode.budgets.max_step_tokens,
         beam_size=decode.beam_size if stepwise else None,
         proposals=decode.proposals_per_teacher,
-        first=max(decode.proposals_per_teacher, fill),
+        first=first_step_proposals(decode, len(teachers)),
         max_steps=decode.budgets.max_steps,
         traces=decode.curation.traces_per_teacher if decode.pipeline == "curation" else 1,
     )
 
 
 def forecast(recipe: Recipe, seen: list[Seen], problems: int, *, lag: float = 0.0, **machines: Any) -> Forecast | None:
-    """None where too few problems are finished, or were decoded in another kind of pipeline. machines: as setup_of."""
+    """What `problems` will cost, by those that were `seen`; None where these are too few, or nothing can be said of the
+    recipe. machines: as setup_of."""
     setup = setup_of(recipe, **machines)
     if setup is None or len(seen) < ENOUGH:
         return None

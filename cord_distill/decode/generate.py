@@ -48,18 +48,16 @@ from cord_distill.types import Problem
 
 # So many problems failing one after the other means that an engine is gone, not that a problem is odd.
 FAILURES_IN_A_ROW = 8
-
-
 # A run of W&B that is open as long as one recipe is decoded (view/wandb_panels.py).
 Watch = Callable[[Recipe], AbstractContextManager[Live]]
 
 
-def unwatched(recipe: Recipe) -> AbstractContextManager[Live]:
-    return nullcontext(Live())
-
-
 # How often a process that waits for others looks whether they are done, or dead.
 LOOK_AGAIN = 2.0
+
+
+def unwatched(recipe: Recipe) -> AbstractContextManager[Live]:
+    return nullcontext(Live())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,8 @@ async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, 
     for recipe, _ in work:
         check_templates(recipe)
     pool = EnginePool()
-    written, others = [], []
+    written: list[Recipe] = []
+    held, others = 0, []
     try:
         twins = earlier_twins([recipe for recipe, _ in work])
         for (recipe, problems), twin in zip(work, twins, strict=True):
@@ -140,7 +139,9 @@ async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, 
                 others.append((recipe, part.chosen(problems)))
             elif todo or taken:
                 written.append(recipe)
-        return Decoded(written, sum(_unfinished(*one) for one in others))
+        # While the last recipe was decoded, other processes may have ended their part of those before it.
+        before = others[:-1] if held else others
+        return Decoded(written, held + sum(_unfinished(*one) for one in before))
     finally:
         await pool.close()
 
@@ -360,6 +361,8 @@ def journaled(
     recipe: Recipe,
     admission: Admission | None = None,
 ) -> Ensemble:
+    """The ensemble for one problem: each of its models behind a `ReplayEngine` of the problem's journal."""
+
     def replay(name: str, engine: Any, identity: str, vocabulary: int | None = None) -> ReplayEngine:
         own = engine.for_problem(problem.id) if hasattr(engine, "for_problem") else engine
         # Some watch the time themselves, since they must tell a slow request from an engine that hangs.

@@ -31,6 +31,8 @@ SOURCE_KEYS = {
     *("builder", "args", "path", "dataset", "subset", "revision", "split"),
     *("question", "answer", "id", "context"),
 }
+# Likewise, of keys that came later: unset they leave the fingerprint as it was.
+LATER_MODEL_KEYS = {"repetition_detection", "served_model_name"}
 RULE_KEYS = {"min_reasoning_tokens", "reasoning_length"}
 LENGTHS: dict[str, Callable[[Sequence[int]], float]] = {"mean": statistics.fmean, "min": min, "max": max}
 
@@ -61,6 +63,7 @@ def try_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
     assert problems is not None
     models = recipe.models.model_dump(mode="json", exclude={"cache_dir"}) if recipe.models else None
     asked = hard_for.model_dump(mode="json", include=MODEL_KEYS)
+    asked |= hard_for.model_dump(mode="json", include=LATER_MODEL_KEYS, exclude_none=True)
     inputs = {
         **{f"problems.{key}": value for key, value in problems.model_dump(mode="json", include=SOURCE_KEYS).items()},
         **{f"problems.hard_for.{key}": value for key, value in {**hard_for.prompt_keys, **asked}.items()},
@@ -85,6 +88,7 @@ def filter_fingerprint(recipe: Recipe, *, by_place: bool = False) -> str:
 
 
 def required(recipe: Recipe) -> HardForConfig:
+    """`problems.hard_for`, for `cord problems`. Raises CordError where the recipe has none."""
     if recipe.problems is None or recipe.problems.hard_for is None:
         raise CordError("problems.hard_for: the recipe has none; give the small model, e.g. problems.hard_for.model=ID")
     return recipe.problems.hard_for

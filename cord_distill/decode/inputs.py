@@ -38,8 +38,6 @@ NEUTRAL_OF_MODELS = {
     "url",
     "concurrency",
 }
-
-
 # Where problems lie. What they say is bound to each row instead (Problem.content).
 WHERE = "problems.path"
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cord_distill.model_files.context import Context, context_of
-from cord_distill.prompts.template_check import PROBE, own_template, read_object, rendered
+from cord_distill.common.jsonl import read_object
+from cord_distill.model_files.context import Context, context_of, language_model
+from cord_distill.prompts.template_check import PROBE, rendered, template_text, written_token
 from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import added_tokens, puts_blanks, tokenizer_head
 
@@ -40,23 +41,22 @@ def model_facts(
     thought: Thought | None = None,
 ) -> ModelFacts:  # fmt: skip
     """Arguments as for template_check.template_fault; a template that fails leaves its facts out."""
-    config, known = read_object(folder / "config.json"), read_object(folder / "tokenizer_config.json")
+    config = read_object(folder / "config.json") or {}
+    known = read_object(folder / "tokenizer_config.json") or {}
     head = tokenizer_head(folder)
     ids = added_tokens(head)
-    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else own_template(folder, known)
+    template = template_text(folder, known, chat_template)
     told, thought = template_args or {}, thought or Thought()
-    tokens = {name: _written(known.get(f"{name}_token")) for name in ("bos", "eos", "pad")}
+    tokens = {name: written_token(known.get(f"{name}_token")) for name in ("bos", "eos", "pad")}
     user = {"role": "user", "content": PROBE}
     prompt, said = _tried(template, [user], known, told), {"role": "assistant", "content": ANSWER}
     tail = _tried(template, [user, said], known, told, asks=False).rpartition(ANSWER)[2].strip()
     ending = next((token for token in sorted(ids, key=len, reverse=True) if token and tail.startswith(token)), "")
     tokens["turn"] = ending or tokens["eos"]
-    ends = read_object(folder / "generation_config.json").get("eos_token_id")
+    ends = (read_object(folder / "generation_config.json") or {}).get("eos_token_id")
     listed = ends if isinstance(ends, list) else [] if ends is None else [ends]
     named = {ids.get(tokens["eos"]), ids.get(tokens["turn"])}
-    text = next(
-        (config[key] for key in ("text_config", "language_config") if isinstance(config.get(key), dict)), config
-    )
+    text = language_model(config)
     return ModelFacts(
         family=str(text.get("model_type") or config.get("model_type") or "unknown family"),
         vocabulary=text.get("vocab_size") or config.get("vocab_size"),
@@ -97,10 +97,6 @@ def facts_line(facts: ModelFacts) -> str:
 
 def _token(facts: ModelFacts, token: str) -> str:
     return (f"{token} ({facts.ids[token]})" if token in facts.ids else token) or "none"
-
-
-def _written(value: Any) -> str:
-    return str(value["content"]) if isinstance(value, dict) and "content" in value else str(value or "")
 
 
 def _tried(template: str, turns: list[dict[str, str]], config: dict[str, Any], told: Any, *, asks: bool = True) -> str:

@@ -4,13 +4,14 @@ starts."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.hub import hub_rows
 from cord_distill.common.jsonl import as_json, fault, read_jsonl, refuse_duplicates
+from cord_distill.common.suggest import nearest
 from cord_distill.common.terminal import listed, one_line
 from cord_distill.data.problem_rows import built_problems, meta_fault, problem_id
 from cord_distill.decode.same_questions import refuse_two_answers
@@ -48,11 +49,7 @@ def load_candidates(recipe: Recipe) -> list[Problem]:
         rows, name = _hub_rows(source), source.dataset
     else:
         raise CordError("problems: no source; give one of problems.path, problems.dataset, problems.builder")
-    problems: list[Problem] = []
-    for where, row in rows:
-        if source.limit and len(problems) >= source.limit:
-            break
-        problems.append(_problem(row, source, where, len(problems)))
+    problems = [_problem(row, source, where, n) for n, (where, row) in enumerate(islice(rows, source.limit))]
     if not problems:
         raise CordError(f"{name}: holds no problems")
     refuse_duplicates((problem.id for problem in problems), name, "problem id", UNIQUE)
@@ -96,8 +93,8 @@ def _problem(row: dict[str, Any], source: ProblemsConfig, where: str, index: int
             return column_of(row, name, joined=joined)
         except KeyError:
             names = column_names(row)
-            near = get_close_matches(name, names[:MOST_NAMES], n=1, cutoff=0.4)
-            hint = f"did you mean {one_line(near[0], 60)!r}?" if near else f"there are: {listed(names)}"
+            near = nearest(name, names[:MOST_NAMES], cutoff=0.4)
+            hint = f"did you mean {one_line(near, 60)!r}?" if near else f"there are: {listed(names)}"
             raise CordError(f"{where}: no column {name!r}; set problems.{key} ({hint})") from None
 
     question = column("question", source.question)

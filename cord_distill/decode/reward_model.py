@@ -38,9 +38,10 @@ class RewardModel:
         return replace(self, engine=engine, segments={})
 
     async def rewards(self, question: str, steps: list[str]) -> tuple[list[float], int]:
-        """(one reward per step, tokens fed). A trace that is too long for the model loses its first steps.
+        """(one reward per step, tokens fed). A trace that is too long for the model loses its first steps, and these
+        have no reward.
 
-        steps: their texts, the last one possibly with `</think>`. The result is then as much shorter.
+        steps: their texts, the last one possibly with `</think>`.
         """
         ids, at = self.reading(question, steps)
         return await self.engine.reward(ids, at), len(ids)

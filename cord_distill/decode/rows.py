@@ -1,4 +1,4 @@
-"""From what came of a problem to its row in trajectories.jsonl: graded, its steps verified where that can be done."""
+"""Makes the row of a problem in trajectories.jsonl: graded, its steps checked where the recipe names a check."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from cord_distill.common.errors import PluginError
 from cord_distill.common.files import replacing
+from cord_distill.common.jsonl import fault
 from cord_distill.common.plugins import load_plugin, plugin_call
 from cord_distill.common.terminal import one_line
 from cord_distill.decode.failures import error_text
@@ -18,12 +19,13 @@ from cord_distill.decode.row_schema import validate_row
 from cord_distill.grading import Grader, load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
+from cord_distill.run_folder.row_shape import odd_part
 from cord_distill.types import Problem, Stop, Trajectory
 
 
 @dataclass(frozen=True)
 class RowMaker:
-    """A function from a problem and what came of it to its checked row: graded, its steps verified where possible."""
+    """Called with a problem and what came of it (an Outcome, or the error that ended it); gives the row, validated."""
 
     recipe: Recipe
     fingerprint: str
@@ -99,11 +101,15 @@ class RowMaker:
             made = self.check(problem, steps)
         if not isinstance(made, dict):
             raise PluginError(f"{said} gave {one_line(repr(made), 60)}; give a dict of findings")
+        # Whoever reads the file later would refuse all of it for one odd finding.
+        odd = odd_part({"id": problem.id, "checks": made}) or fault(made)
+        if odd:
+            raise PluginError(f"{said} gave {one_line(repr(made), 60)}: {odd}")
         return made
 
 
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
-    """All rows in problem order."""
+    """Writes trajectories.jsonl: the row of each problem, in the problems' order."""
     with replacing(path) as file:
         for row in journal.rows([(problem.id, problem.content) for problem in problems]):
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

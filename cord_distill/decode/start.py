@@ -1,4 +1,4 @@
-"""Starting the reward model of a recipe (`decode.process_reward`), if its selector asks one."""
+"""Starts the models that a recipe decodes with: teachers, meta-prover, judge, reward model, integrator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.engine_pool import PER_REQUEST, EnginePool, decoding_sections, model_positions
+from cord_distill.decode.engine_pool import PER_REQUEST, EnginePool, decoding_sections, model_positions, path_of
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.reward_model import RewardModel, separator_of
@@ -25,9 +25,8 @@ from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
 
-# What an integrator is told, without the question and the traces, and with some room (prompts/integration.txt).
+# What an integrator is told, without the question and the traces, and with some room (pipelines/integration.txt).
 PROMPT_TOKENS = 1024
-
 KEY = "decode.process_reward"
 # How a trace is read and what is made of its rewards is not the engine's.
 NOT_THE_ENGINES = PER_REQUEST | {"step_separator", "aggregation"}
@@ -43,9 +42,7 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
     section = recipe.decode.process_reward
     if recipe.decode.selector != "process_reward" or section is None:
         return None
-    if not section.model:
-        raise CordError(f"{KEY}.model: {section.engine} still needs a model folder or hub id, for its tokenizer")
-    path = model_path(recipe, section.model, f"{KEY}.model")
+    path = path_of(recipe, section, KEY)
     renderer = renderer_of(section, path)
     renderer.check_prompt(thinks=False)
     budgets = recipe.decode.budgets
@@ -98,6 +95,7 @@ async def _engine(
 
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:
+    """The started models of a recipe. problems: those that they must hold. Raises CordError as the pool does."""
     sections = decoding_sections(recipe)
     starts = [functools.partial(pool.model, recipe, section, key, problems) for key, section in sections.items()]
     others = [functools.partial(start, recipe, problems, pool) for start in (start_reward_model, start_integrator)]
@@ -122,7 +120,8 @@ async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePo
 
 
 async def start_integrator(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> ChatModel | None:
-    """None for other pipelines. Its context is to hold the teachers' traces at full length and the merged one."""
+    """The started integrator, None for other pipelines. Its context is to hold the teachers' traces at full length and
+    the merged one."""
     section = recipe.decode.integration
     if section is None or recipe.decode.pipeline != "integration":
         return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.types import Problem
 
 
@@ -21,9 +21,10 @@ class Subset:
         known = {problem.id for problem in problems}
         for name in self.only:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise CordError(f"--only {name}: in the recipe's problems there is no problem of this id{hint}")
+                near = did_you_mean(name, known, "")
+                raise CordError(
+                    f"--only {name}: in the recipe's problems there is no problem of this id{near and f'; {near}'}"
+                )
         return [problem for problem in problems if not self.only or problem.id in self.only][: self.limit]
 
 

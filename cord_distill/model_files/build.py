@@ -1,11 +1,11 @@
-"""Models that a recipe builds itself (`models.builder`), cached by the hash of builder and args; and where a model
-is."""
+"""Builds the models that a recipe makes itself (`models.builder`), cached by the hash of builder and arguments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.files import write_atomic
 from cord_distill.common.plugins import load_plugin, plugin_call, takes
 from cord_distill.model_files.locate import DONE, models_folder
 from cord_distill.recipe.models import ModelsConfig
@@ -29,7 +29,5 @@ def build_models(recipe: Recipe) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with plugin_call(f"models.builder: {recipe.models.builder!r}"):
             builder(folder, **recipe.models.args)
-        from cord_distill.common.files import write_atomic
-
         write_atomic(folder / DONE, '{"done": true}\n')
     return folder

@@ -7,7 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from cord_distill.model_files.weights import NO_PART, SUFFIXES
+from cord_distill.model_files.weights import files_of_model
 
 # Of a longer file so many blocks are read, spread evenly over it, and its size: whatever trains a model changes all of
 # its weights.
@@ -19,19 +19,19 @@ def by_content(value: str) -> str:
     """`file:HASH` for the absolute path of a file, `model:HASH` for that of a model's folder, else the value itself."""
     if not value.startswith(("/", "~", "$")) or "\0" in value:
         return value
-    path = Path(os.path.expandvars(value)).expanduser()
     try:
+        path = Path(os.path.expandvars(value)).expanduser()
         if path.is_file():
             return f"file:{_file(path)}"
         if (path / "config.json").is_file():
             return f"model:{_model(path)}"
-    except OSError:
+    except (OSError, RuntimeError):  # a name that no file has, a `~` that is nobody's home
         pass
     return value
 
 
 def _model(folder: Path) -> str:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES and p.name not in NO_PART)
+    files = files_of_model(folder)
     return hashlib.sha256("\n".join(f"{path.name} {_file(path)}" for path in files).encode()).hexdigest()[:16]
 
 

@@ -41,8 +41,8 @@ class Context:
 
 def context_of(config: dict[str, Any]) -> Context:
     """Reads a config as a mapping (config.json, or `to_dict()` of transformers')."""
-    part = next((name for name in NESTED if isinstance(config.get(name), dict)), None)
-    text = config[part] if part else config
+    part = _language_key(config)
+    text = language_model(config)
     lengths = [int(text[key]) for key in LENGTHS if _number(text.get(key)) and text[key] > 0]
     if not lengths:
         return Context(None, None, (part,) if part else ())
@@ -60,6 +60,16 @@ def context_of(config: dict[str, Any]) -> Context:
             elif kind not in SCALED_ALREADY:
                 stated = longest = int(min(lengths) * factor)
     return Context(longest, stated, (part,) if part else ())
+
+
+def language_model(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part of a config: of several parts (text and images) that one, else the config itself."""
+    part = _language_key(config)
+    return config[part] if part else config
+
+
+def _language_key(config: dict[str, Any]) -> str | None:
+    return next((name for name in NESTED if isinstance(config.get(name), dict)), None)
 
 
 def longer_than_stated(config: dict[str, Any], length: int | None) -> dict[str, Any]:

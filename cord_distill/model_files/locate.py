@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from difflib import get_close_matches
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import expanded
+from cord_distill.common.suggest import nearest
+from cord_distill.common.terminal import first_line
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ModelsConfig
 from cord_distill.recipe.recipe import Recipe
@@ -28,8 +29,8 @@ def model_path(recipe: Recipe, model: str, key: str) -> str:
             raise CordError(f"{key}: {model!r} is not built yet; make it with: cord models RECIPE")
         if not (path / "config.json").exists():
             made = sorted(p.name for p in folder.iterdir() if (p / "config.json").exists())
-            near = get_close_matches(name, made, n=1)
-            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"it made: {', '.join(made)}"
+            near = nearest(name, made)
+            hint = f"did you mean {PREFIX}{near}?" if near else f"it made: {', '.join(made)}"
             raise CordError(f"{key}: the builder made no model {name!r}; {hint}")
         return str(path)
     if model.startswith(("/", "./", "../", "~", "$")):
@@ -84,9 +85,9 @@ def local_folder(path: str, revision: str | None) -> Path:
         patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
         return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise CordError(
-            f"{path}: neither a folder nor a model that the hub gives ({reason}); check the name and the network"
+            f"{path}: neither a folder nor a model that the hub gives ({first_line(error)}); check the name and the "
+            "network"
         ) from None
 
 
@@ -99,5 +100,6 @@ def models_folder(models: ModelsConfig) -> Path:
         version = 1
     key = recipe_hash({"builder": models.builder, "args": models.args, "version": version})
     root = Path(models.cache_dir) if models.cache_dir else Path("outputs/models")
-    label = next(part for part in reversed(module.split(".")) if part not in ("build", "builder", "models"))
+    named = [part for part in module.split(".") if part not in ("build", "builder", "models")]
+    label = named[-1] if named else module
     return (root / f"{label}-{key[:12]}").absolute()

@@ -9,7 +9,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.weights_file import weights_fault
-from cord_distill.model_files.context import context_of
+from cord_distill.model_files.context import context_of, language_model
 
 WEIGHTS = ("*.safetensors", "*.bin")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -33,11 +33,9 @@ def folder_facts(folder: Path, key: str) -> FolderFacts:
         raise CordError(f"{key}: {folder / 'config.json'} cannot be read ({error}); copy the model again") from None
     if not isinstance(config, dict):
         raise CordError(f"{key}: {folder / 'config.json'} is no JSON object; copy the model again")
-    inner = config.get("text_config")
-    text: dict[str, Any] = inner if isinstance(inner, dict) else config
     return FolderFacts(
         folder,
-        _whole(text.get("num_attention_heads")),
+        _whole(language_model(config).get("num_attention_heads")),
         context_of(config).positions,
         config.get("dtype") or config.get("torch_dtype"),
     )
@@ -93,10 +91,8 @@ def _highest_added_id(text: str) -> int:
 
 def vocabulary_size(config: Any) -> int | None:
     """Rows of the embedding, by config.json; None where it does not say."""
-    parts = [config.get(name) for name in ("text_config", "language_config")] if isinstance(config, dict) else []
-    return next(
-        (_whole(one["vocab_size"]) for one in [*parts, config] if isinstance(one, dict) and "vocab_size" in one), None
-    )
+    parts = [language_model(config), config] if isinstance(config, dict) else []
+    return next((_whole(one["vocab_size"]) for one in parts if "vocab_size" in one), None)
 
 
 def _missing_shards(folder: Path, key: str) -> list[str]:

@@ -23,13 +23,18 @@ NO_PART = {
 }
 
 
+def files_of_model(folder: Path) -> list[Path]:
+    """The files of a folder that an engine reads, by name: weights, config, tokenizer, chat template."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES and p.name not in NO_PART)
+
+
 def weights_hash(folder: Path, side_file: Path) -> str:
     """First 16 hex digits over the names and sha256 of the model's files: weights, config, tokenizer, chat template.
 
     side_file keeps each file's sha256 under its path with size, inode and both times: a file that was swapped under
     the same name, even with its old size and modification time, is read again. CordError on a folder without weights.
     """
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES and p.name not in NO_PART)
+    files = files_of_model(folder)
     if not any(p.suffix in (".safetensors", ".bin") for p in files):
         raise CordError(f"{folder}: holds no weights (*.safetensors); point to a folder made by save_pretrained")
     known = read_object(side_file) or {}

@@ -258,12 +258,6 @@ class Renderer:
             raise CordError(f"{self.name}: {fault}")
 
 
-def split_thought(completion: str) -> tuple[str, str]:
-    """(reasoning, what follows `</think>`); the second is "" when the thought was never closed."""
-    reasoning, _, answer = completion.partition(THINK_CLOSE)
-    return reasoning, answer
-
-
 def renderer_of(section: ModelConfig, path: str) -> Renderer:
     """Renderer of a recipe's model section, whose files are at `path` (a folder or hub id). Raises CordError."""
     return load_renderer(
@@ -300,6 +294,7 @@ def load_renderer(
     from transformers import AutoTokenizer
 
     from cord_distill.prompts.cards import recommended_system_prompt
+    from cord_distill.prompts.template_check import file_fault
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
@@ -307,6 +302,8 @@ def load_renderer(
         raise CordError(f"{name or path}: no tokenizer could be loaded from {path!r}: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise CordError(f"{name or path}: needs a fast tokenizer (tokenizer.json); this one is slow")
+    if chat_template and (unreadable := file_fault(chat_template)):
+        raise CordError(f"{name or path}: chat_template {chat_template} {unreadable}")
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     system = recommended_system_prompt(path) if system_prompt is None else system_prompt
     return Renderer(

@@ -12,7 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.jsonl import read_object
 from cord_distill.common.suggest import did_you_mean
+from cord_distill.common.terminal import first_line
 from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import added_tokens, tokenizer_head
 
@@ -41,10 +43,10 @@ def template_fault(
     (`chat_template_kwargs`). system_prompt: what the recipe puts first. key: the recipe's key for such a file. thinks:
     the model is to write a thought (a reward model reads one). thought: how it marks it.
     """
-    config = read_object(folder / "tokenizer_config.json")
-    if chat_template and not Path(chat_template).is_file():
-        return f"{key} {chat_template} is not there"
-    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else own_template(folder, config)
+    config = read_object(folder / "tokenizer_config.json") or {}
+    if chat_template and (unreadable := file_fault(chat_template)):
+        return f"{key} {chat_template} {unreadable}"
+    template = template_text(folder, config, chat_template)
     if not template:
         return f"the tokenizer has no chat template; give one with `{key}: ./file.jinja`, or take a chat model"
     fix = f"give another with `{key}: ./file.jinja`"
@@ -56,7 +58,7 @@ def template_fault(
     try:
         prompt = rendered(template, [user], config, told)
     except Exception as error:
-        return f"its chat template fails on a plain question ({_first_line(error)}); {fix}"
+        return f"its chat template fails on a plain question ({first_line(error)}); {fix}"
     if PROBE not in prompt:
         return f"its chat template leaves the question out of the prompt (it may want a list of content parts); {fix}"
     thought = thought or Thought()
@@ -69,25 +71,39 @@ def template_fault(
         try:
             rendered(template, [{"role": "system", "content": system_prompt}, user], config, told)
         except Exception as error:
-            return f'its chat template takes no system message ({_first_line(error)}); set system_prompt: "", or {fix}'
+            return f'its chat template takes no system message ({first_line(error)}); set system_prompt: "", or {fix}'
     return None
 
 
-def own_template(folder: Path, config: dict[str, Any]) -> str:
-    """The text of chat_template.jinja, else what tokenizer_config.json or chat_template.json holds, else ""."""
-    file = folder / "chat_template.jinja"
+def file_fault(chat_template: str) -> str | None:
+    """Why a Jinja file that the recipe names cannot be read, as the end of a sentence; None where it can."""
+    try:
+        Path(chat_template).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); give a Jinja file"
+    except UnicodeError:
+        return "is no UTF-8 text; save it as UTF-8"
+    return None
+
+
+def template_text(folder: Path, config: dict[str, Any], chat_template: str | None = None) -> str:
+    """The template that counts: of the file that the recipe names, else the folder's own (chat_template.jinja, then
+    tokenizer_config.json, then chat_template.json), else "". Bytes that are no UTF-8 become replacement signs."""
+    file = Path(chat_template) if chat_template else folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
-    found = config.get("chat_template") or read_object(folder / "chat_template.json").get("chat_template") or ""
+        return file.read_text(encoding="utf-8", errors="replace")
+    beside = read_object(folder / "chat_template.json") or {}
+    found = config.get("chat_template") or beside.get("chat_template") or ""
     if isinstance(found, list):
-        named = {entry["name"]: entry["template"] for entry in found}
-        return str(named.get("default", ""))
+        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        return str(named.get("default") or "")
     return str(found)
 
 
 def _unread(template: str, told: dict[str, Any]) -> str | None:
     """A sentence about a key of `chat_template_kwargs` that the template never reads, so that it would do nothing."""
-
     known = read_names(template) if told else set()
     for key in told:
         if known and key not in known:
@@ -139,23 +155,11 @@ def rendered(
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    tokens = {name: _token(config.get(name)) for name in TOKENS}
+    tokens = {name: written_token(config.get(name)) for name in TOKENS}
     text = environment.from_string(GENERATION.sub("", template))
     return text.render(messages=messages, add_generation_prompt=asks, **{**tokens, **(told or {})})
 
 
-def _token(value: Any) -> str:
-    return str(value["content"]) if isinstance(value, dict) else str(value or "")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a file, {} where the folder has no such file. A broken one is the tokenizer's to complain of."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def written_token(value: Any) -> str:
+    """A token of tokenizer_config.json as it is written, "" where there is none."""
+    return str(value["content"]) if isinstance(value, dict) and "content" in value else str(value or "")

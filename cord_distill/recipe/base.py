@@ -121,7 +121,9 @@ AnswerPattern = Annotated[str, AfterValidator(_one_group)]
 class Section(BaseModel):
     """The base of all sections. The text below a key explains it in docs/recipe.md and in an editor's schema."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.recipe.base import PlugIn, Positive, Section, Share, _module_function
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 
@@ -26,9 +26,9 @@ def _text_or_function(value: str) -> str:
 PIPELINES = ("cord", "curation", "single", "mcts", "integration")
 SEGMENTATIONS = ("step_marker", "line_break", "prefix_phrases")
 SELECTORS = (
-    *("predictive_perplexity", "process_reward", "binary_judgment", "consensus", "student_fit", "gain", "random"),
-    *("longest", "rank_surprisal"),
-)
+    "predictive_perplexity", "process_reward", "binary_judgment", "consensus", "student_fit", "gain", "random",
+    "longest", "rank_surprisal",
+)  # fmt: skip
 
 
 def _named_or_function(names: tuple[str, ...]) -> Callable[[Any], str]:
@@ -39,8 +39,8 @@ def _named_or_function(names: tuple[str, ...]) -> Callable[[Any], str]:
             return str(value)
         if isinstance(value, str) and ":" in value:
             return _module_function(value)
-        near = get_close_matches(str(value), names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = did_you_mean(str(value), names, "")
+        hint = f"; {near}" if near else ""
         ours = " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])])
         raise ValueError(f"Input should be {ours} (got {value!r}), or a plug-in package.module:function{hint}")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from cord_distill.common.suggest import did_you_mean
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import TRAININGS
 
@@ -64,11 +64,10 @@ def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
     if kind == "extra_forbidden":
         section = _section_fields(loc[:-1])
         deeper = _deeper(loc)
-        near = deeper or get_close_matches(loc[-1], section, n=1)
         hint = (
-            f"did you mean {' or '.join(map(repr, near[:3]))}?"
-            if near
-            else f"known keys here: {', '.join(sorted(section))}"
+            f"did you mean {' or '.join(map(repr, deeper[:3]))}?"
+            if deeper
+            else did_you_mean(loc[-1], section, f"known keys here: {', '.join(sorted(section))}")
         )
         message = f"unknown key; {hint}"
     elif kind in ("model_type", "model_attributes_type") and item["ctx"]["class_name"] in PLAIN:

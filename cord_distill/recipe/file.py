@@ -21,14 +21,16 @@ from cord_distill.common.plugins import search_beside
 from cord_distill.common.suggest import did_you_mean
 from cord_distill.recipe.explain import Said, Where, explain
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
 PATHS = ("decode.integration.prompt", "output_dir", "problems.path", "models.cache_dir")
 ALWAYS_PATHS = {
     *PATHS,
-    *(f"{stage}.{key}" for stage in ("train", "dpo", "distil") for key in ("deepspeed", "output_dir")),
+    *(f"{stage}.{key}" for stage in TRAININGS for key in ("deepspeed", "output_dir")),
 }
+DEEPSPEED = {f"{stage}.deepspeed" for stage in TRAININGS}
 SUITE_FILE = re.compile(r"evaluate\.data\.[^.]+(?:\.path)?")
 # Lists that take modules or hub ids too: there a file's ending makes a path as well.
 LISTS_OF_FILES = ("evaluate.tasks.", "data.decontaminate.")
@@ -79,7 +81,7 @@ class RecipeFile:
                 variant = str(value)
                 continue
             if key == "seed":
-                picked_seed = value if isinstance(value, int) else None
+                picked_seed = value if isinstance(value, int) and not isinstance(value, bool) else None
                 if picked_seed is not None and isinstance(tree.get("seed"), list):
                     continue
             _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
@@ -201,11 +203,7 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
         return [_anchored(f"{key}.{i}", item, folder) for i, item in enumerate(value)]
     if not isinstance(value, str) or not value:
         return value
-    if (
-        key in ("train.deepspeed", "dpo.deepspeed", "distil.deepspeed")
-        and not (folder / value).is_file()
-        and value.isidentifier()
-    ):
+    if key in DEEPSPEED and not (folder / value).is_file() and value.isidentifier():
         ours = bundled("accelerate_configs") / "deepspeed" / f"{value}.json"
         if ours.is_file():
             return str(ours)
@@ -232,10 +230,10 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> Non
     for i, key in enumerate(keys[:-1]):
         if isinstance(here, list):
             here = _item(here, key, said)
-            continue
-        if here.get(key) is None:
-            here[key] = {}
-        here = here[key]
+        else:
+            if here.get(key) is None:
+                here[key] = {}
+            here = here[key]
         if not isinstance(here, (dict, list)):
             raise CordError(
                 f"override {said!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}"
@@ -272,7 +270,6 @@ def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, 
         raise CordError(f"{path.name}: variants: each is a name with a mapping of overrides: {{a: {{seed: 1}}}}")
     if variant not in variants:
         raise CordError(f"{path.name}: variant {variant!r} is not among its variants: {', '.join(variants) or 'none'}")
-    tree = json.loads(json.dumps(tree))
     for key, value in (variants[variant] or {}).items():
         own, named = ("variants", variant, str(key)), tuple(str(key).split("."))
         file, line = where.get(own, (path, 1))

@@ -1,7 +1,7 @@
 """The typed recipe: one YAML is one experiment. Its sections are the stages, and each stage reads its own.
 
 Importing this module loads pydantic and nothing heavier; validating a recipe touches no network and no model.
-How a file is read (`extends`, overrides, line numbers in errors) is in `recipe_file.py`.
+How a file is read (`extends`, overrides, line numbers in errors) is in `file.py`.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ cord_distill.recipe.train_keys` writes them anew), so that a recipe is checked o
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
+from cord_distill.common.suggest import nearest
 from cord_distill.recipe.template_args import check_template_args
 from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought
 from cord_distill.recipe.train_ranges import out_of_range
@@ -85,16 +85,12 @@ ELSEWHERE = {
 @cache
 def train_key_types(stage: str = "train") -> dict[str, Any]:
     """Key -> its type as text (`bool | None`), or the list of its values."""
-    return dict(json.loads(FILE.read_text())[stage])
+    return dict(json.loads(FILE.read_text(encoding="utf-8"))[stage])
 
 
 @cache
 def known_keys(stage: str) -> frozenset[str]:
     return frozenset(train_key_types(stage)) | frozenset(OURS[stage])
-
-
-def known_train_keys() -> frozenset[str]:
-    return known_keys("train")
 
 
 def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, Any]:
@@ -106,7 +102,7 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
         if key in ELSEWHERE:
             raise ValueError(f"[{key}] is no key of {stage}: {ELSEWHERE[key]}")
         if key not in known:
-            near = FOREIGN.get(str(key)) or next(iter(get_close_matches(str(key), known, n=1)), None)
+            near = FOREIGN.get(str(key)) or nearest(str(key), known)
             written = near if near and (" " in near or ":" in near) else near and repr(near)
             hint = f"; did you mean {written}?" if written else ""
             raise ValueError(f"[{key}] is not a key of TRL's {TRAININGS[stage]} or ModelConfig{hint}")
@@ -201,4 +197,4 @@ def _described(annotation: Any) -> Any:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(trl_train_keys(), indent=0) + "\n")
+    FILE.write_text(json.dumps(trl_train_keys(), indent=0) + "\n", encoding="utf-8")

@@ -63,7 +63,7 @@ def student_hash(folder: Path) -> str:
 def adapter_base(folder: Path) -> str | None:
     """The model under a LoRA adapter: a path or a hub id. None for a folder that holds a whole model."""
     config = folder / ADAPTER_FILE
-    return str(json.loads(config.read_text())["base_model_name_or_path"]) if config.is_file() else None
+    return str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]) if config.is_file() else None
 
 
 def is_complete(path: Path) -> bool:
@@ -77,7 +77,7 @@ def is_complete(path: Path) -> bool:
     if not any(path.glob("global_step*")):
         return (path / "optimizer.pt").is_file()
     latest = path / "latest"
-    return latest.is_file() and any((path / latest.read_text().strip()).glob("*"))
+    return latest.is_file() and any((path / latest.read_text(encoding="utf-8").strip()).glob("*"))
 
 
 def step_of(path: Path) -> int:

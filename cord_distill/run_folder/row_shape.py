@@ -14,11 +14,6 @@ NO_ROW = "no row with an id"
 Check = Callable[[Any], str | None]
 
 
-def odd_part(row: Any) -> str | None:
-    """Where a row is not as it should be and what it should be there, e.g. `steps[0].text is no text`; else None."""
-    return _row(row)
-
-
 def _is(kind: type | tuple[type, ...], said: str, none: bool = True) -> Check:
     def check(value: Any) -> str | None:
         if (value is None and none) or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
@@ -92,7 +87,8 @@ _fields = _object(
 )  # fmt: skip
 
 
-def _row(row: Any) -> str | None:
+def odd_part(row: Any) -> str | None:
+    """Where a row is not as it should be and what it should be there, e.g. `steps[0].text is no text`; else None."""
     if not isinstance(row, dict) or row.get("id") is None:
         return NO_ROW
     found = _fields(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,33 @@ from cord_distill.run_folder.row_shape import NO_ROW, odd_part
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file, one at a time. A torn last line (a killed run) is left out, any other a CordError, and
-    so is a row whose parts are of other types than ours (row_shape.py)."""
+    """Yields the rows of a trajectories.jsonl, one at a time, for tables, figures and pages.
+
+    A torn last line (a killed run) is left out; any other damage is a CordError, and so is a row whose parts are of
+    other types than ours (row_shape.py).
+    """
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(path: Path, torn: Counter[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `read_rows`, each row with its place (`FILE, line 3`) for errors. torn: counts a torn last line."""
     try:
         with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
                 try:
                     row = json.loads(line)
                     odd = odd_part(row)
                 except (ValueError, RecursionError) as error:
-                    if not line.endswith("\n"):
-                        return
-                    odd = "nested too deep" if isinstance(error, RecursionError) else str(error)
-                if odd == NO_ROW and not line.endswith("\n"):
+                    row, odd = None, "nested too deep" if isinstance(error, RecursionError) else str(error)
+                if (row is None or odd == NO_ROW) and not line.endswith("\n"):
+                    if torn is not None:
+                        torn["torn_line"] += 1
                     return
                 if odd:
                     raise CordError(f"{path}, line {number}: not a trajectory row: {odd}")
-                yield row
+                yield f"{path}, line {number}", row
     except OSError as error:
         raise CordError(f"{path}: cannot be read: {error.strerror}; make it again with cord generate") from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted_world import write_recipe
 
-from cord_distill.audit.audit import _effects, audit
+from cord_distill.audit.audit import _changed, _effects, audit
 from cord_distill.audit.figures import StepEffect, effect_figures
 from cord_distill.audit.perturb import perturbed
 from cord_distill.cli import main
@@ -21,6 +21,7 @@ from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.file import load_recipe
 from cord_distill.report.effects import audited
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.search.line_break import LineBreak
 from cord_distill.search.segment import StepMarker
 from cord_distill.types import Problem, Step, Stop, Trajectory
 
@@ -129,3 +130,20 @@ def test_a_run_is_audited_from_the_command_line(recipe_path, capsys):
 def test_an_audit_before_decoding_names_the_command(recipe_path):
     with pytest.raises(CordError, match="decode first"):
         audit([load_recipe(recipe_path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "segmentation"),
+    [("</think>", LineBreak()), ("### Step 4.\n</think>", StepMarker("### Step {t}."))],
+)
+def test_a_step_that_says_nothing_stays(text, segmentation):
+    """A teacher may end its trace with the closing tag alone. Fails the version that looks for an empty text in it:
+    a ValueError that ends the audit of all traces."""
+    step = Step(4, "a", text, (), 1, None, Stop.THINK_END)
+    assert _changed(step, "p", segmentation) == step
+
+
+def test_words_that_stand_in_the_marker_too_are_found_behind_it():
+    """Fails the version that takes the first `3` for the step's words, and changes the marker's number."""
+    changed = _changed(Step(3, "a", "### Step 3. 3\n\n", (), 1, None, Stop.STEP), "p", StepMarker("### Step {t}."))
+    assert changed.text.startswith("### Step 3. ") and changed.text[len("### Step 3. ")] != "3"

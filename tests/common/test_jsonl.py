@@ -167,3 +167,16 @@ def test_our_own_rows_may_hold_any_character(tmp_path: Path) -> None:
     assert list(own_rows(path)) == [*ROWS, {"text": "a\0"}]
     with pytest.raises(CordError, match="row 2: not an object"):
         list(own_rows(write(path, b"{}\n[]\n")))
+
+
+def test_a_damaged_row_of_our_own_is_named_by_file_and_line(tmp_path: Path) -> None:
+    """Fails the version that decodes the line first: a UnicodeDecodeError names neither file nor line."""
+    path = write(tmp_path / "trajectories.jsonl", b'{"id": "1"}\n{"id": "\xff"}\n')
+    rows = own_rows(path)
+    assert next(rows) == {"id": "1"}
+    with pytest.raises(CordError, match=f"{path}, row 2: not JSON"):
+        next(rows)
+
+
+def test_endings_of_files_may_be_written_large(tmp_path: Path) -> None:
+    assert rows_of(write(tmp_path / "A.CSV", b"id,question\n1,a\n")) == [{"id": "1", "question": "a"}]

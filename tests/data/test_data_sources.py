@@ -294,3 +294,30 @@ def test_several_traces_of_one_problem_are_rows_of_their_own(tmp_path: Path) -> 
     stats, made = built(tmp_path, [{"path": path, "format": "messages", "name": "k"}])
     assert stats["dropped"] == {"wrong_answer": 1, "duplicate": 1}
     assert [row["id"] for row in made] == ["k/0#2", "k/0#3"]
+
+
+def test_the_row_behind_the_limit_is_not_read(tmp_path: Path) -> None:
+    """Fails the version that counts a row after it was read: a file that is damaged further on could not be begun."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(LIMO) + "\n" + "no row\n")
+    stats, _ = built(tmp_path, [{"path": str(path), "format": "limo", "limit": 1}])
+    assert stats["sources"]["rows"] == {"read": 1, "kept": 1, "written": 1}
+
+
+def test_odd_trajectories_of_others_are_counted(tmp_path: Path) -> None:
+    """Half a surrogate pair cannot be written as UTF-8, and a count may be null. Fails the version that looks at all
+    formats but this one: a UnicodeEncodeError or a TypeError without a file."""
+    odd = trajectory("p1", answer="\n\n\\boxed{\ud835}").to_row()
+    null = {**trajectory("p2").to_row(), "num_tokens": {"reasoning": None, "answer": 4}}
+    stats, rows = built(tmp_path, [{"path": write(tmp_path / "other.jsonl", odd, null), "format": "trajectories"}])
+    assert stats["dropped"] == {"unusable_value": 1} and stats["tokens"]["answer"] == 4
+    assert [row["id"] for row in rows] == ["other/p2"]
+
+
+def test_a_row_whose_equal_was_dropped_is_no_duplicate(tmp_path: Path) -> None:
+    """The first source's weight takes none of its rows. Fails the version that remembers the texts of dropped rows: the
+    question would be lost from both."""
+    path = write(tmp_path / "rows.jsonl", LIMO)
+    first = {"path": path, "format": "limo", "name": "first", "weight": 1e-9}
+    stats, rows = built(tmp_path, [first, {"path": path, "format": "limo", "name": "second"}])
+    assert stats["dropped"] == {"weight": 1} and [row["pipeline"] for row in rows] == ["second"]

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from cord_distill.common.errors import CordError
-from cord_distill.data.build import build_dataset, marker_pattern, sft_row
+from cord_distill.data.build import build_dataset
 from cord_distill.data.decontaminate import Contamination, normalised
+from cord_distill.data.near_duplicates import NearDuplicates
+from cord_distill.data.rows import marker_pattern, sft_row
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem, Step, Stop, Trajectory
 
@@ -272,3 +274,21 @@ def test_decontamination_file_without_questions(tmp_path: Path) -> None:
 def test_normalised() -> None:
     assert normalised("Find  $x$.") == normalised("find x")
     assert normalised("x+1") != normalised("x-1")
+
+
+def test_a_share_that_is_met_exactly_makes_a_near_duplicate() -> None:
+    """11 of 20 runs shared at 0.55. Fails the version without rounding: 0.55 * 20 is a little more than 11."""
+    both = " ".join(f"w{i}" for i in range(13))
+    near = NearDuplicates(0.55)
+    assert not near.seen(both + " a b c d")
+    assert near.seen(both + " e f g h i")
+    assert not near.seen(both + " e f g h i j")
+
+
+def test_a_row_of_another_shape_is_named_by_its_line(tmp_path: Path) -> None:
+    """Of a file that was edited by hand. Fails the version that finds the number in place of a text when it joins the
+    steps: a TypeError without a line. A blank line is none."""
+    row = trajectory("p2").to_row()
+    row["steps"][0]["text"] = 5
+    with pytest.raises(CordError, match=r"line 3: not a trajectory row: steps\[0\]\.text is no text"):
+        built(tmp_path, [trajectory()], tail="\n" + json.dumps(row) + "\n")

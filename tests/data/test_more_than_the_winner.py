@@ -307,3 +307,10 @@ def test_a_real_search_leaves_pairs_and_values(tmp_path: Path, random_models: di
         assert row["margin"] == row["score_chosen"] - row["score_rejected"] > 0.1 - 1e-8
         assert row["kind"] == "step" or (chosen.endswith("</think>") and rejected.endswith("</think>"))
     assert stats["step_values"]["rows"] == 5
+
+
+def test_a_trace_of_many_steps_has_a_chain() -> None:
+    """Fails the version that asks parent by parent: a RecursionError from a thousand steps on."""
+    levels = tuple((proposal(0, "x", f"{n}\n\n", 0.5, True),) for n in range(1500))
+    (last,) = columns(searched(candidates=levels))[-1]
+    assert "".join(one.text for one in last.chain) == "".join(f"{n}\n\n" for n in range(1500))

@@ -164,3 +164,10 @@ def test_rivals_come_back_from_a_row_and_a_row_without_has_no_such_key():
     bare, told = Trajectory(**base), Trajectory(**base, rivals=(Rival("9", 0.5),))
     assert "rivals" not in bare.to_row() and Trajectory.from_row(bare.to_row()) == bare
     assert told.to_row()["rivals"] == ({"answer": "9", "score": 0.5},) and Trajectory.from_row(told.to_row()) == told
+
+
+def test_a_row_without_its_problem_has_no_leap():
+    """Another tool's row may leave the problem out. Fails the version that reads it: a KeyError in `cord report`."""
+    steps = [{"teacher": "a", "text": "4", "score": 0.1}, {"teacher": "a", "text": "4", "score": 0.9}]
+    found = answer_facts({"id": "p", "steps": steps})
+    assert found is not None and (found.leap, found.inside, found.margin) == (None, None, None)

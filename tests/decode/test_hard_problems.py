@@ -11,7 +11,7 @@ from journals import calls, cut_anywhere
 
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
-from cord_distill.decode.hard_problems import Try, load_problems, why_not_hard
+from cord_distill.decode.hard_problems import Try, load_problems, try_inputs, why_not_hard
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.problems import load_candidates
 from cord_distill.decode.try_problems import counts_line, filter_problems
@@ -143,6 +143,15 @@ def test_changed_tries_are_refused_and_overwrite_sets_the_old_ones_aside(recipe_
     assert list((RunFolder.of(recipe).problem_filter / "stale").glob("*/journal"))
     faster = load_recipe(recipe_path, ["problems.hard_for.tries=2", "problems.hard_for.max_num_seqs=7"])
     assert filter_problems(faster)["tries"]["all"] == 10
+
+
+@pytest.mark.parametrize("override", ["repetition_detection={}", "served_model_name=small-v2"])
+def test_what_decides_a_try_is_part_of_its_inputs(recipe_path, override):
+    """Fails the version whose list of keys lacks these: tries of another model, or of one that was stopped in a loop,
+    would be taken for today's. Unset keys leave the fingerprint of earlier runs as it was."""
+    before, after = (try_inputs(load_recipe(recipe_path, o)) for o in ([], [f"problems.hard_for.{override}"]))
+    key = f"problems.hard_for.{override.partition('=')[0]}"
+    assert key not in before and key in after
 
 
 def test_a_failed_problem_is_counted_and_tried_again(recipe_path, tmp_path):

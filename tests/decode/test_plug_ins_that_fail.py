@@ -93,6 +93,8 @@ def none(text, problem): return None
 def words(text, problem): return "yes"
 def number(text, problem): return 4, True
 def no_findings(problem, steps): return None
+def ones(problem, steps): return {"steps_right": [1 for _ in steps]}
+def nan(problem, steps): return {"speed": float("nan")}
 def good(text, problem): return "2", problem.id != "p1"
 
 class Own(Script):
@@ -122,6 +124,8 @@ def bad_script(renderer): raise ValueError("no weights")
         ("problems.grader", "words", "gave 'yes'; give"),
         ("problems.grader", "number", "gave (4, True); give"),
         ("problems.process_check", "no_findings", "gave None; give a dict"),
+        ("problems.process_check", "ones", "checks.steps_right[0] is neither true nor false"),
+        ("problems.process_check", "nan", "gave {'speed': nan}: NaN or Infinity"),
         ("teachers.0.script", "half", "half a surrogate pair"),
         ("teachers.0.script", "nothing", "the text of an answer is None"),
     ],

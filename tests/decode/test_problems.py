@@ -1,6 +1,7 @@
 """Reading problems: columns inside columns, contexts, and the question sets of the recipes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from cord_distill.common.paths import bundled
 from cord_distill.decode.problems import column_of, load_candidates
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.recipe.file import load_recipe
+from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
 
 # A row as the hub's qiaojin/PubMedQA (pqa_labeled) has it.
@@ -183,3 +185,11 @@ def test_an_answer_that_says_nothing_is_refused(answer: object) -> None:
 
     with pytest.raises(CordError, match=r"row 1: problems\.answer"):
         _problem({"question": "q", "answer": answer}, ProblemsConfig(path="x"), "row 1", 0)
+
+
+def test_the_row_behind_the_limit_is_not_read(tmp_path: Path) -> None:
+    """Fails the version that counts a problem after the next row was read: a file that is damaged further on, or a
+    stream, could not be begun."""
+    (tmp_path / "q.jsonl").write_text('{"question": "1+1?", "answer": "2"}\nno row\n')
+    recipe = Recipe.model_validate({"name": "r", "problems": {"path": str(tmp_path / "q.jsonl"), "limit": 1}})
+    assert [problem.question for problem in load_candidates(recipe)] == ["1+1?"]

@@ -53,7 +53,7 @@ def test_each_teacher_proposes_twice_for_every_prefix_each_time_under_its_own_se
 )
 def test_the_first_step_is_as_wide_as_the_larger_of_both_keys(beam_size, teachers, per_teacher, fill, first):
     decode = DecodeConfig(beam_size=beam_size, proposals_per_teacher=per_teacher, fill_first_step=fill)
-    assert first_step_proposals(Ensemble((None,) * teachers, None, decode, 0)) == first
+    assert first_step_proposals(decode, teachers) == first
 
 
 def test_the_pipeline_drops_repeats_and_widens_a_flat_step(renderers):

@@ -102,3 +102,25 @@ def test_check_and_generate_name_it_before_an_engine_starts(tmp_path: Path, monk
     own = load_recipe(str(recipe_file), [f"teachers.1.chat_template={tmp_path / 'own.jinja'}"])
     (tmp_path / "own.jinja").write_text(CHATML)
     check_templates(own)
+
+
+def test_a_template_that_is_no_utf8_is_one_sentence(tmp_path: Path) -> None:
+    """Fails the version that reads it as it comes: a UnicodeDecodeError in the midst of `cord check`."""
+    folder, file = folder_of(tmp_path / "m", CHATML), tmp_path / "mine.jinja"
+    file.write_bytes("Frage: ü".encode("latin-1"))
+    assert template_fault(folder, chat_template=str(file)) == f"chat_template {file} is no UTF-8 text; save it as UTF-8"
+    (folder / "chat_template.jinja").write_bytes(CHATML.encode() + b"\xff")
+    assert template_fault(folder) is None
+
+
+def test_a_list_of_templates_may_lack_a_name(tmp_path: Path) -> None:
+    listed = [{"template": "no name"}, "no template", {"name": "default", "template": CHATML}]
+    assert template_fault(folder_of(tmp_path / "m", listed)) is None
+
+
+def test_a_judge_that_shares_nobodys_engine_is_named_with_all_other_faults(tmp_path: Path) -> None:
+    """Fails the version that asks for every model's section: the first fault would be the only line of `cord check`."""
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump({"teachers": [{"model": str(folder_of(tmp_path / "m", PARTS)), "name": "t"}]}))
+    judge = ["decode.selector=binary_judgment", "decode.binary_judgment.judge={same_as: nobody}"]
+    assert "leaves the question out" in template_faults(load_recipe(path, judge))[0]

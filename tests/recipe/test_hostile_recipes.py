@@ -172,3 +172,25 @@ def test_a_long_chain_of_recipes_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "r60.yaml").write_text("seed: 1\n")
     assert "leads over more than" in refused(tmp_path / "r0.yaml")
     assert load_recipe(tmp_path / "r40.yaml").seed == 1
+
+
+@pytest.mark.parametrize("override", ["seed.0.x=1", "data.decontaminate.0.x=1", "data.decontaminate.0.x.y=1"])
+def test_a_plain_item_of_a_list_has_no_keys(tmp_path: Path, override: str) -> None:
+    """Fails the version that looks for plain values in mappings alone: a TypeError of `0["x"] = 1`."""
+    (tmp_path / "r.yaml").write_text("seed: [0, 1]\ndata: {decontaminate: [questions.jsonl]}\n")
+    said = refused(tmp_path / "r.yaml", [override])
+    assert said.startswith(f"override {override!r}: {override.partition('.x')[0]} is a plain value, it has no key 'x'")
+
+
+def test_a_switch_picks_no_seed(tmp_path: Path) -> None:
+    """Fails the version that takes true for the number 1 and trains seed 1 of the list."""
+    (tmp_path / "r.yaml").write_text("seed: [0, 1]\n")
+    assert "seed: True is neither a whole number" in refused(tmp_path / "r.yaml", ["seed=true"])
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+@pytest.mark.parametrize("key", ["decode.request_timeout", "evaluate.temperature", "data.preferences.min_margin"])
+def test_numbers_are_finite(tmp_path: Path, key: str, value: str) -> None:
+    """Fails the version that refuses nan alone: infinity is above every bound, and no JSON file can hold it."""
+    (tmp_path / "r.yaml").write_text("name: r\n")
+    assert "Input should be a finite number" in refused(tmp_path / "r.yaml", [f"{key}={value}"])

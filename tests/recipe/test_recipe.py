@@ -12,7 +12,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe, recipe_hash
-from cord_distill.recipe.train_keys import FILE, check_train_keys, known_train_keys
+from cord_distill.recipe.train_keys import FILE, check_train_keys, known_keys
 from cord_distill.run_folder.paths import RunFolder
 
 TEACHER = "{name: %s, engine: scripted, script: 'a.b:c'}"
@@ -326,7 +326,7 @@ def test_a_learning_rate_is_a_number_however_it_is_written(write, text: str) -> 
 
 
 def test_train_takes_the_keys_of_trl_and_one_of_ours() -> None:
-    known = known_train_keys()
+    known = known_keys("train")
     assert {"learning_rate", "max_length", "deepspeed", "model_name_or_path", "global_batch_size"} <= known
     check_train_keys({"learning_rate": 1, "global_batch_size": 8})
     with pytest.raises(ValueError, match="did you mean 'learning_rate'"):

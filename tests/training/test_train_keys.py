@@ -11,7 +11,7 @@ import yaml
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.train_keys import check_train_keys, known_train_keys
+from cord_distill.recipe.train_keys import check_train_keys, known_keys
 from cord_distill.training.arguments import derive_accumulation, resolved_section, strict_values
 from cord_distill.training.launcher_keys import file_faults, flag_faults, installed_keys, launcher_keys
 
@@ -53,7 +53,7 @@ def test_values_as_yaml_gives_them() -> None:
 def test_unknown_key_has_a_hint() -> None:
     with pytest.raises(ValueError, match="learning_rate"):
         check_train_keys({"lerning_rate": 1})
-    assert "global_batch_size" in known_train_keys()
+    assert "global_batch_size" in known_keys("train")
 
 
 @pytest.mark.parametrize(

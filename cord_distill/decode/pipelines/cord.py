@@ -12,6 +12,7 @@ from cord_distill.decode.ensemble import Ensemble
 from cord_distill.decode.pipelines.base import Outcome, with_final_answer
 from cord_distill.decode.pipelines.hooks import state_key
 from cord_distill.decode.pipelines.propose import propose
+from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.adaptive import AdaptiveBeam
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
 from cord_distill.search.particles import draw
@@ -25,7 +26,7 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
         beam_size=decode.beam_size,
         num_teachers=len(ensemble.teachers),
         proposals_per_teacher=decode.proposals_per_teacher,
-        first_step_proposals=first_step_proposals(ensemble),
+        first_step_proposals=first_step_proposals(decode, len(ensemble.teachers)),
         max_steps=decode.budgets.max_steps,
         width=AdaptiveBeam(decode.beam_size, **dict(decode.adaptive_beam)) if decode.adaptive_beam else None,
         state_key=state_key(decode, problem),
@@ -52,10 +53,9 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
     return await with_final_answer(problem, ensemble, best, final, generated, scored, search.candidates())
 
 
-def first_step_proposals(ensemble: Ensemble) -> int:
+def first_step_proposals(decode: DecodeConfig, teachers: int) -> int:
     """Proposals per teacher at step 1: enough to fill B slots from the one empty prefix if `fill_first_step`."""
-    decode = ensemble.decode
-    fill = math.ceil(decode.beam_size / len(ensemble.teachers)) if decode.fill_first_step else 1
+    fill = math.ceil(decode.beam_size / teachers) if decode.fill_first_step else 1
     return max(decode.proposals_per_teacher, fill)
 
 

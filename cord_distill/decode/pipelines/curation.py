@@ -13,6 +13,7 @@ from cord_distill.types import Beam, Candidate, Problem, Step, Stop
 
 
 async def curation(problem: Problem, ensemble: Ensemble) -> Outcome:
+    """The best of `curation.traces_per_teacher` complete traces of each teacher."""
     traces = ensemble.decode.curation.traces_per_teacher
     return await best_trace(problem, ensemble, [(t, s) for t in range(len(ensemble.teachers)) for s in range(traces)])
 

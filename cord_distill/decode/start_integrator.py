@@ -1,3 +1,0 @@
-"""Starting the model that merges traces (`decode.integration`)."""
-
-from __future__ import annotations
