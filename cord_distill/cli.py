@@ -9,10 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cord_distill.common.foreign import foreign_words
 from cord_distill.common.paths import short_path
 from cord_distill.common.verbosity import set_verbosity
+
+if TYPE_CHECKING:
+    from cord_distill.recipe.experiment import Experiment
 
 # Disk full, quota, a disk that fails, a read-only one: nobody's mistake in the recipe, and no traceback's business.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -37,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if said:
         print(f"error: {said}", file=sys.stderr)
         return 2
-    # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
     if "_ARGCOMPLETE" in os.environ:  # the Tab key
         import argcomplete
 
         argcomplete.autocomplete(parser)
+    # argparse ends a list of positionals at the first option; overrides may stand on both sides of one.
     arguments, rest = parser.parse_known_args(argv)
     set_verbosity(arguments.verbose, arguments.quiet)
     if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") or "=" not in item for item in rest)):
@@ -56,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.terminal import one_line, warn
 
     die_with_parent()
+    if arguments.command in LOADING:
+        from cord_distill.common.quiet import prepare_environment
+
+        prepare_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding shows \\u2026 and no traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -230,6 +238,12 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     compare.set_defaults(command=_compare)
 
 
+def _experiment(arguments: argparse.Namespace) -> Experiment:
+    from cord_distill.recipe.experiment import Experiment
+
+    return Experiment.load(arguments.recipe, arguments.overrides)
+
+
 def _refuse_below(least: float, arguments: argparse.Namespace, *flags: str) -> None:
     """Raises CordError at the first of `flags` that was given a smaller number."""
     from cord_distill.common.errors import CordError
@@ -242,7 +256,6 @@ def _refuse_below(least: float, arguments: argparse.Namespace, *flags: str) -> N
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.check import Machine, check
     from cord_distill.training.launch import gpu_count
 
@@ -253,7 +266,7 @@ def _check(arguments: argparse.Namespace) -> int:
     gpus = arguments.gpus or gpu_count() or 1
     sizes = (arguments.gpu_memory, arguments.host_memory, arguments.gpus_per_node)
     machine = Machine(gpus, *sizes, arguments.tokens_per_second, arguments.gpu_hour_price) if asked else None
-    return check(Experiment.load(arguments.recipe, arguments.overrides), machine, as_json=arguments.json)
+    return check(_experiment(arguments), machine, as_json=arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> None:
@@ -311,46 +324,33 @@ def _env(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.show import show
 
-    print("\n\n".join(map(str, show(Experiment.load(arguments.recipe, arguments.overrides)))))
+    print("\n\n".join(map(str, show(_experiment(arguments)))))
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.report.finish import closing_lines
     from cord_distill.run.run import run
 
-    experiment = Experiment.load(arguments.recipe, arguments.overrides)
+    experiment = _experiment(arguments)
     print(closing_lines(experiment, run(experiment, arguments.overwrite)))
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.model_files.build import build_models
-    from cord_distill.recipe.file import load_recipe
 
-    folder = build_models(load_recipe(arguments.recipe, arguments.overrides))
+    folder = build_models(_experiment(arguments).recipe)
     print(f"models   {short_path(folder)}" if folder else "this recipe builds no models")
 
 
 def _problems(arguments: argparse.Namespace) -> int:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.common.terminal import warn
     from cord_distill.decode.failures import Failures
     from cord_distill.decode.try_problems import counts_line, filter_problems
-    from cord_distill.recipe.file import load_recipe
     from cord_distill.run_folder.paths import RunFolder
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = _experiment(arguments).recipe
     counts = filter_problems(recipe, overwrite=arguments.overwrite)
     print(f"problems  {short_path(RunFolder.of(recipe).hard_problems)}: {counts_line(counts)}")
     failures = Failures(counts["dropped"].get("failed", 0), counts["candidates"], counts["failed_with"])
@@ -360,16 +360,12 @@ def _problems(arguments: argparse.Namespace) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.common.exit_codes import FINE
     from cord_distill.common.terminal import warn
     from cord_distill.decode.failures import failures_of
     from cord_distill.decode.generate import generate
     from cord_distill.decode.problems import Readings
     from cord_distill.decode.subset import Subset
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.first_pass import refuse
     from cord_distill.run.run import record_stage, started_by_run
     from cord_distill.run_folder.paths import RunFolder
@@ -377,7 +373,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     _refuse_below(1, arguments, "limit")
     part = Subset(tuple(arguments.only), arguments.limit)
-    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    experiment, begun = _experiment(arguments), time.monotonic()
     recipes, read = experiment.variants, Readings()
     if not arguments.no_check:
         refuse(recipes, read=read)
@@ -402,12 +398,11 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.run.make_data import kept_and_dropped, make_data
     from cord_distill.run.run import record_stage
     from cord_distill.run_folder.paths import RunFolder
 
-    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    experiment, begun = _experiment(arguments), time.monotonic()
     for made in experiment.variants:
         counts = make_data(made)
         print(f"data set  {short_path(RunFolder.of(made).dataset)}: {kept_and_dropped(counts)}")
@@ -417,12 +412,12 @@ def _data(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     import subprocess
 
-    from cord_distill.recipe.experiment import Experiment, variant_overrides
+    from cord_distill.recipe.experiment import variant_overrides
     from cord_distill.run.make_data import data_before_training
     from cord_distill.run.run import children_stopped, record_stage
     from cord_distill.training.launch import training_command
 
-    experiment, begun = Experiment.load(arguments.recipe, arguments.overrides), time.monotonic()
+    experiment, begun = _experiment(arguments), time.monotonic()
     data_before_training(experiment.recipe)
     for one in experiment.recipe.seed_runs():
         overrides = [*arguments.overrides, *variant_overrides(one)]
@@ -438,19 +433,15 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.evaluation.command import evaluate_command
 
     begun = time.monotonic()
     code = evaluate_command(arguments)
     of_the_recipe = arguments.recipe and not (arguments.model or arguments.suite or arguments.data or arguments.watch)
     if of_the_recipe and not (arguments.samples or arguments.limit or arguments.output) and not code:
-        from cord_distill.recipe.experiment import Experiment
         from cord_distill.run.run import record_stage
 
-        record_stage(Experiment.load(arguments.recipe, arguments.overrides), "evaluate", time.monotonic() - begun)
+        record_stage(_experiment(arguments), "evaluate", time.monotonic() - begun)
     return code
 
 
@@ -469,10 +460,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from cord_distill.recipe.file import load_recipe
     from cord_distill.training.export import export
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = _experiment(arguments).recipe
     folder = export(recipe, Path(arguments.to), arguments.step)
     if arguments.step is not None:
         from cord_distill.report.model_card import write_checkpoint_card
@@ -483,24 +473,19 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from cord_distill.recipe.experiment import Experiment
     from cord_distill.report.finish import closing_lines, finish, refuse_nothing
 
-    experiment = Experiment.load(arguments.recipe, arguments.overrides)
+    experiment = _experiment(arguments)
     refuse_nothing(experiment)
     print(closing_lines(experiment, finish(experiment)))
 
 
 def _audit(arguments: argparse.Namespace) -> None:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.audit.audit import audit
     from cord_distill.audit.table import effects_table
-    from cord_distill.recipe.experiment import Experiment
 
     _refuse_below(1, arguments, "limit")
-    recipes = Experiment.load(arguments.recipe, arguments.overrides).variants
+    recipes = _experiment(arguments).variants
     print(effects_table(audit(recipes, arguments.limit)))
 
 
@@ -520,9 +505,6 @@ def _view(arguments: argparse.Namespace) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    from cord_distill.common.quiet import prepare_environment
-
-    prepare_environment()
     from cord_distill.ablation.ablate import ablate, failures_in, list_of_variants, load_ablation
     from cord_distill.ablation.tables import terminal
     from cord_distill.common.exit_codes import FINE
@@ -532,9 +514,9 @@ def _ablate(arguments: argparse.Namespace) -> int:
         arguments.recipe, arguments.overrides, arguments.variant, arguments.students, run=not arguments.tables
     )
     ablation = load_ablation(list_of_variants(arguments.recipe), arguments.overrides)
-    root = ablation.root
     print(terminal(made))
-    print(f"tables   {short_path(root / 'ablations.md')}\nfigures  {short_path(root / 'ablations.json')}", flush=True)
+    for name, file in (("tables", "ablations.md"), ("figures", "ablations.json")):
+        print(f"{name:<8} {short_path(ablation.root / file)}", flush=True)
     code = FINE
     for label, failures, max_share in failures_in(ablation, arguments.variant):
         warn(failures.line(label))
@@ -553,6 +535,10 @@ def _grade(arguments: argparse.Namespace) -> None:
     from cord_distill.grading import grade_file
 
     grade_file(arguments.file, arguments.json)
+
+
+# Commands that load models or tokenizers: the environment is prepared before any of the libraries is imported.
+LOADING = (_show, _models, _problems, _generate, _evaluate, _audit, _ablate)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The nouns: Problem, Step, Beam, Candidate, Trajectory. They are small and frozen, and import nothing heavy.
+"""The data types: Problem, Step, Beam, Candidate, Trajectory. They are small and frozen, and import nothing heavy.
 
 Derived facts are properties; nothing is stored twice. A `Step` keeps its identity from the search to the disk to
 the viewer: it is never split again from text. The annotations are also the schema of a row in `trajectories.jsonl`

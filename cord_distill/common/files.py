@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """`replacing` for a text."""
+    """Writes a text as `replacing` does: a reader sees the old file or the whole new one."""
     with replacing(path) as file:
         file.write(text.encode())
 

@@ -16,8 +16,8 @@ ANSWER = "stopping: waiting for what is being computed (Ctrl-C again: at once)"
 
 @contextmanager
 def answered_at_once() -> Iterator[None]:
-    """Signals write their number to a pipe as soon as they come; a thread reads it and says so, once. What handles the
-    signal stays as it is. Nothing in a child of `cord run`, whose parent says it."""
+    """Inside it the first Ctrl-C prints ANSWER, once, from a thread that reads the signals' numbers off a pipe. The
+    handlers of the signal stay as they are. A child of `cord run` prints nothing: its parent does."""
     if PARENT in os.environ or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,5 @@
-"""JSON from disk. Files of rows from elsewhere (JSONL, a JSON array, CSV, Parquet, plain or gzipped): each
-fault is named with its row. Our own files: a missing or half-written one of one object is none.
+"""Reads files of rows from elsewhere (JSONL, a JSON array, CSV, Parquet, plain or gzipped), naming each fault with its
+row; and the JSON files that the package writes itself.
 
 A line ends at \\n alone: U+2028 or U+0085 inside a text is a letter of it.
 """
@@ -147,7 +147,8 @@ def _parsed(line: str | bytes, where: str, columns: str, *, ours: bool = False) 
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose second `answer` would silently take the place of the first is nobody's row."""
+    """The object of these pairs. Raises ValueError where a key stands twice: the second value would silently take the
+    place of the first."""
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError(f"the key {_twice([key for key, _ in pairs])!r} stands twice in one object")

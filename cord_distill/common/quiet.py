@@ -1,4 +1,5 @@
-"""What every process of ours sets before a heavy library is imported: telemetry off, noise down. The user's own win."""
+"""Sets environment variables before a heavy library is imported: telemetry off, noise down. Each process of the package
+calls it; what the user has set stays as it is."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 @dataclass
 class EndedBy:
+    """The signal that ended the command, for its exit code."""
+
     number: int = signal.SIGINT
 
 

@@ -32,7 +32,7 @@ def listed(names: Iterable[object], most: int = 20) -> str:
 
 
 def warn(text: str, stream: TextIO | None = None) -> None:
-    """A line on stderr that must not be overlooked: in red on a terminal."""
+    """Prints a line to stderr that must not be overlooked: in red on a terminal."""
     stream = stream or sys.stderr
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     print(f"\x1b[1;31m{plain(text)}\x1b[0m" if colour else plain(text), file=stream, flush=True)

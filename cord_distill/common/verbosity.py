@@ -33,6 +33,6 @@ def is_verbose() -> bool:
 
 
 def note(line: str) -> None:
-    """How work goes on, on stderr; nothing under -q."""
+    """Prints a line about how work goes on to stderr; nothing under -q."""
     if not is_quiet():
         print(line, file=sys.stderr, flush=True)

@@ -32,6 +32,7 @@ class Tally:
         return "duplicate" if not one.failed and (one.id in self.good or _text(one) in self.texts) else None
 
     def drop(self, one: CandidateRow, reason: str, source: str) -> None:
+        """Counts a row that was read and left out."""
         self.sources.setdefault(source, Counter())["read"] += 1
         if reason == "error":
             self.failed.add(one.id)
@@ -40,7 +41,7 @@ class Tally:
             self.dropped[reason] += 1
 
     def keep(self, one: CandidateRow, source: str, written: int) -> None:
-        """written: how often the row stands in train.jsonl; its tokens and steps are counted once."""
+        """Counts a kept row. written: how often it stands in train.jsonl; its tokens and steps are counted once."""
         self.sources.setdefault(source, Counter()).update({"read": 1, "kept": 1, "written": written})
         self.good.add(one.id)
         self.texts.add(_text(one))

@@ -48,8 +48,9 @@ class Caches:
 
 
 class Admission:
-    """caches: of every model that holds the problems' contexts; none = sizes are unknown, and nobody waits. growth:
-    tokens that a problem may hold beyond its longest context.
+    """Lets problems in, and lets their requests go on, while the KV caches have room. caches: of every model that holds
+    the problems' contexts; none = sizes are unknown, and nobody waits. growth: tokens that a problem may hold beyond
+    its longest context.
 
     most: tokens held at once at the highest, in all replicas. waited: seconds, summed over problems.
     """

@@ -39,7 +39,8 @@ class AnswerFacts:
 
 @dataclass(frozen=True, slots=True)
 class MarginFigures:
-    """traces: those that have a rival. mean: of their margins. below: share of them where a rival stands above."""
+    """The margins of one group. traces: those that have a rival. mean: of their margins. below: share of them where a
+    rival stands above the known answer."""
 
     traces: int
     mean: float

@@ -32,7 +32,7 @@ STEPWISE, WHOLE = ("cord",), ("curation", "single")
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """cost: of all problems. seen: finished problems behind it."""
+    """What a decoding will cost. cost: of all problems. seen: how many finished problems it was read off."""
 
     cost: Cost
     seen: int

@@ -39,7 +39,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's vocabulary. fed: tokens sent."""
+    """What a model says of a prefix. score: S in [0, 1] (eq. 3). num_tokens: of the new step, in this model's
+    vocabulary. fed: tokens sent."""
 
     score: float
     num_tokens: int

@@ -18,10 +18,10 @@ SYSTEM = "Answer in one word."
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """tokens: BOS, EOS, pad and the end of turn as they are written, "" where the model has none. ids: of the
-    tokenizer's added tokens. ends: further ids that end a generation, from generation_config.json. blanks: the
-    tokenizer puts one before every text. opens: the template opens the thought itself. system: what it does with a
-    system message.
+    """What a model's files say of its prompts. tokens: BOS, EOS, pad and the end of turn as they are written, "" where
+    the model has none. ids: of the tokenizer's added tokens. ends: further ids that end a generation, from
+    generation_config.json. blanks: the tokenizer puts one before every text. opens: the template opens the thought
+    itself. system: what it does with a system message.
     """
 
     family: str

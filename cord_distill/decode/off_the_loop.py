@@ -1,4 +1,4 @@
-"""Grading beside the searches: a formula that takes seconds to compare holds up no request."""
+"""Grades in a thread beside the searches: a formula that takes seconds to compare holds up no request."""
 
 from __future__ import annotations
 

@@ -18,8 +18,11 @@ LIVE_SECONDS = 60.0
 
 
 class DecodeNote:
-    """meters: per model, counting on. live: problem id -> live beams of its search (a problem is there while it is
-    searched; other pipelines than `cord` leave it empty). Rates are those of the last minute."""
+    """Makes the display's note and the chart's figures of a decoding; rates are those of the last minute.
+
+    meters: of each model, which count on. live: problem id -> live beams of its search (a problem is there while it is
+    searched; other pipelines than `cord` leave it empty).
+    """
 
     def __init__(self, meters: Mapping[str, Meter], live: dict[str, int]) -> None:
         self.meters, self.live = meters, live
@@ -67,7 +70,7 @@ class DecodeNote:
 
 
 async def keep_showing(display: Progress, note: DecodeNote, live: Live) -> None:
-    """Until it is cancelled: the first problem may take long."""
+    """Shows the note every second and logs the figures every minute, until it is cancelled."""
     logged = time.monotonic()
     while True:
         now = time.monotonic()

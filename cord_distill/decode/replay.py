@@ -1,4 +1,4 @@
-"""The journal as an engine: answers from what was written before, else asks the real engine and writes its answer.
+"""The journal as an engine: it answers from what was written before, else asks the real engine and writes its answer.
 
 Resuming is the same search run again on this engine; there is no other resume code.
 """

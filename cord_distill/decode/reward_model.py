@@ -20,7 +20,8 @@ EXTRA = "<extra_0>"
 
 @dataclass(frozen=True)
 class RewardModel:
-    """separator: text behind every step, "" for none. longest: tokens that the engine holds, None = not known.
+    """The started reward model of a run. separator: text behind every step, "" for none. longest: tokens that the
+    engine holds, None = not known.
 
     segments: ids of texts that were encoded before (shared by the requests of one problem, then dropped).
     """

@@ -90,6 +90,8 @@ class Job:
 
 
 class Search(Protocol):
+    """One problem's search: gives the requests to begin with, and those that follow a finished one."""
+
     def begin(self) -> list[Job]: ...
 
     def go_on(self, done: Job) -> list[Job]: ...

@@ -11,7 +11,7 @@ from cord_distill.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """only: these ids. limit: the first so many. Without either: all."""
+    """The part of the problems that is decoded. only: these ids. limit: the first so many. Without either: all."""
 
     only: tuple[str, ...] = ()
     limit: int | None = None

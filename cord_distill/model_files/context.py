@@ -29,7 +29,8 @@ SCALED_ALREADY = ("default", "su", "longrope", "llama3", "deepseek_llama_scaling
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """positions: the longest context, None where the config names none. stated: what it writes without YaRN's factor.
+    """The lengths that a config names. positions: the longest context, None where it names none. stated: what it writes
+    without YaRN's factor.
 
     parts: keys that lead to the language model's config, () where the config is it.
     """

@@ -21,7 +21,8 @@ Offsets = list[tuple[int, int]]
 
 
 class Coder:
-    """tokenizer: a fast one of transformers, which is left as it is."""
+    """Encodes and decodes the pieces of a prompt and a trace for a Renderer. tokenizer: a fast one of transformers,
+    which is left as it is."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

@@ -19,7 +19,7 @@ TOKEN = re.compile(r"<\|[^|<>\s]+\|>|<[^<>\s]+>|\[[^\[\]\s]+\]|◁[^◁▷\s]+�
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """open: what the prompt ends with. close: what stands between the thought and the answer."""
+    """The two texts around a model's thought. open: what the prompt ends with. close: what stands before the answer."""
 
     open: str = THINK_OPEN
     close: str = THINK_CLOSE

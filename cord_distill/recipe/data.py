@@ -21,7 +21,8 @@ class FiltersConfig(Section):
     max_repetition: Share | None = None
     """Traces in which one line makes up more than this share of the lines are dropped; null drops none."""
     max_tokens: Positive | None = None
-    """Rows that are longer than this, in the student's tokens, are dropped; null drops none."""
+    """Rows that are longer than this, in the student's tokens, are left out by the training, which counts them; they
+    stay in the data set. null leaves none out."""
     steps_right: bool = False
     """Only traces that pass the process check (`problems.process_check`) are kept."""
 

@@ -1,4 +1,4 @@
-"""What is said of a recipe that does not validate: the override or the file and line, the key, and what to write."""
+"""Turns pydantic's errors about a recipe into sentences: the override or the file and line, the key, what to write."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class RecipeFile:
 
     @classmethod
     def read(cls, source: str | Path) -> RecipeFile:
-        """source: a file, or the name of a bundled recipe (`quickstart`). Raises CordError with file and line."""
+        """Reads a file, or a bundled recipe by its name (`quickstart`). Raises CordError with file and line."""
         path = find_recipe(source)
         if path.parent != bundled("recipes"):
             search_beside(path.parent)
@@ -113,11 +113,8 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _home(path: str) -> Path:
-    return expanded(path) if path.startswith("~") else Path(path)
-
-
 def find_recipe(source: str | Path) -> Path:
+    """The file of a recipe that was given as a path or as a bundled name. Raises CordError where there is none."""
     path = Path(source)
     if path.is_file():
         return _real(path)
@@ -210,7 +207,7 @@ def _anchored(key: str, value: Any, folder: Path) -> Any:
     always = key in ALWAYS_PATHS or SUITE_FILE.fullmatch(key) is not None
     always |= key.startswith(LISTS_OF_FILES) and value.endswith((".py", ".json", ".jsonl"))
     if always or value.startswith(("./", "../", "~/")):
-        return str(_real(folder / _home(value)))
+        return str(_real(folder / (expanded(value) if value.startswith("~") else value)))
     return value
 
 

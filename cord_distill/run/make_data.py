@@ -61,4 +61,7 @@ def kept_and_dropped(stats: dict[str, Any]) -> str:
         said.append(f"{stats['preferences']['pairs']} preference pairs")
     if "step_values" in stats:
         said.append(f"{stats['step_values']['steps']} step values")
+    longest = stats["filters"]["max_tokens"]
+    if longest is not None:
+        said.append(f"of them training leaves out those of more than {longest} tokens (data.filters.max_tokens)")
     return ", ".join(filter(None, said))

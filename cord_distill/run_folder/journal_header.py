@@ -38,7 +38,7 @@ class Header:
         return entry if entry is not None and "journal" in entry else None
 
     def write(self, path: Path, converted: int | None = None) -> None:
-        """converted: the size of the old journal that the folder is made of."""
+        """Writes `header.json`. converted: the size of the old journal that the folder is made of."""
         more = {} if converted is None else {"converted": converted}
         entry = {"journal": SCHEMA, "fingerprint": self.fingerprint, "inputs": dict(self.inputs), **more}
         write_atomic(path / FILE, encoded(entry).decode("utf-8", "surrogatepass"))

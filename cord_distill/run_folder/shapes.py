@@ -47,6 +47,8 @@ class ResultsShape(_Shape):
 
 
 class StageShape(_Shape):
+    """A stage's entry in stages.json."""
+
     fingerprint: str | None = None
     seconds: FiniteFloat | None = None
     ended: str | None = None

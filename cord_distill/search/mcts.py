@@ -21,7 +21,8 @@ Choice = tuple[int, int]
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """visits: rollouts through it; total: the sum of their rewards. closed: a rollout through it can find nothing."""
+    """A prefix in the tree. visits: rollouts through it; total: the sum of their rewards. closed: a rollout through it
+    can find nothing new."""
 
     path: tuple[Choice, ...]
     beam: Beam

@@ -15,7 +15,10 @@ from cord_distill.types import THINK_CLOSE, Step, Stop
 
 
 class Segmentation(ABC):
-    """stops: the strings that may end a step; a generation is stopped by them, longest first."""
+    """Says where steps end (`decode.segmentation`): three of ours, or a subclass of the user's.
+
+    stops: the strings that may end a step; a generation is stopped by them, longest first.
+    """
 
     __slots__ = ()
 

@@ -16,6 +16,7 @@ from cord_distill.data.decontaminate import Contamination, normalised
 from cord_distill.data.near_duplicates import NearDuplicates
 from cord_distill.data.rows import marker_pattern, sft_row
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.run.make_data import kept_and_dropped
 from cord_distill.types import Problem, Step, Stop, Trajectory
 
 
@@ -292,3 +293,11 @@ def test_a_row_of_another_shape_is_named_by_its_line(tmp_path: Path) -> None:
     row["steps"][0]["text"] = 5
     with pytest.raises(CordError, match=r"line 3: not a trajectory row: steps\[0\]\.text is no text"):
         built(tmp_path, [trajectory()], tail="\n" + json.dumps(row) + "\n")
+
+
+def test_the_line_says_what_only_training_can_count(tmp_path: Path) -> None:
+    """Fails the version that counts the rows as kept and leaves it to the training to say that some are too long."""
+    stats, _ = built(tmp_path, [trajectory()], filters={"max_tokens": 900})
+    said = "1 rows kept, of them training leaves out those of more than 900 tokens (data.filters.max_tokens)"
+    assert kept_and_dropped(stats) == said
+    assert kept_and_dropped(built(tmp_path, [trajectory()])[0]) == "1 rows kept"

@@ -49,14 +49,16 @@ _THINK_TAGS = re.compile(r"</?think>")
 
 @dataclass(frozen=True, slots=True)
 class IntegratedTrace:
-    """steps: (category or None where it is none of CATEGORIES, text with its marker and a blank line behind)."""
+    """A merged trace as it was read. steps: (category or None where it is none of CATEGORIES, text with its marker and
+    a blank line behind)."""
 
     steps: tuple[tuple[str | None, str], ...]
     final_answer: str
 
 
 def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker, prompt: str | None = None) -> str:
-    """traces: complete completions (what follows `<think>`, answer included). prompt: `decode.integration.prompt`."""
+    """What the integrator is sent. traces: complete completions (what follows `<think>`, answer included). prompt:
+    `decode.integration.prompt`."""
     parts = [trace.partition(THINK_CLOSE) for trace in traces]
     solutions = [f"{thought.strip()}\n\nFinal answer: {answer.strip()}" for thought, _, answer in parts]
     values = {
