@@ -12,6 +12,7 @@ server through OpenAI's client, in place of ours.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import subprocess
@@ -113,25 +114,28 @@ async def over_ray(requests: int) -> None:
 async def over_http(requests: int) -> None:
     from cord_distill.engines.server.engine import read_generation
     from cord_distill.engines.server.http import HttpClient
-    from cord_distill.engines.server.probe import scoring
+    from cord_distill.engines.server.scoring import Scores, scoring
 
     server = subprocess.Popen([sys.executable, "-c", SERVER])
     client = HttpClient("http://127.0.0.1:18765", wait=60)
 
     async def ask(ids: list[int]) -> Any:
         body = {"model": "m", "prompt": ids, "max_tokens": 2048, "seed": 1, "stop": list(SAMPLING.stop)}
-        return read_generation(await client.post("/v1/completions", body, "problem"))
+        return read_generation(await client.post("/v1/completions", body, "problem"), ids)
 
-    async def score(ids: list[int]) -> Any:
-        body, _ = scoring("logprob_token_ids", "m", ids, [11, 12, 13, 14, 15])
-        return await client.post("/v1/completions", body, "problem")
+    async def score(ids: list[int], way: Scores) -> Any:
+        question = scoring(way, "m", ids, [11, 12, 13, 14, 15])
+        return await client.post(question.path, question.body, "problem")
 
     async def usage() -> float:
         return float(await client.get("/usage"))
 
     try:
         await measure("HTTP, JSON", ask, usage, requests)
-        await measure("HTTP, JSON, a score of 5 answer tokens", score, usage, max(1, requests // 5))
+        ways: tuple[Scores, ...] = ("logprob_token_ids", "allowed_token_ids")
+        for way in ways:
+            name = f"HTTP, JSON, a score of 5 answer tokens ({way})"
+            await measure(name, functools.partial(score, way=way), usage, max(1, requests // 5))
     finally:
         await client.close()
         server.kill()
