@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from cord_distill.ablation.figures import AtEqualTokens, BySeed, Difference
 from cord_distill.ablation.results import AblationFigures
-from cord_distill.report.table import NONE, draw_table, markdown_table, percent, percent_with_interval
+from cord_distill.common.markdown import markdown_table
+from cord_distill.report.table import NONE, draw_table, percent, percent_with_interval
 
 HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %",
         "needless %", "S", "wrong", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
@@ -62,10 +63,10 @@ def markdown(made: AblationFigures) -> str:
     return "\n\n".join([*parts, _notes(made), *_remarks(made)]) + "\n"
 
 
-def terminal(made: AblationFigures, width: int | None = None) -> str:
+def terminal(made: AblationFigures) -> str:
     if not made.variants:
         return "Nothing measured yet."
-    width = width or shutil.get_terminal_size((120, 24)).columns
+    width = shutil.get_terminal_size((120, 24)).columns
     parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
     equal = [_equal_notes(made)] if made.at_equal_tokens else []
     students = [STUDENTS_NOTES.format(baseline=made.baseline)] if made.students else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from cord_distill.common.terminal import plain
 
@@ -21,6 +22,15 @@ def code(text: object) -> str:
     """A text as a code span, which holds no backtick and, inside a table, no bar."""
     said = " ".join(plain(text).split()).replace("`", "'").replace("|", "¦")
     return f"`{said}`" if said else ""
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain cells; bars and line ends in a name cannot break it."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(map(inline, cells)) + " |"
+
+    return "\n".join([line(head), "|---|" + "---:|" * (len(head) - 1), *map(line, rows)])
 
 
 def without_places(text: str) -> str:

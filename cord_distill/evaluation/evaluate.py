@@ -107,20 +107,10 @@ def evaluate_job(job: Job, asked: EvaluationPlan) -> dict[str, Any]:
     recipe, loaded, foreign = asked.recipe, asked.loaded, asked.foreign
     with quiet():
         from cord_distill.evaluation.lighteval_backend import run_pipeline
-    from cord_distill.prompts.render import load_renderer
-    from cord_distill.prompts.thought import Thought
+    from cord_distill.prompts.render import renderer_of
 
-    target, model = job.target, job.target.model
-    renderer = load_renderer(
-        job.path,
-        system_prompt=target.system_prompt,
-        chat_template=model.chat_template,
-        template_args=model.chat_template_kwargs,
-        thought=Thought(model.think_open, model.think_close),
-        suffix=model.prompt_suffix,
-        trust_remote_code=model.trust_remote_code,
-        name=target.label,
-    )
+    target = job.target
+    renderer = renderer_of(target.model.model_copy(update={"system_prompt": target.system_prompt}), job.path)
     renderer.check_prompt()
     store = SampleStore(job.folder / SAMPLES)
     try:

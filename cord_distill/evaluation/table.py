@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.markdown import inline
+from cord_distill.common.markdown import markdown_table
 from cord_distill.evaluation import over_seeds
 from cord_distill.evaluation.comparison import is_finished, paired, sentence
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
@@ -92,7 +92,7 @@ def _scores(results: list[dict[str, Any]], suites: list[str], notes: list[str]) 
         header.append(f"{suite} avg@{found['k']} ({found['num_problems']} problems)")
         if any(suite in row for row in published.values()):
             header.append("paper")
-    rows = [_row([*header], header=True)]
+    rows = []
     for one in results:
         cells = [one["label"]]
         for suite in suites:
@@ -104,8 +104,8 @@ def _scores(results: list[dict[str, Any]], suites: list[str], notes: list[str]) 
                 cells.append(f"{theirs:.1f}")
             elif any(suite in row for row in published.values()):
                 cells.append("")
-        rows.append(_row(cells))
-    return "\n".join(rows) + "\n"
+        rows.append(cells)
+    return markdown_table(header, rows) + "\n"
 
 
 def _cell(one: dict[str, Any], suite: str, results: list[dict[str, Any]], notes: list[str]) -> str:
@@ -133,7 +133,7 @@ def _note(notes: list[str], text: str) -> str:
 
 def _details(results: list[dict[str, Any]], suites: list[str]) -> str:
     header = ["model", "suite", "pass@k", "maj@k", "cut off", "no answer", "mean tokens", "50 / 90 / 99 %", "also"]
-    rows = [_row(header, header=True)]
+    rows = []
     for one in results:
         for suite in suites:
             found = one["suites"].get(suite)
@@ -143,8 +143,8 @@ def _details(results: list[dict[str, Any]], suites: list[str]) -> str:
             percentiles = " / ".join(f"{value:,.0f}" for value in found["tokens_percentiles"].values())
             also = {k: v for k, v in found.items() if isinstance(v, float) and (k not in FIXED or "step" in k)}
             said = ", ".join(f"{key} {_percent(value)}" for key, value in also.items())
-            rows.append(_row([one["label"], suite, *shares, f"{found['mean_tokens']:,.0f}", percentiles, said]))
-    return "\n".join(rows)
+            rows.append([one["label"], suite, *shares, f"{found['mean_tokens']:,.0f}", percentiles, said])
+    return markdown_table(header, rows)
 
 
 def _paired(eval_folder: Path, results: list[dict[str, Any]]) -> list[str]:
@@ -165,11 +165,6 @@ def _published(one: dict[str, Any]) -> dict[str, float]:
         return {}
     method = one.get("method") or one["label"]
     return paper_row(one.get("base", ""), method if one.get("student") else "untrained", one.get("teachers", 0))
-
-
-def _row(cells: list[str], header: bool = False) -> str:
-    line = "| " + " | ".join(map(inline, cells)) + " |"
-    return line + ("\n|" + " --- |" * len(cells) if header else "")
 
 
 def _percent(share: float) -> str:

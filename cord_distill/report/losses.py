@@ -34,7 +34,7 @@ def losses(state: dict) -> Curve:
     return [(int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry and "step" in entry]
 
 
-def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
-    """Every n-th point, counted from the last, so that at most `most` are left."""
-    step = -(-len(curve) // most) if curve else 1
+def thinned(curve: Curve) -> Curve:
+    """Every n-th point, counted from the last, so that at most MOST_POINTS are left."""
+    step = -(-len(curve) // MOST_POINTS) if curve else 1
     return curve[::-1][::step][::-1]

@@ -10,7 +10,7 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.jsonl import own_rows, read_json
-from cord_distill.common.markdown import inline, without_places
+from cord_distill.common.markdown import inline, markdown_table, without_places
 from cord_distill.evaluation.figures import ModelScores, SuiteFigures
 from cord_distill.model_files.locate import PREFIX, is_on_the_hub
 from cord_distill.prompts.thought import Thought
@@ -21,7 +21,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before, training_runs
 from cord_distill.report.eval_results import write_eval_results
 from cord_distill.report.summary import Summary
-from cord_distill.report.table import markdown_table, percent_with_interval
+from cord_distill.report.table import percent_with_interval
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
 from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking.checkpoint_results import checkpoint_results

@@ -11,7 +11,7 @@ from typing import Any
 from cord_distill import __version__
 from cord_distill.common.files import write_atomic
 from cord_distill.common.html import asset, content_hash
-from cord_distill.common.markdown import without_places
+from cord_distill.common.markdown import markdown_table, without_places
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
@@ -27,7 +27,6 @@ from cord_distill.report.table import (
     data_cells,
     duration,
     known_columns,
-    markdown_table,
     model_cells,
     number,
     percent,
@@ -41,6 +40,8 @@ from cord_distill.view.payload import embedded_json, kind_of, pick_problems, tre
 HERE = Path(__file__).parent
 VIEW = HERE.parent / "view"
 STYLES = HERE.parent / "common"
+# Problems that get their beam tree; view.html has all of them.
+TREES = 8
 NOTHING = "<p>Nothing measured yet: <code>cord run</code> the recipe.</p>"
 NOTES = (
     "Brackets are 95% intervals. avg@k is the mean over problems of the share of k samples that are right. S is how "
@@ -52,16 +53,16 @@ NOTES = (
 )
 
 
-def write_report(experiment: Experiment, problems: int = 8, *, summary: Summary | None = None) -> Path:
+def write_report(experiment: Experiment, *, summary: Summary | None = None) -> Path:
     """Writes report.html and report.md of a run, from what its folder holds. Returns the HTML's path.
 
-    problems: how many get their beam tree. summary: of this run, as `write_summary` gave it; None writes it first.
+    summary: of this run, as `write_summary` gave it; None writes it first.
     Raises CordError on a damaged file; what is missing is left out.
     """
     summary = write_summary(experiment) if summary is None else summary
     recipes, whole = experiment.methods, without_places(dump_recipe(experiment.whole))
     folder = RunFolder.of(recipes[0])
-    trees = tree_payload(recipes, summary, problems)
+    trees = tree_payload(recipes, summary, TREES)
     more = sections(recipes, summary)
     write_atomic(folder.report, render_page(summary, trees, whole, more, loss_curves(recipes)))
     write_atomic(folder.report.with_suffix(".md"), render_markdown(summary, whole, more))

@@ -8,7 +8,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from cord_distill.common.markdown import inline
 from cord_distill.common.terminal import plain
 from cord_distill.decode.figures import MethodFigures
 from cord_distill.evaluation.figures import ModelScores
@@ -104,16 +103,6 @@ def draw_table(
     console.print(table)
     text = out.getvalue() if colour else out.getvalue().replace(NONE, "-")
     return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table of plain cells; bars and line ends in a name cannot break it."""
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(map(inline, cells)) + " |"
-
-    rule = "|---|" + "---:|" * (len(head) - 1)
-    return "\n".join([line(head), rule, *map(line, rows)])
 
 
 def percent(share: float | None) -> str:

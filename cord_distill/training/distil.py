@@ -11,7 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.prompts.render import Renderer
 from cord_distill.training.plan import Plan
-from cord_distill.training.rows import exchange, read_rows, visible
+from cord_distill.training.rows import exchange, read_rows, shown_parts
 from cord_distill.training.stage_rows import StageRows
 
 
@@ -46,8 +46,8 @@ def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> Stag
         f"{len(prompts)} questions, answered by the student with up to {room} tokens each and corrected by "
         f"{made.teacher.label}; the longest prompt has {longest} tokens"
     )
-    sample = f"--- given, no loss ({len(prompts[0])} tokens)\n{visible(renderer.decode_as_is(prompts[0]))}\n"
-    return StageRows({"prompt": prompts}, summary, sample + "--- trained\nwhat the student writes\n")
+    sample = shown_parts(renderer, {"given, no loss": prompts[0]}) + "--- trained\nwhat the student writes\n"
+    return StageRows({"prompt": prompts}, summary, sample)
 
 
 def _room(made: Plan, longest: int, context: int | None) -> int:

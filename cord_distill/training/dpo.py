@@ -13,7 +13,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.prompts.render import Renderer
 from cord_distill.training.plan import Plan
-from cord_distill.training.rows import check_lengths, control_ids, read_rows, visible
+from cord_distill.training.rows import check_lengths, control_ids, read_rows, shown_parts
 from cord_distill.training.stage_rows import StageRows
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
@@ -65,7 +65,9 @@ def pair_rows(
     told = ", ".join(f"{count} of {kind}s" for kind, count in sorted(kinds.items()))
     left_out = "".join(f", {count} dropped ({reason})" for reason, count in sorted(dropped.items()))
     summary = f"{len(lengths)} pairs ({told}), the longest completion ends at token {max(lengths)}{left_out}"
-    return StageRows(columns, summary, _sample(renderer, *(columns[name][0] for name in COLUMNS)), dropped)
+    first = (columns[name][0] for name in COLUMNS)
+    sample = shown_parts(renderer, dict(zip(("given, no loss", "chosen", "rejected"), first, strict=True)))
+    return StageRows(columns, summary, sample, dropped)
 
 
 def _pair(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
@@ -98,11 +100,6 @@ def _ids(renderer: Renderer, question: str, chosen: str, rejected: str) -> tuple
 def _end(renderer: Renderer, completion: str) -> list[int]:
     whole = bool(completion.partition(THINK_CLOSE)[2].strip())
     return [renderer.end_of_turn_id] if whole else []
-
-
-def _sample(renderer: Renderer, prompt: list[int], better: list[int], worse: list[int]) -> str:
-    parts = (("given, no loss", prompt), ("chosen", better), ("rejected", worse))
-    return "".join(f"--- {said} ({len(ids)} tokens)\n{visible(renderer.decode_as_is(ids))}\n" for said, ids in parts)
 
 
 def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,9 +222,13 @@ def check_lengths(lengths: list[int], total: int, max_length: int, context: int 
 def sample_row(renderer: Renderer, ids: list[int], labels: list[int]) -> str:
     """One row as a person reads it: what is given, then what is trained. Control characters are escaped."""
     start = sum(label == IGNORED for label in labels)
-    return (
-        f"--- given, no loss ({start} tokens)\n{visible(renderer.decode_as_is(ids[:start]))}\n"
-        f"--- trained ({len(ids) - start} tokens)\n{visible(renderer.decode_as_is(ids[start:]))}\n"
+    return shown_parts(renderer, {"given, no loss": ids[:start], "trained": ids[start:]})
+
+
+def shown_parts(renderer: Renderer, parts: Mapping[str, list[int]]) -> str:
+    """The parts of a row, each under its name and its number of tokens."""
+    return "".join(
+        f"--- {name} ({len(ids)} tokens)\n{visible(renderer.decode_as_is(ids))}\n" for name, ids in parts.items()
     )
 
 
@@ -234,8 +238,9 @@ def visible(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
 
 
-def shortened(sample: str, lines: int = 5, width: int = 110) -> str:
-    """Head and tail of each part, at most `lines` lines of at most `width` characters, for the terminal."""
+def shortened(sample: str) -> str:
+    """Head and tail of each part, at most 5 lines of at most 110 characters, for the terminal."""
+    lines, width = 5, 110
     parts = re.split(r"(?m)^(--- .*)$\n", sample)[1:]
     out = []
     for head, text in zip(parts[::2], parts[1::2], strict=True):

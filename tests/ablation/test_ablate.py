@@ -15,8 +15,8 @@ from cord_distill.ablation.results import AblationFigures
 from cord_distill.ablation.tables import markdown, tables_of
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
+from cord_distill.common.markdown import markdown_table
 from cord_distill.recipe.file import load_recipe
-from cord_distill.report.table import markdown_table
 from cord_distill.run_folder.paths import RunFolder
 
 SECTION = {

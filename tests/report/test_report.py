@@ -16,13 +16,14 @@ import pytest
 from made_rows import MALICE, TEACHERS, made_row, made_rows, made_summary, write_run
 
 from cord_distill.cli import main
+from cord_distill.common.markdown import markdown_table
 from cord_distill.decode.figures import MethodFigures
 from cord_distill.evaluation.figures import ModelScores
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.report.page import by_method, render_page, write_report
 from cord_distill.report.pictures import pictures
 from cord_distill.report.summary import Summary, build_summary, write_summary
-from cord_distill.report.table import data_cells, duration, markdown_table, model_cells, terminal_table
+from cord_distill.report.table import data_cells, duration, model_cells, terminal_table
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.types import Step, Stop
 from cord_distill.view.payload import MAX_TEXT, embedded_json, kind_of, pick_problems, tree_of
