@@ -87,7 +87,12 @@ MODULE = re.compile(r"(?<![A-Za-z\\])(?:np|numpy|math|sympy|sp)\.(?=[a-z]{2})")
 UNDERLINED = re.compile(r"\\underline\{([^{}]*)\}")
 # Three or more members in square brackets are no interval.
 LIST = re.compile(r"^\[([^\[\]]*(?:,[^\[\]]*){2,})\]$")
-ALIGNED = re.compile(r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
+ALIGNED = re.compile(
+    r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?|cases)\}(.*?)\\end\{\1\}", re.DOTALL
+)
+    r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?|cases)\}(.*?)\\end\{\1\}", re.DOTALL
+)
+CASE = re.compile(r"[^=&,<>]+=[^=&,<>]+[,.;]?\s*")
 RELATION = re.compile(r"\s*(?:[=<>]|\\(?:le|ge|leq|geq|approx|ne|neq)(?![A-Za-z]))")
 POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
 REPEATING = re.compile(r"(\d+)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?(\d+)\}?|\((\d+)\))(?!\d)")
@@ -491,7 +496,10 @@ def _date(match: re.Match[str]) -> str:
 
 
 def _aligned(match: re.Match[str]) -> str:
-    """The rows of an aligned environment as a list; a row that begins with a relation goes on with the one above."""
+    """The rows of an aligned environment as a list; a row that begins with a relation goes on with the one above. Of
+    `cases` only where each is an equation: x & x > 0 is a piece of a function."""
+    if match[1] == "cases" and not all(CASE.fullmatch(row) for row in match[2].split(r"\\") if row.strip()):
+        return match[0]
     joined = ""
     for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[2].replace("&", " ")):
         row = row.strip().rstrip(".,;")

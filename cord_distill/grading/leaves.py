@@ -21,6 +21,8 @@ from cord_distill.grading.sizes import too_large
 DECIMAL = re.compile(r"\d*\.\d+")
 MIXED = re.compile(r"(?<![\w.}^_])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}")
 PRIMED = re.compile(r"([A-Za-z])((?:'|\^\{?\\prime\}?)+)")
+# Of a name, which the reader takes for a number: its transpose would be the number again.
+TRANSPOSED = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\^(?:T|\{T\}|\{?\\(?:top|intercal)(?![A-Za-z])\}?)")
 # C(5,2), {}_5C_2, ^5C_2, 5C2.
 CHOOSE = re.compile(r"(?<![A-Za-z\\])C\((\d+),(\d+)\)|(?:\{\})?(?:[_^]\{?|(?<![\d.]))(\d+)\}?\s*C_?\{?(\d+)\}?")
 TWO_NUMBERS = re.compile(r"(?<![_^\d.])\d+\s+\d")
@@ -42,7 +44,7 @@ def read(formula: str) -> Any:
     text = MIXED.sub(r"(\1+\\frac{\2}{\3})", formula)
     text = DECIMAL.sub(lambda m: _fraction(m.group()), text)
     text = re.sub(r"(?<=\d)\s*/\s*(?=[A-Za-z\\(\d])", "/", text.replace("**", "^")).replace("*", r" \cdot ")
-    text = PRIMED.sub(_primed, re.sub(r"‹|›", "", text))
+    text = TRANSPOSED.sub(r"\1_{T}", PRIMED.sub(_primed, re.sub(r"‹|›", "", text)))
     text = CHOOSE.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
     if text.count("{") != text.count("}") or text.count("(") != text.count(")") or TWO_NUMBERS.search(text):
         return None

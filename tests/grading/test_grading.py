@@ -364,6 +364,7 @@ SAME = r"""
     x>1, x<4 ~ x<4 and x>1
     x<1, x>4 ~ x<1 \text{ or } x>4
     28 ~ {8 \choose 2}
+    x=1,y=2 ~ \begin{cases}x=1\\y=2\end{cases}
     x-axis ~ x axis
     well-known ~ well known
 """
@@ -560,6 +561,10 @@ OTHER = r"""
     3 ~ 2.999999999
     6\text{ months} ~ six weeks
     a-b ~ ab
+    A^T ~ A
+    A^TB ~ AB
+    \begin{cases}x & x>0\\-x & x<0\end{cases} ~ \begin{cases}x & x<0\\-x & x>0\end{cases}
+    x=1,y=2 ~ \begin{cases}x=2\\y=1\end{cases}
     x-y ~ xy
     (p-q) ~ pq
     x>1, x<4 ~ x>1 \text{ or } x<4
