@@ -90,8 +90,6 @@ LIST = re.compile(r"^\[([^\[\]]*(?:,[^\[\]]*){2,})\]$")
 ALIGNED = re.compile(
     r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?|cases)\}(.*?)\\end\{\1\}", re.DOTALL
 )
-    r"\\begin\{(aligned|align\*?|gathered|gather\*?|split|eqnarray\*?|cases)\}(.*?)\\end\{\1\}", re.DOTALL
-)
 CASE = re.compile(r"[^=&,<>]+=[^=&,<>]+[,.;]?\s*")
 RELATION = re.compile(r"\s*(?:[=<>]|\\(?:le|ge|leq|geq|approx|ne|neq)(?![A-Za-z]))")
 POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
