@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.progress import Progress, progress
 from cord_distill.worlds.ledger.corpus import PROFILES
 from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
-from cord_distill.worlds.ledger.progress import Progress
 from cord_distill.worlds.ledger.world import LONGEST, check_size
 
 Job = tuple[str, Path, Plan, int | None]  # model, folder, plan, rank of two that train it together
@@ -81,24 +81,25 @@ def build_models(
 def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None:
     needs_base = not plan.is_done(root / BASE)
     with ExitStack() as stack:
-        progress = stack.enter_context(Progress([BASE, *missing] if needs_base else missing, plan))
+        total = sum(plan.examples(name) for name in ([BASE] if needs_base else []) + missing)
+        display = stack.enter_context(progress("ledger models", total))
         pipes = stack.enter_context(_workers(max(min(workers, len(missing)), 2 if needs_base and workers > 1 else 1)))
         if needs_base:
             ranks: list[int | None] = [0, 1] if len(pipes) > 1 else [None]
-            _run({pipe: [(BASE, root, plan, rank)] for pipe, rank in zip(pipes, ranks, strict=False)}, progress)
+            _run({pipe: [(BASE, root, plan, rank)] for pipe, rank in zip(pipes, ranks, strict=False)}, display)
         shared: list[Job] = [(name, root, plan, None) for name in missing]
-        _run({pipe: shared for pipe in pipes}, progress)
+        _run({pipe: shared for pipe in pipes}, display)
 
 
-def _run(queues: dict[Connection, list[Job]], progress: Progress) -> None:
+def _run(queues: dict[Connection, list[Job]], display: Progress) -> None:
     """Hand each worker the next job of its queue (workers may share one) until all are done."""
     try:
-        _run_all(queues, progress)
+        _run_all(queues, display)
     except (EOFError, ConnectionResetError, BrokenPipeError):
         raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
 
 
-def _run_all(queues: dict[Connection, list[Job]], progress: Progress) -> None:
+def _run_all(queues: dict[Connection, list[Job]], display: Progress) -> None:
     busy: list[Connection] = []
 
     def hand_over(pipe: Connection) -> None:
@@ -113,12 +114,11 @@ def _run_all(queues: dict[Connection, list[Job]], progress: Progress) -> None:
         for pipe in [pipe for pipe in busy if pipe in ready]:
             name, news = pipe.recv()
             if isinstance(news, int):
-                progress.advance(name, news)
+                display.advance(news, name.lstrip("."))
                 continue
             if news != "done":
                 raise CordError(f"ledger: training {name} failed:\n{news}")
             busy.remove(pipe)
-            progress.done(name)
             hand_over(pipe)
 
 
