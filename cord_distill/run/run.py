@@ -24,7 +24,6 @@ from cord_distill.common.terminal import plain
 from cord_distill.common.verbosity import note
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import dump_recipe
-from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.report.summary import Summary
 from cord_distill.run.first_pass import refuse
 from cord_distill.run.stages import NEW, Command, Stage, plan_stages, watch_command
@@ -230,26 +229,19 @@ def children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 def set_stage_aside(stage: Stage, fingerprint: str) -> None:
     """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
-    made = _made_by(stage)
-    if made is not None and made.exists():
+    for made in filter(Path.exists, stage.made):
         say(f"{stage.key}: the old results are in {short_path(set_aside([made], fingerprint[:12]))}")
 
 
 def bring_stage_back(stage: Stage, fingerprint: str) -> bool:
     """Brings back what an earlier run of this fingerprint had made and another one set aside. False: nothing whole."""
-    made = _made_by(stage)
-    kept = made and archive.find(made.parent, fingerprint[:12], made.name)
-    if made is None or kept is None or made.exists():
+    kept = {made: archive.find(made.parent, fingerprint[:12], made.name) for made in stage.made}
+    if not kept or None in kept.values() or any(map(Path.exists, kept)):
         return False
-    archive.bring_back(kept, made.parent)
+    for made, place in kept.items():
+        if place is not None:
+            archive.bring_back(place, made.parent)
     return all(path.exists() for path in stage.outputs)
-
-
-def _made_by(stage: Stage) -> Path | None:
-    """The folder of a stage that makes one: a data set, or a training's checkpoints."""
-    if stage.group == "data":
-        return stage.outputs[0].parent
-    return stage.outputs[0].parent.parent if stage.group in TRAININGS else None
 
 
 def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:

@@ -28,7 +28,7 @@ from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.training_stages import section_of, stage_before, stages_of, training_runs
 from cord_distill.run.make_data import kept_and_dropped, make_data
 from cord_distill.run_folder.checkpoints import file_hash
-from cord_distill.run_folder.paths import PREFERENCES_FILE, STEP_VALUES_FILE, TRAIN_FILE, RunFolder
+from cord_distill.run_folder.paths import PREFERENCES_FILE, STEP_VALUES_FILE, TRAIN_FILE, RunFolder, training_folder
 from cord_distill.training.launch import gpu_count, training_command
 
 NEW = "not done yet"
@@ -40,9 +40,9 @@ Command = tuple[list[str], dict[str, str]]
 class Stage:
     """key: `train/cord`, say. fingerprint: taken when asked for, since it reads earlier stages' files.
 
-    outputs: what proves that it is done. again: why it has to run although it is done, or None. command: gives argv and
-    environment of a child process; call: runs here instead and gives a line to show, or None. group: stages of one
-    group may run side by side.
+    outputs: what proves that it is done. made: the folders that it fills alone. again: why it has to run although
+    it is done, or None. command: gives argv and environment of a child process; call: runs here instead and gives a
+    line to show, or None. group: stages of one group may run side by side.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Stage:
     call: Callable[[], Any] | None = None
     group: str = ""
     again: Callable[[], str | None] | None = None
+    made: tuple[Path, ...] = ()
 
 
 def plan_stages(experiment: Experiment, overwrite: bool = False) -> list[Stage]:
@@ -136,7 +137,7 @@ def _data_stage(recipe: Recipe) -> Stage:
         STEP_VALUES_FILE: recipe.data.step_values,
     }
     outputs = tuple(run.dataset / file for file, wanted in asked.items() if wanted)
-    return Stage(f"data/{run.method}", fingerprint, outputs, call=call, group="data")
+    return Stage(f"data/{run.method}", fingerprint, outputs, call=call, group="data", made=(run.dataset,))
 
 
 def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
@@ -165,7 +166,9 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
         return training_command(path, recipe, [*overrides, *variant_overrides(recipe)])
 
     plain = run.label if name == "train" else RunFolder.of(recipe.model_copy(update={"stage": "train"})).label
-    return Stage(f"{name}/{plain}", fingerprint, (run.final_model / "config.json",), command, group=name)
+    made = tuple(dict.fromkeys((run.checkpoints, training_folder(recipe))))
+    done = (run.final_model / "config.json",)
+    return Stage(f"{name}/{plain}", fingerprint, done, command, group=name, made=made)
 
 
 def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variants: list[Recipe]) -> Stage:

@@ -125,21 +125,23 @@ def test_a_share_of_failed_problems_stops_the_run_or_does_not(tmp_path):
 
 
 def test_data_and_trainings_are_set_aside_by_number_and_brought_back(tmp_path):
-    """Fails the version that replaces what lies under the same label, and the one that makes anew what lies there."""
-    made = tmp_path / "dataset" / "train.jsonl"
+    """A training with `train.output_dir` has two folders, on two disks perhaps. Fails the version that replaces what
+    lies under the same label, the one that makes anew what lies there, and the one that leaves the second folder."""
+    made, elsewhere = tmp_path / "checkpoints" / "final", tmp_path / "big" / "run" / "done.json"
     said = []
 
     def stage(fingerprint):
         def call():
             said.append(fingerprint)
-            made.parent.mkdir(exist_ok=True)
-            made.write_text(fingerprint)
+            for file in (made, elsewhere):
+                file.parent.mkdir(exist_ok=True, parents=True)
+                file.write_text(fingerprint)
 
-        return Stage("data/cord", lambda: fingerprint, (made,), call=call, group="data")
+        return Stage("train/cord", lambda: fingerprint, (made,), call=call, made=(made.parent, elsewhere.parent))
 
     for fingerprint in ("first", "second", "first", "second", "third", "first"):
         _run_group([stage(fingerprint)], RunLog(tmp_path), 1)
-        assert made.read_text() == fingerprint
+        assert made.read_text() == elsewhere.read_text() == fingerprint
     assert said == ["first", "second", "third"]
 
 
