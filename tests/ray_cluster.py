@@ -73,6 +73,11 @@ class LoopbackCluster:
         pids = [pid for raylet in raylets or self.nodes for pid in below(raylet)]
         return sorted(pid for pid in pids if title(pid).startswith("ray::EngineActor"))
 
+    def drivers(self) -> list[int]:
+        """Processes that run the searches of a command."""
+        pids = below(self._keeper.pid)
+        return sorted(pid for pid in pids if title(pid).startswith("ray::drive"))
+
     def stop(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.close()

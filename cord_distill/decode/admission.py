@@ -33,6 +33,21 @@ LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class EngineShare:
+    """What of the engines' room one of several drivers may use: the part `number`, from 0 on, of `of` equal ones."""
+
+    number: int = 0
+    of: int = 1
+
+    def part(self, whole: int) -> int:
+        """Its part of a whole number; those of all drivers add up to it."""
+        return whole // self.of + (self.number < whole % self.of)
+
+
+WHOLE_ENGINES = EngineShare()
+
+
+@dataclass(frozen=True, slots=True)
 class Caches:
     """The KV caches of one model. capacity: tokens of one of them that are to be used. homes: which of them holds a
     problem; None = there is but one."""
@@ -65,11 +80,11 @@ class Admission:
         self._left = asyncio.Event()
 
     @classmethod
-    def of(cls, recipe: Recipe, ensemble: Ensemble) -> Admission:
+    def of(cls, recipe: Recipe, ensemble: Ensemble, share: EngineShare = WHOLE_ENGINES) -> Admission:
         models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
         engines = {id(model.engine): model.engine for model in models}.values()
         sizes = [(getattr(engine, "kv_tokens", None), getattr(engine, "homes", None)) for engine in engines]
-        caches = [Caches(int(KV_SHARE * tokens), homes) for tokens, homes in sizes if tokens]
+        caches = [Caches(share.part(int(KV_SHARE * tokens)), homes) for tokens, homes in sizes if tokens]
         return cls(caches, growth(recipe.decode))
 
     @asynccontextmanager

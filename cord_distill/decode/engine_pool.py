@@ -21,6 +21,7 @@ from cord_distill.engines.base import sampling_of
 from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, served_chat
 from cord_distill.engines.chat_model import ChatModel
 from cord_distill.engines.ray.cluster import Cluster
+from cord_distill.engines.ray.lent import LentCluster
 from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.engines.server.probe import check_scores
@@ -48,7 +49,7 @@ class EnginePool:
 
     engines: dict[str, Any] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
-    cluster: Cluster | None = None
+    cluster: Cluster | LentCluster | None = None
 
     async def together(self, recipe: Recipe, starts: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
         """What the starts give, in order. Here engines start one after the other; on a cluster side by side, and when

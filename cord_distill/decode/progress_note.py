@@ -21,13 +21,15 @@ class DecodeNote:
     """Makes the display's note and the chart's figures of a decoding; rates are those of the last minute.
 
     meters: of each model, which count on. live: problem id -> live beams of its search (a problem is there while it is
-    searched; other pipelines than `cord` leave it empty).
+    searched; other pipelines than `cord` leave it empty). failed: problems with an error. scored, scores: problems with
+    an S, and the sum of theirs.
     """
 
     def __init__(self, meters: Mapping[str, Meter], live: dict[str, int]) -> None:
         self.meters, self.live = meters, live
         self.failed = 0
-        self._scores: list[float] = []
+        self.scored = 0
+        self.scores = 0.0
         self._seen: deque[tuple[float, dict[str, int]]] = deque()
 
     def text(self, now: float) -> str:
@@ -48,13 +50,14 @@ class DecodeNote:
         self.live.pop(problem, None)
         self.failed += bool(row.get("error"))
         if isinstance(row.get("score"), float):
-            self._scores.append(row["score"])
+            self.scored += 1
+            self.scores += row["score"]
 
     def figures(self, now: float, done: int) -> dict[str, float]:
         """The same for a chart: problems done and failed, the mean S, tokens/s of each model, cache hits."""
         rates = {f"tokens_per_second/{name}": rate for name, rate in self._rates(now).items()}
         found: dict[str, float] = {"problems": done, "failed": self.failed, **rates, "cache_hit_share": self._cached()}
-        return {**found, **({"S": sum(self._scores) / len(self._scores)} if self._scores else {})}
+        return {**found, **({"S": self.scores / self.scored} if self.scored else {})}
 
     def _rates(self, now: float) -> dict[str, float]:
         made = {name: meter.generated_tokens for name, meter in self.meters.items()}

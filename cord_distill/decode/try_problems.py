@@ -22,9 +22,9 @@ from cord_distill.common.progress import progress
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.admission import slots_of
 from cord_distill.decode.check import judge_of
+from cord_distill.decode.decode_all import finish_all, journaled
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.failures import count_failures, error_text
-from cord_distill.decode.generate import finish_all, journaled
 from cord_distill.decode.hard_problems import Try, contents, filter_fingerprint, required, try_inputs, why_not_hard
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble

@@ -12,9 +12,11 @@ class Homes:
     its growing prefix is cached there. While its home is away it is the guest of another one.
 
     "Fewest" counts those at home and the guests, so problems that came while a replica was away spread over the others.
+    first: where the counting begins; drivers that do not know of each other's problems begin at different replicas.
     """
 
-    def __init__(self, replicas: int = 0) -> None:
+    def __init__(self, replicas: int = 0, first: int = 0) -> None:
+        self._first = first
         self._problems = [0] * replicas
         self._given = [0] * replicas
         self._away: set[int] = set()
@@ -52,7 +54,7 @@ class Homes:
         """Where a new problem would be at home: up, or `due` (away, and worth another look); with the fewest problems
         now, then in all."""
         up = [replica for replica in range(len(self)) if replica not in self._away or replica in due]
-        return min(up or range(len(self)), key=lambda replica: (self._problems[replica], self._given[replica]))
+        return min(up or range(len(self)), key=self._filled)
 
     def home(self, problem: str, due: Collection[int] = ()) -> int:
         """The home of `problem`, whether it is up or not; its first call decides it."""
@@ -95,6 +97,9 @@ class Homes:
         home = self._home.pop(problem, None)
         if home is not None:
             self._problems[home] -= 1
+
+    def _filled(self, replica: int) -> tuple[int, int, int]:
+        return self._problems[replica], self._given[replica], (replica - self._first) % len(self)
 
     def _take(self, replica: int) -> None:
         self._problems[replica] += 1

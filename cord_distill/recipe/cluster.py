@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from cord_distill.recipe.base import Section
+from cord_distill.recipe.base import Positive, Section
 
 
 def _address(value: str) -> str:
@@ -25,3 +25,6 @@ class ClusterConfig(Section):
     address: Annotated[str, AfterValidator(_address)] = "auto"
     """`auto` (the cluster of this node, or $RAY_ADDRESS), `host:port` of the head node, or `local` (a cluster of this
     machine alone, which the command starts and ends)."""
+    drivers: Positive = 1
+    """How many processes run the searches of `cord generate`. 1 is the command itself; more are started on the nodes,
+    which must then share the run folder. One process feeds many engines (docs/multi_node.md says how many)."""

@@ -16,6 +16,7 @@ import enum
 import fcntl
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ class Journal:
     def is_other(self, problem_id: str, content: str | None) -> bool:
         """Whether the only rows under this id are of another question or answer."""
         return self._rows.has_any(problem_id) and not self.has_row(problem_id, content)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How many rows with an error were there when this process began, by problem."""
+        return self._failures_before.copy()
+
+    def known_failures(self, failures: Counter[str]) -> None:
+        """Takes only these for older than its work: a driver begins later than the command that it belongs to."""
+        self._failures_before = failures.copy()
 
     def claim(self, problem_id: str, content: str | None = None) -> Claim:
         """Takes the problem for this process, if no other has it or has finished it, be it with an error, since this

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cord_distill.decode.admission import Admission, Caches, growth, problems_in_flight, slots_of
+from cord_distill.decode.admission import Admission, Caches, EngineShare, growth, problems_in_flight, slots_of
 from cord_distill.engines.homes import Homes
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.models import ModelConfig
@@ -203,6 +203,18 @@ def test_the_model_with_the_least_room_decides_where_several_hold_a_problem():
         await asyncio.gather(*tasks)
 
     run(story())
+
+
+def test_drivers_of_one_run_divide_the_caches_and_the_problems_in_flight():
+    """Fails the version in which each driver believes that the engines are its own: three would fill them threefold."""
+    recipe = load_recipe("r1_qwen_14b")
+    model = SimpleNamespace(engine=SimpleNamespace(kv_tokens=100_001))
+    ensemble = SimpleNamespace(teachers=(model,), meta_prover=None)
+    shares = [EngineShare(number, 3) for number in range(3)]
+    capacities = [Admission.of(recipe, ensemble, share).caches[0].capacity for share in shares]
+    assert capacities == [26_667, 26_667, 26_666] and sum(capacities) == int(0.8 * 100_001)
+    assert [share.part(64) for share in shares] == [22, 21, 21]
+    assert EngineShare().part(64) == 64
 
 
 def test_whoever_waits_at_the_door_comes_in_when_a_replica_is_added(monkeypatch):

@@ -10,6 +10,12 @@ def test_the_first_request_goes_where_the_fewest_problems_are_and_the_others_fol
     assert [homes.of(name) for name in "caabc"] == [0, 0, 0, 1, 0]
 
 
+def test_drivers_begin_at_different_replicas():
+    """Fails the version in which every driver's first problems go to the first replicas and the others stand idle."""
+    homes = Homes(4, first=2)
+    assert [homes.of(name) for name in "abcdef"] == [2, 3, 0, 1, 2, 3]
+
+
 def test_a_problem_that_is_over_makes_room_for_the_next():
     homes = Homes(3)
     assert [homes.of(name) for name in "abc"] == [0, 1, 2]

@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra: pip install 'cord-distill[ray]'"),
 ]
 
+PROBLEMS = 40
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["kill_child"])
 # Both the fork server and the cluster's workers find the helpers of the tests there.
@@ -40,7 +41,7 @@ def cluster():
 def recipe(tmp_path_factory, random_models) -> Path:
     """Two teachers, the first also the meta-prover and twice there: three engines on three nodes of one CPU."""
     folder = tmp_path_factory.mktemp("recipe")
-    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(40)]
+    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(PROBLEMS)]
     (folder / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     scripted = {"engine": "scripted", "script": "scripted_world:script", "engine_args": {"delay": 0.05}}
     content = {
@@ -49,10 +50,10 @@ def recipe(tmp_path_factory, random_models) -> Path:
             {"model": str(random_models["phi4"]), "name": "phi4", **scripted},
         ],
         "meta_prover": {"same_as": "r1"},
-        "problems": {"path": "problems.jsonl", "grader": "exact"},
+        "problems": {"path": "problems.jsonl", "grader": "kept_calls_grader:grade"},
         "decode": {
             "beam_size": 2,
-            "problems_in_flight": 4,
+            "problems_in_flight": 6,
             "request_timeout": 10,
             "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60},
         },
@@ -116,6 +117,32 @@ def test_an_engine_that_is_killed_costs_what_was_under_way(cluster, recipe, tmp_
     assert wait_for(lambda: not cluster.engines()) is True, "engines outlive their run"
 
 
+def test_three_drivers_write_the_rows_of_one_and_each_decodes_a_part(cluster, recipe, tmp_path, undisturbed):
+    """Fails the version whose drivers decode the same problems, the one whose figures are those of one driver alone,
+    and the one that grades outside the main thread of its process."""
+    run = Run(recipe, tmp_path / "run", cluster, "cluster.drivers=3").end()
+    run.same_as(undisturbed)
+    rows = [path.read_bytes().splitlines() for path in (run.journal / "rows").glob("*.jsonl")]
+    assert len(rows) > 1 and sum(map(len, rows)) == PROBLEMS, run.said()
+    ours, others = (json.loads((one.folder / "generate_stats.json").read_text()) for one in (run, undisturbed))
+    for key in ("problems", "decoded_now", "resumed"):
+        assert ours[key] == others[key]
+    for name, model in others["models"].items():
+        for key in ("generated_tokens", "scores", "scored_tokens", "prompt_tokens"):
+            assert ours["models"][name][key] == model[key], (name, key)
+    assert not list(run.journal.glob(".drivers-*")) and not list((run.journal / "open").iterdir())
+
+
+def test_a_driver_that_is_killed_costs_what_was_under_way(cluster, recipe, tmp_path, undisturbed):
+    """Its problems are claimed by nobody as soon as it is dead. Fails the version that ends with it, and the one that
+    leaves out its problems."""
+    run = Run(recipe, tmp_path / "run", cluster, "cluster.drivers=3")
+    run.grown(200)
+    kill(cluster.drivers()[0])
+    run.end().same_as(undisturbed)
+    assert "started anew, its problems go on from the journal" in run.said()
+
+
 def test_a_node_that_is_lost_is_replaced_by_one_that_joins_late(cluster, recipe, tmp_path, undisturbed):
     """Its model has no other replica and the cluster no room for one: it waits for the new node. Fails the version that
     counts a lost machine as the engine's fault, and the one whose pending replicas nobody starts."""
@@ -132,11 +159,13 @@ def test_a_node_that_is_lost_is_replaced_by_one_that_joins_late(cluster, recipe,
 def test_the_parent_that_is_killed_leaves_nothing_behind_and_goes_on_by_the_same_command(
     cluster, recipe, tmp_path, undisturbed
 ):
-    first = Run(recipe, tmp_path / "run", cluster)
+    """Its drivers are no processes of its own. Fails the version whose drivers go on asking for nobody."""
+    first = Run(recipe, tmp_path / "run", cluster, "cluster.drivers=2")
     first.grown(150)
+    assert cluster.drivers()
     os.killpg(first.process.pid, signal.SIGKILL)
     first.process.join()
-    wait_for(lambda: not cluster.engines())
+    wait_for(lambda: not cluster.engines() and not cluster.drivers())
     second = Run(recipe, tmp_path / "run", cluster).end()
     second.same_as(undisturbed)
 

@@ -55,12 +55,21 @@ def test_replicas_on_cpus_take_a_cpu_each():
     [
         ({"teachers": [{"model": "a/b", "replicas": 2}]}, "without a cluster there is one engine of a model"),
         ({"teachers": [{"model": "a/b", "devices": [0]}], "cluster": {}}, "remove devices"),
+        ({"cluster": {"drivers": 0}}, "drivers"),
         ({"teachers": [{"model": "a/b", "engine": "server", "url": "http://a", "replicas": 2}]}, "a list of urls"),
         ({"cluster": {"address": "ray://head:10001"}}, "give auto or host:port"),
         ({"cluster": {"address": "head"}}, "'head' is no cluster"),
         ({"cluster": {"address": "http://head:6379"}}, "is no cluster"),
     ],
-    ids=["replicas alone", "devices", "server", "Ray Client", "no port", "a URL"],
+    ids=[
+        "replicas alone",
+        "devices",
+        "no driver",
+        "server",
+        "Ray Client",
+        "no port",
+        "a URL",
+    ],
 )
 def test_what_cannot_be_is_refused_with_the_key_and_the_fix(keys, said):
     with pytest.raises(ValueError, match=said):

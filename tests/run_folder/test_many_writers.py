@@ -1,5 +1,6 @@
 """Several processes share one run folder: the same rows as one process makes, whoever dies and whoever ends last."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,9 +14,10 @@ from cord_distill.common.die_with_parent import PARENT
 from cord_distill.common.errors import CordError
 from cord_distill.decode.decode_stats import summed
 from cord_distill.decode.generate import Decoded, generate, open_journal
+from cord_distill.decode.pipelines.rivals import with_rivals
 from cord_distill.decode.subset import Subset
 from cord_distill.recipe.file import load_recipe
-from cord_distill.run_folder.journal import Claim
+from cord_distill.run_folder.journal import Claim, Journal
 from cord_distill.run_folder.paths import RunFolder
 
 PROBLEMS = 24
@@ -94,8 +96,8 @@ def test_a_problem_is_claimed_when_it_comes_in_and_not_before(recipe_path, whole
     recipe = load_recipe(recipe_path, ["teachers.0.engine_args.kv_tokens=1000"])
     run, seen = RunFolder.of(recipe), []
     monkeypatch.setattr(
-        "cord_distill.decode.generate.with_rivals",
-        lambda problem, here, outcome, real=generate.__globals__["with_rivals"]: (
+        "cord_distill.decode.decode_all.with_rivals",
+        lambda problem, here, outcome, real=with_rivals: (
             seen.append(len(list((run.journal / "open").glob("*.jsonl")))) or real(problem, here, outcome)
         ),
     )
@@ -108,15 +110,15 @@ def test_cord_run_waits_for_the_others_before_its_next_stage(recipe_path, whole,
     rows so far."""
     recipe = load_recipe(recipe_path)
     other = Other(recipe, "p0", "p23")
-    real, waited = generate.__globals__["asyncio"].sleep, []
+    real, waited = asyncio.sleep, []
 
     async def sleep(seconds):
         if seconds == 0.25:
             waited.append(other.journal.close())
         await real(0 if seconds == 0.25 else seconds)
 
-    monkeypatch.setattr("cord_distill.decode.generate.LOOK_AGAIN", 0.25)
-    monkeypatch.setattr("cord_distill.decode.generate.asyncio.sleep", sleep)
+    monkeypatch.setattr("cord_distill.decode.decode_all.LOOK_AGAIN", 0.25)
+    monkeypatch.setattr("cord_distill.decode.decode_all.asyncio.sleep", sleep)
     made = generate([recipe], wait=True)
     assert len(waited) == 1 and made.held == 0
     assert RunFolder.of(recipe).trajectories.read_text() == whole
@@ -180,7 +182,7 @@ def test_two_machines_whose_locks_do_not_reach_each_other_lose_nothing(recipe_pa
     both into one file, the one that ends when its answers' file is gone, and the one that puts a row twice."""
     recipe, run = load_recipe(recipe_path), RunFolder.of(load_recipe(recipe_path))
     monkeypatch.setattr("cord_distill.run_folder.calls_file.fcntl.flock", lambda file, how: None)
-    finish, others = generate.__globals__["Journal"].finish, []
+    finish, others = Journal.finish, []
 
     def beside(journal, problem_id, row, content=None):
         """The other machine finishes every problem just before this one does, under a name of its own."""

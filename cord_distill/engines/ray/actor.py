@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+import time
 from array import array
 from collections.abc import Awaitable
 from typing import Any
@@ -20,9 +20,8 @@ class EngineActor:
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
         self._engine: Any = None
-        if os.path.isdir(spec.folder):
-            os.chdir(spec.folder)  # a recipe's relative paths mean the driver's folder
-            sys.path.append(spec.folder)
+        self._answered = time.monotonic()
+        spec.surroundings.enter()
 
     async def placed(self) -> str:
         """Answers as soon as the actor has its place: the address of its node."""
@@ -35,24 +34,34 @@ class EngineActor:
         if isinstance(started, Failure):
             return started
         self._engine = started
+        self._answered = time.monotonic()
         known = {name: getattr(started, name, None) for name in ("max_model_len", "kv_tokens", "slots")}
         return Facts(node=await self.placed(), pid=os.getpid(), versions=versions(), **known)
 
     async def generate(self, ids: bytes, sampling: Sampling) -> Any:
-        return await _answer(self._engine.generate(unpacked(ids), sampling))
+        return await self._answer(self._engine.generate(unpacked(ids), sampling))
 
     async def logprobs(self, ids: bytes, target_ids: list[int]) -> Any:
-        return await _answer(self._engine.logprobs(unpacked(ids), target_ids))
+        return await self._answer(self._engine.logprobs(unpacked(ids), target_ids))
 
     async def ranked(self, ids: bytes, target_ids: list[int]) -> Any:
-        return await _answer(self._engine.ranked(unpacked(ids), target_ids))
+        return await self._answer(self._engine.ranked(unpacked(ids), target_ids))
 
     async def reward(self, ids: bytes, at: list[int]) -> Any:
-        return await _answer(self._engine.reward(unpacked(ids), at))
+        return await self._answer(self._engine.reward(unpacked(ids), at))
+
+    async def silent(self) -> float:
+        """Seconds since the engine last answered anybody."""
+        return time.monotonic() - self._answered
 
     async def until_the_end(self) -> None:
         """Never answers: whoever waits for it learns of the actor's end at once."""
         await asyncio.Event().wait()
+
+    async def _answer(self, asked: Awaitable[Any]) -> Any:
+        found = await _answer(asked)
+        self._answered = time.monotonic()
+        return found
 
 
 def packed(ids: list[int]) -> bytes:

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
+from typing import Any
 
+from cord_distill.common.task_group import tasks_cancelled_on_exit
+from cord_distill.engines.ray.board import Lost, Word
 from cord_distill.engines.ray.connect import connect
 from cord_distill.engines.ray.engine import RayEngine
 from cord_distill.engines.ray.spec import EngineSpec
@@ -17,10 +20,12 @@ HEAD_SECONDS = 20.0
 
 
 class Cluster:
-    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait: as RayEngine's."""
+    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait, patient: as
+    RayEngine's."""
 
-    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float) -> None:
+    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float, patient: bool = False) -> None:
         connect(config)
+        self.patient = patient
         self.timeout = timeout
         self.wait = wait
         self.wanted: set[str] = set()
@@ -40,7 +45,7 @@ class Cluster:
         self.wanted.add(identity)
         if identity not in self._engines:
             self._watching = self._watching or asyncio.create_task(self._watch())
-            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait)
+            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait, patient=self.patient)
             engine.add()
             self._engines[identity] = engine
         await self._engines[identity].is_up()
@@ -59,6 +64,20 @@ class Cluster:
             for engine in self.engines:
                 await engine.shrink()
         self._filling = asyncio.create_task(self._fill(sorted(self.engines, key=lambda engine: -engine.spec.gpus)))
+
+    async def lend(self, board: Any) -> None:
+        """Until it is cancelled: tells drivers by the board which replicas are up, and hears which they have lost."""
+        # All at once, so that a driver never hears of some alone.
+        await board.post.remote({identity: engine.word() for identity, engine in self._engines.items()})
+        async with tasks_cancelled_on_exit() as telling:
+            for identity, engine in self._engines.items():
+                telling.add(asyncio.create_task(_tell(identity, engine, board)))
+            await asyncio.gather(*telling)
+
+    def lost(self, letter: Lost) -> None:
+        """What a driver says of a replica."""
+        if letter.engine in self._engines:
+            self._engines[letter.engine].lost(letter.name, letter.turn, letter.reason)
 
     def figures(self) -> dict[str, dict[str, int]]:
         """For generate_stats.json: by the name of the model."""
@@ -100,3 +119,13 @@ class Cluster:
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
+
+
+async def _tell(identity: str, engine: RayEngine, board: Any) -> None:
+    said: Word | None = None
+    while True:
+        word = engine.word()
+        if word != said:
+            await board.post.remote({identity: word})
+            said = word
+        await engine.changed()

@@ -9,62 +9,34 @@ import time
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
-from cord_distill.engines.homes import Homes
-from cord_distill.engines.liveness import hangs, too_late
-from cord_distill.engines.ray.actor import EngineActor, packed
-from cord_distill.engines.ray.replica import LOOK_AGAIN, Replica, short
-from cord_distill.engines.ray.spec import EngineSpec, Failure
+from cord_distill.engines.ray.actor import EngineActor
+from cord_distill.engines.ray.asking import Asking
+from cord_distill.engines.ray.board import Place, Word
+from cord_distill.engines.ray.replica import Replica
+from cord_distill.engines.ray.spec import EngineSpec
 
 # Requests that one actor has under way; Ray holds back what is more.
 CONCURRENT = 8192
 
 
-class RayEngine:
-    """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
-    second answer the one that the first would have been.
+class RayEngine(Asking):
+    """The engines that the command itself started, and starts anew. wait: seconds that the cluster may have no room for
+    a single replica."""
 
-    timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
-    replica hangs, which is then started anew. wait: seconds that the cluster may have no room for a single replica.
-    """
-
-    keeps_time = True
-
-    def __init__(self, spec: EngineSpec, *, timeout: float, wait: float) -> None:
+    def __init__(self, spec: EngineSpec, *, timeout: float, wait: float, patient: bool = False) -> None:
+        super().__init__(timeout, patient=patient)
         self.spec = spec
-        self.timeout = timeout
         self.wait = wait
-        self.homes = Homes()
         self.replicas: list[Replica] = []
-        self._at_home: list[Replica] = []
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count()
-        self._changed = asyncio.Event()
         self._homeless_since: float | None = None
-        self._gone = ""
 
     def add(self) -> None:
         """Asks Ray for one more replica."""
-        replica = Replica(f"{self.spec.label} replica {next(self._numbers)}", self._make, self._look)
+        replica = Replica(self.spec.label, next(self._numbers), self._make, self._look)
         self.replicas.append(replica)
         self._keepers[replica.name] = asyncio.create_task(replica.keep())
-
-    @property
-    def max_model_len(self) -> int | None:
-        return self._least("max_model_len")
-
-    @property
-    def kv_tokens(self) -> int | None:
-        return self._least("kv_tokens")
-
-    @property
-    def slots(self) -> int | None:
-        return self._least("slots")
-
-    def _least(self, name: str) -> int | None:
-        """Of all that have been up: every one of them may hold a problem."""
-        known = [getattr(replica.facts, name) for replica in self._at_home]
-        return min((value for value in known if value is not None), default=None)
 
     @property
     def has_a_place(self) -> bool:
@@ -73,48 +45,33 @@ class RayEngine:
     async def is_placed(self) -> None:
         """Returns when one replica has its place. Raises CordError: there is none, or the engine cannot be started."""
         while not self.has_a_place:
-            self._refuse()
-            await self._someone_up_or_changed()
-
-    async def is_up(self) -> None:
-        """Returns when one replica answers. Raises CordError as `is_placed` does."""
-        while not self.homes.any_up():
-            self._refuse()
-            await self._someone_up_or_changed()
-
-    def for_problem(self, problem_id: str) -> ProblemsView:
-        return ProblemsView(self, problem_id)
-
-    def leave(self, problem_id: str) -> None:
-        self.homes.leave(problem_id)
-
-    async def generate(self, ids: list[int], sampling: Sampling, problem: str = "") -> Generation:
-        made: Generation = await self._ask(problem, "generate", packed(ids), sampling)
-        return made
-
-    async def logprobs(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[float]:
-        return list(await self._ask(problem, "logprobs", packed(ids), target_ids))
-
-    async def ranked(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[tuple[float, int]]:
-        return list(await self._ask(problem, "ranked", packed(ids), target_ids))
-
-    async def reward(self, ids: list[int], at: list[int], problem: str = "") -> list[float]:
-        return list(await self._ask(problem, "reward", packed(ids), at))
+            self.refuse()
+            await self.changed()
 
     async def shrink(self) -> None:
         """Back to one replica, one that is up where there is one: others need the room for their first."""
         kept = next((replica for replica in self.replicas if replica.up), self.replicas[0])
         await self._end([replica for replica in self.replicas if replica is not kept])
 
-    def gone(self, reason: str) -> None:
-        """From now on every request raises EngineDead."""
-        self._gone = reason
-        self._changed.set()
+    def word(self) -> Word:
+        """For drivers: the replicas that are up, and why there will be none."""
+        try:
+            self.refuse()
+        except CordError as error:
+            return Word((), str(error))
+        up = [replica for replica in self.replicas if replica.up and replica.facts]
+        return Word(tuple(Place(one.name, one.restarts, one.actor, one.facts, one.label) for one in up))
+
+    def lost(self, name: str, turn: int, reason: str) -> None:
+        """A driver says that this replica, as it was after so many restarts, does not answer any more."""
+        for replica in self.replicas:
+            if (replica.name, replica.restarts) == (name, turn):
+                replica.lost(replica.actor, reason)
 
     def figures(self) -> dict[str, int]:
         """For generate_stats.json. replicas: those that have been up."""
         restarts = sum(replica.restarts for replica in self.replicas)
-        return {"wanted": self.spec.replicas, "replicas": len(self._at_home), "restarts": restarts}
+        return {"wanted": self.spec.replicas, "replicas": len(self.at_home), "restarts": restarts}
 
     async def close(self) -> None:
         await self._end(list(self.replicas))
@@ -140,69 +97,9 @@ class RayEngine:
         options = {"num_gpus": self.spec.gpus, "num_cpus": 1, "max_restarts": 0, "max_concurrency": CONCURRENT}
         return ray.remote(EngineActor).options(scheduling_strategy=strategy, **options).remote(self.spec)
 
-    async def _ask(self, problem: str, method: str, *args: Any) -> Any:
-        with self.homes.staying(problem) as name:
-            while True:
-                if self._gone:
-                    raise EngineDead(self._gone)
-                await self._someone_up()
-                replica = self._at_home[self.homes.of(name)]
-                found = await self._asked(replica, replica.actor, method, args)
-                if not isinstance(found, Failure):
-                    return found
-                if found.kind == "request":
-                    raise EngineError(found.said)
-
-    async def _asked(self, replica: Replica, actor: Any, method: str, args: tuple[Any, ...]) -> Any:
-        """The answer, or a Failure: `request` when it is to be given up, else it is to be asked again."""
-        import ray
-        from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
-
-        ref = getattr(actor, method).remote(*args)
-        try:
-            async with asyncio.timeout(self.timeout):
-                found = await ref
-        except asyncio.CancelledError:
-            ray.cancel(ref)
-            raise
-        except TimeoutError:
-            ray.cancel(ref)
-            kind = "engine" if hangs(replica.answered, self.timeout) else "request"
-            found = Failure(kind, too_late(self.timeout))
-        except RayTaskError as error:
-            found = Failure("request", f"{self.spec.label}: {short(error)}")
-        except ActorUnavailableError:
-            await asyncio.sleep(LOOK_AGAIN)
-            return Failure("unavailable", "")
-        except RayError as error:
-            found = Failure("engine", short(error))
-        else:
-            replica.answered = time.monotonic()
-        if isinstance(found, Failure) and found.kind == "engine":
-            replica.lost(actor, found.said)
-        return found
-
-    async def _someone_up(self) -> None:
-        """Returns when a replica is up. Raises EngineDead: all are given up, or there was no room for too long."""
-        while not self.homes.any_up():
-            try:
-                self._refuse()
-            except CordError as error:
-                raise EngineDead(str(error)) from error
-            await self._someone_up_or_changed()
-
-    async def _someone_up_or_changed(self) -> None:
-        changed = self._changed
-        try:
-            async with asyncio.timeout(LOOK_AGAIN):
-                await changed.wait()
-        except TimeoutError:
-            pass
-
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """Raises CordError when no replica will be up: all are given up, or none has had a place for `wait` seconds."""
-        if self._gone:
-            raise CordError(self._gone)
+        super().refuse()
         if all(replica.given_up for replica in self.replicas):
             raise CordError(f"{self.spec.key}: {self.spec.label}: {self.replicas[-1].given_up}")
         now = time.monotonic()
@@ -222,7 +119,7 @@ class RayEngine:
         if replica.up:
             if replica.home is None:
                 replica.home = self.homes.add()
-                self._at_home.append(replica)
+                self.at_home.append(replica)
             self.homes.up(replica.home)
             if replica.restarts:
                 say(f"{replica.name}: back")
@@ -232,33 +129,7 @@ class RayEngine:
             say(f"{replica.name}: {replica.given_up or replica.reason}; {what}")
         elif replica.given_up:  # it never was up, as where its node lacks something: the others go on
             say(f"{replica.name}: {replica.given_up}; given up")
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
-class ProblemsView:
-    """One problem's view of a model: its requests stay on one replica."""
-
-    keeps_time = True
-
-    def __init__(self, engine: RayEngine, problem: str) -> None:
-        self.engine = engine
-        self.problem = problem
-
-    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        return await self.engine.generate(ids, sampling, self.problem)
-
-    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        return await self.engine.logprobs(ids, target_ids, self.problem)
-
-    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        return await self.engine.ranked(ids, target_ids, self.problem)
-
-    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
-        return await self.engine.reward(ids, at, self.problem)
-
-    async def close(self) -> None:
-        """The engine belongs to the run, not to the problem."""
+        self.say_changed()
 
 
 def say(line: str) -> None:

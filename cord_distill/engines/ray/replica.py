@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cord_distill.engines.liveness import RESTARTS, Restarts
-from cord_distill.engines.ray.spec import Facts, Failure, differing
-
-# After a network fault Ray may say "unavailable" of an actor that is well.
-LOOK_AGAIN = 1.0
+from cord_distill.engines.ray.asking import LOOK_AGAIN
+from cord_distill.engines.ray.spec import Facts, Failure, differing, short
 
 
 @dataclass
 class Replica:
     """make: asks Ray for a new actor. changed: called when it came up, was placed, lost, or given up.
 
-    home: its number in Homes, given when it is first up. placed: its actor has a node. answered: when it last did, by
-    the monotonic clock. given_up: why it is not started any more. refused: that is no accident.
+    home: its number in Homes, given when it is first up. placed: its actor has a node. given_up: why it is not
+    started any more. refused: that is no accident.
     """
 
-    name: str
+    label: str
+    number: int
     make: Callable[[], Any]
     changed: Callable[[Replica], None]
     actor: Any = None
@@ -32,7 +30,6 @@ class Replica:
     home: int | None = None
     placed: bool = False
     up: bool = False
-    answered: float = 0.0
     given_up: str = ""
     refused: bool = False
     restarts: int = 0
@@ -40,6 +37,10 @@ class Replica:
     _starts: Restarts = field(default_factory=Restarts)
     _lost: asyncio.Event = field(default_factory=asyncio.Event)
     _node: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} replica {self.number}"
 
     async def keep(self) -> None:
         """Runs as long as the model is wanted. Returns when the replica is given up."""
@@ -92,7 +93,6 @@ class Replica:
             return wrong
         self.facts = started
         self.up = True
-        self.answered = time.monotonic()
         self.changed(self)
         return None
 
@@ -134,10 +134,3 @@ class Replica:
 
         with contextlib.suppress(Exception):
             ray.kill(self.actor)
-
-
-def short(error: Exception) -> str:
-    """What Ray says, in one line and without the actor's numbers."""
-    said = getattr(error, "error_msg", None) or str(error)
-    line = next((line.strip() for line in str(said).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line[:160]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,23 +12,42 @@ from cord_distill.recipe.models import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The command's working directory, which a recipe's relative paths mean, and where it looks for plug-ins."""
+
+    folder: str
+    plugins: tuple[str, ...]
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        return cls(os.getcwd(), tuple(path for path in sys.path if os.path.isdir(path)))
+
+    def enter(self) -> None:
+        """Makes them those of this process, on a node that may lack some of them."""
+        if os.path.isdir(self.folder):
+            os.chdir(self.folder)
+        # Behind what is installed here.
+        sys.path += [path for path in (self.folder, *self.plugins) if path not in sys.path]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One model's engine. key: the dotted name of its section, for errors. path: of its weights, as every node sees it.
-    options: keyword arguments of the engine's `start`. reward: it is a process reward model. folder: the driver's
-    working directory, where plug-ins may lie.
+    options: keyword arguments of the engine's `start`. reward: it is a process reward model. surroundings: of the
+    command.
     """
 
     section: ModelConfig
     key: str
     path: str
-    folder: str
+    surroundings: Surroundings
     options: dict[str, Any] = field(default_factory=dict)
     reward: bool = False
 
     @classmethod
     def of(cls, section: ModelConfig, key: str, path: str, options: dict[str, Any], reward: bool = False) -> EngineSpec:
         whole = os.path.abspath(path) if os.path.isdir(path) else path
-        return cls(section, key, whole, os.getcwd(), options, reward)
+        return cls(section, key, whole, Surroundings.here(), options, reward)
 
     @property
     def replicas(self) -> int:
@@ -90,3 +110,10 @@ def differing(facts: Facts) -> str:
     other = [f"{name} {facts.versions.get(name, 'missing')} there, {value} here" for name, value in here.items()
              if facts.versions.get(name) != value]  # fmt: skip
     return f"node {facts.node}: {', '.join(other)}: install the same environment on every node" if other else ""
+
+
+def short(error: Exception) -> str:
+    """What Ray says, in one line and without the actor's numbers."""
+    said = getattr(error, "error_msg", None) or str(error)
+    line = next((line.strip() for line in str(said).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:160]}"

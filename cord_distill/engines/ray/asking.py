@@ -1,0 +1,210 @@
+"""Asking a model on a cluster: which replica a request goes to, and what its silence or its end means."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Protocol
+
+from cord_distill.common.errors import CordError
+from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
+from cord_distill.engines.homes import Homes
+from cord_distill.engines.liveness import hangs, too_late
+from cord_distill.engines.ray.actor import packed
+from cord_distill.engines.ray.spec import Facts, Failure, short
+
+# After a network fault Ray may say "unavailable" of an actor that is well.
+LOOK_AGAIN = 1.0
+# How long an actor may take to say whether its engine answers anybody; less where a request has less time.
+ANSWERS_WITHIN = 30.0
+
+
+class Replica(Protocol):
+    """One engine as those see it who ask it. actor: Ray's handle of it."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def actor(self) -> Any: ...
+
+    @property
+    def facts(self) -> Facts | None: ...
+
+    def lost(self, actor: Any, reason: str) -> None:
+        """Whoever sees first that `actor` does not answer any more says so."""
+
+
+class Asking:
+    """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
+    second answer the one that the first would have been.
+
+    timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
+    replica hangs, which is then lost. patient: one whose replica answers others waits on. first: the replica that an
+    even choice falls on.
+
+    Whoever derives from it adds the replicas that are up to `at_home`, each with the number that `homes` gave it.
+    """
+
+    keeps_time = True
+
+    def __init__(self, timeout: float, *, first: int = 0, patient: bool = False) -> None:
+        self.timeout = timeout
+        self.patient = patient
+        self.homes = Homes(first=first)
+        self.at_home: list[Replica] = []
+        self._gone = ""
+        self._changed = asyncio.Event()
+
+    @property
+    def max_model_len(self) -> int | None:
+        return self._least("max_model_len")
+
+    @property
+    def kv_tokens(self) -> int | None:
+        return self._least("kv_tokens")
+
+    @property
+    def slots(self) -> int | None:
+        return self._least("slots")
+
+    def _least(self, name: str) -> int | None:
+        """Of all that have been up: every one of them may hold a problem."""
+        known = [getattr(replica.facts, name) for replica in self.at_home]
+        return min((value for value in known if value is not None), default=None)
+
+    def refuse(self) -> None:
+        """Raises CordError when no replica will be up any more."""
+        if self._gone:
+            raise CordError(self._gone)
+
+    def gone(self, reason: str) -> None:
+        """From now on every request raises EngineDead."""
+        self._gone = reason
+        self.say_changed()
+
+    async def is_up(self) -> None:
+        """Returns when one replica answers. Raises CordError as `refuse` does."""
+        while not self.homes.any_up():
+            self.refuse()
+            await self.changed()
+
+    def for_problem(self, problem_id: str) -> ProblemsView:
+        return ProblemsView(self, problem_id)
+
+    def leave(self, problem_id: str) -> None:
+        self.homes.leave(problem_id)
+
+    async def generate(self, ids: list[int], sampling: Sampling, problem: str = "") -> Generation:
+        made: Generation = await self._ask(problem, "generate", packed(ids), sampling)
+        return made
+
+    async def logprobs(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[float]:
+        return list(await self._ask(problem, "logprobs", packed(ids), target_ids))
+
+    async def ranked(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[tuple[float, int]]:
+        return list(await self._ask(problem, "ranked", packed(ids), target_ids))
+
+    async def reward(self, ids: list[int], at: list[int], problem: str = "") -> list[float]:
+        return list(await self._ask(problem, "reward", packed(ids), at))
+
+    async def changed(self) -> None:
+        """Returns when a replica came or went, or after a moment."""
+        changed = self._changed
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await changed.wait()
+        except TimeoutError:
+            pass
+
+    def say_changed(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _ask(self, problem: str, method: str, *args: Any) -> Any:
+        with self.homes.staying(problem) as name:
+            while True:
+                try:
+                    if self._gone:
+                        self.refuse()
+                    await self.is_up()
+                except CordError as error:
+                    raise EngineDead(str(error)) from error
+                replica = self.at_home[self.homes.of(name)]
+                found = await self._asked(replica, replica.actor, method, args)
+                if not isinstance(found, Failure):
+                    return found
+                if found.kind == "request":
+                    raise EngineError(found.said)
+
+    async def _asked(self, replica: Replica, actor: Any, method: str, args: tuple[Any, ...]) -> Any:
+        """The answer, or a Failure: `request` when it is to be given up, else it is to be asked again."""
+        import ray
+        from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+
+        ref = getattr(actor, method).remote(*args)
+        try:
+            found = await self._in_time(ref, actor)
+        except asyncio.CancelledError:
+            ray.cancel(ref)
+            raise
+        except RayTaskError as error:
+            found = Failure("request", f"{replica.label}: {short(error)}")
+        except ActorUnavailableError:
+            await asyncio.sleep(LOOK_AGAIN)
+            return Failure("unavailable", "")
+        except RayError as error:
+            found = Failure("engine", short(error))
+        if isinstance(found, Failure) and found.kind == "engine":
+            replica.lost(actor, found.said)
+        return found
+
+    async def _in_time(self, ref: Any, actor: Any) -> Any:
+        import ray
+
+        while True:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    return await ref
+            except TimeoutError:
+                lost = await self._hangs(actor)
+                if self.patient and not lost:
+                    continue
+                ray.cancel(ref)
+                return Failure("engine" if lost else "request", too_late(self.timeout))
+
+    async def _hangs(self, actor: Any) -> bool:
+        """Whether the engine answered nobody lately. It is asked itself, since others may ask it too."""
+        from ray.exceptions import RayError
+
+        try:
+            async with asyncio.timeout(min(self.timeout / 2, ANSWERS_WITHIN)):
+                silent: float = await actor.silent.remote()
+        except (TimeoutError, RayError):
+            return True
+        return hangs(time.monotonic() - silent, self.timeout)
+
+
+class ProblemsView:
+    """One problem's view of a model: its requests stay on one replica."""
+
+    keeps_time = True
+
+    def __init__(self, engine: Asking, problem: str) -> None:
+        self.engine = engine
+        self.problem = problem
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        return await self.engine.generate(ids, sampling, self.problem)
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        return await self.engine.logprobs(ids, target_ids, self.problem)
+
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        return await self.engine.ranked(ids, target_ids, self.problem)
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        return await self.engine.reward(ids, at, self.problem)
+
+    async def close(self) -> None:
+        """The engine belongs to the run, not to the problem."""
