@@ -8,7 +8,7 @@ together: every interval here is taken over problems, never over samples as if t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from math import comb, sqrt
 from operator import mul
@@ -16,6 +16,7 @@ from typing import Any
 
 Z95 = 1.959963984540054
 EXACT_FLIPS = 16
+RESAMPLES = 2000
 Groups = Sequence[Sequence[float]]
 
 
@@ -81,11 +82,11 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return centre - half, centre + half
 
 
-def t_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """The t for which P(|T| < t) = confidence."""
+def t_quantile(degrees: int) -> float:
+    """The t for which P(|T| < t) = 0.95."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, (1 + confidence) / 2))
+    return float(stdtrit(degrees, 0.975))
 
 
 def effective_samples(values: Sequence[float]) -> float:
@@ -149,20 +150,16 @@ def agreement(groups: Groups, published: float, samples: int | None, rounding: f
     return {"avg": ours, "ci": [ours - half, ours + half], "agrees": abs(ours - published) <= half}
 
 
-def cluster_bootstrap(
-    values: Sequence[float], resamples: int = 2000, seed: int = 0, statistic: Callable[[Sequence[float]], float] = mean
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of per-problem values: whole problems are drawn with return."""
+def cluster_bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    """95 % percentile interval of the mean of per-problem values: whole problems are drawn with return."""
     if not values:
         raise ValueError("no values")
-    stream = random.Random(seed)
-    found = sorted(statistic(stream.choices(values, k=len(values))) for _ in range(resamples))
+    stream = random.Random(0)
+    found = sorted(mean(stream.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return percentile(found, 2.5), percentile(found, 97.5)
 
 
-def paired_difference(
-    a: Sequence[float], b: Sequence[float], flips: int = 20_000, seed: int = 0
-) -> dict[str, float | list[float]]:
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> dict[str, float | list[float]]:
     """Mean of a - b over the same problems, its 95 % bootstrap interval, and a two-sided p-value.
 
     p: sign-flip permutation test over problems; all flips where at most 16 problems differ, else seeded ones with the
@@ -171,19 +168,19 @@ def paired_difference(
     differences = [x - y for x, y in zip(a, b, strict=True)]
     return {
         "difference": mean(differences),
-        "ci": list(cluster_bootstrap(differences, seed=seed)),
-        "p_value": sign_flip_p(differences, flips, seed),
+        "ci": list(cluster_bootstrap(differences)),
+        "p_value": sign_flip_p(differences),
         "num_problems": len(differences),
     }
 
 
-def sign_flip_p(differences: Sequence[float], flips: int = 20_000, seed: int = 0) -> float:
+def sign_flip_p(differences: Sequence[float], flips: int = 20_000) -> float:
     moving = [d for d in differences if d != 0]
     bound = abs(sum(moving)) - 1e-9 * max(1.0, sum(map(abs, moving)))
     if len(moving) <= EXACT_FLIPS:
         sums = [sum(map(mul, signs, moving)) for signs in product((1, -1), repeat=len(moving))]
         return sum(abs(total) >= bound for total in sums) / len(sums)
-    stream = random.Random(seed)
+    stream = random.Random(0)
     total = sum(moving)
     hits = 0
     for _ in range(flips):

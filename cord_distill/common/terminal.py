@@ -7,10 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import TextIO
 
 # C0 without tab and line feed, DEL, C1, marks that change the direction of writing, and halves of surrogate pairs.
 _UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+MOST_LISTED = 20
 
 
 def plain(text: object) -> str:
@@ -24,18 +25,17 @@ def one_line(text: object, length: int = 500) -> str:
     return said if len(said) <= length else f"{said[: length - 4]} ..."
 
 
-def listed(names: Iterable[object], most: int = 20) -> str:
-    """The names as an error lists them: the first `most`, each cut, since a table may have a million columns."""
-    first = list(itertools.islice(names, most + 1))
-    said = ", ".join(one_line(name, 60) for name in first[:most])
-    return f"{said} and others" if len(first) > most else said
+def listed(names: Iterable[object]) -> str:
+    """The names as an error lists them: the first MOST_LISTED, each cut, since a table may have a million columns."""
+    first = list(itertools.islice(names, MOST_LISTED + 1))
+    said = ", ".join(one_line(name, 60) for name in first[:MOST_LISTED])
+    return f"{said} and others" if len(first) > MOST_LISTED else said
 
 
-def warn(text: str, stream: TextIO | None = None) -> None:
+def warn(text: str) -> None:
     """Prints a line to stderr that must not be overlooked: in red on a terminal."""
-    stream = stream or sys.stderr
-    colour = stream.isatty() and not os.environ.get("NO_COLOR")
-    print(f"\x1b[1;31m{plain(text)}\x1b[0m" if colour else plain(text), file=stream, flush=True)
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print(f"\x1b[1;31m{plain(text)}\x1b[0m" if colour else plain(text), file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException) -> str:

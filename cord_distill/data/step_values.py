@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from cord_distill.data.beam_tree import columns
-from cord_distill.types import Trajectory
+from cord_distill.types import THINK_CLOSE, Trajectory
 
 
 def step_values(trajectory: Trajectory, markers: re.Pattern[str] | None = None) -> dict[str, Any] | None:
@@ -27,7 +27,9 @@ def step_values(trajectory: Trajectory, markers: re.Pattern[str] | None = None) 
         for n, column in enumerate(columns(trajectory)[: len(steps)]):
             before = tuple(step.text for step in steps[:n])
             for node in column:
-                own = steps[n].text.startswith(node.candidate.text) and node.candidate.teacher == steps[n].teacher
+                # The last step of a trace that was cut off has our `</think>` behind its text.
+                same = steps[n].text in (node.candidate.text, node.candidate.text + THINK_CLOSE)
+                own = same and node.candidate.teacher == steps[n].teacher
                 if node.rated and not own and tuple(one.text for one in node.chain[:-1]) == before:
                     one = node.candidate
                     beside[n].append({"teacher": one.teacher, "text": said(one.text), "value": one.score})

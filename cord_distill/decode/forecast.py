@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -135,10 +136,8 @@ def in_proportion(cost: Cost, problems: int) -> Cost:
     def more(counts: Mapping[str, int]) -> dict[str, int]:
         return {name: round(count * by) for name, count in counts.items()}
 
-    made = Cost(problems, scores=round(cost.scores * by), steps=more(cost.steps), ticks=round(cost.ticks * by))
-    made.requests.update(more(cost.requests))
-    made.generated.update(more(cost.generated))
-    return made
+    requests, generated = Counter(more(cost.requests)), Counter(more(cost.generated))
+    return Cost(problems, requests, generated, round(cost.scores * by), more(cost.steps), round(cost.ticks * by))
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,11 @@ def hard_ids(recipe: Recipe, candidates: Sequence[Problem]) -> set[str]:
     if not rows:
         raise CordError("problems.hard_for: no problem was hard enough; lower min_reasoning_tokens, or add problems")
     said = {problem.id: (problem.question, problem.answer) for problem in candidates}
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
+        if not {"id", "question", "answer"} <= row.keys():
+            raise CordError(
+                f"problems.hard_for: {run.hard_problems}, row {number}: lacks id, question or answer; {make}"
+            )
         problem_id = str(row["id"])
         if said.get(problem_id, (row["question"], row["answer"])) != (row["question"], row["answer"]):
             raise CordError(

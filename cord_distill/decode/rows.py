@@ -10,7 +10,7 @@ from typing import Any
 
 from cord_distill.common.errors import PluginError
 from cord_distill.common.files import replacing
-from cord_distill.common.jsonl import fault
+from cord_distill.common.jsonl import LONE_SURROGATE, fault
 from cord_distill.common.plugins import load_plugin, plugin_call
 from cord_distill.common.terminal import one_line
 from cord_distill.decode.failures import error_text
@@ -92,6 +92,10 @@ class RowMaker:
         pair = isinstance(made, (tuple, list)) and len(made) == 2
         if not pair or not isinstance(made[0], str | None) or not isinstance(made[1], bool | None):
             raise PluginError(f"{said} gave {one_line(repr(made), 60)}; give (the answer or None, True or False)")
+        if fault(made[0]) == LONE_SURROGATE:
+            raise PluginError(
+                f"{said} gave {one_line(repr(made), 60)}, {LONE_SURROGATE}; give a text of whole characters"
+            )
         return made[0], made[1]
 
     def _checked(self, problem: Problem, steps: list[str]) -> dict[str, Any]:

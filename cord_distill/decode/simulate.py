@@ -180,9 +180,9 @@ class Replica:
             self.busy += now - self._since
 
 
-def simulate(setup: Setup, seen: Sequence[Seen], problems: int, *, lag: float = 0.0, seed: int = 0) -> Cost:
+def simulate(setup: Setup, seen: Sequence[Seen], problems: int, *, lag: float = 0.0) -> Cost:
     """What `problems` like those that were seen cost under `setup`. The same arguments give the same cost."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     cost, order = Cost(problems), itertools.count()
     engines = {one.engine: [Replica(one.slots) for _ in range(one.replicas)] for one in setup.machines.values()}
     searches: dict[int, Search] = {}

@@ -146,8 +146,8 @@ class TrainingFolder:
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """`new` becomes `place`, from another disk too. A reader sees the old folder or the new one; a crash in between
-    leaves no half."""
+    """`new` becomes `place`, from another disk too. A reader sees the old folder, for a moment none, then the new one,
+    and never a half."""
     place.parent.mkdir(parents=True, exist_ok=True)
     old, beside = (place.with_name(f".{place.name}.{end}") for end in ("old", "new"))
     for left in (old, beside):

@@ -314,3 +314,15 @@ def test_a_trace_of_many_steps_has_a_chain() -> None:
     levels = tuple((proposal(0, "x", f"{n}\n\n", 0.5, True),) for n in range(1500))
     (last,) = columns(searched(candidates=levels))[-1]
     assert "".join(one.text for one in last.chain) == "".join(f"{n}\n\n" for n in range(1500))
+
+
+def test_a_sibling_that_the_step_begins_with_is_a_sibling() -> None:
+    """A teacher's second proposal was cut off where the first went on. Fails the version that takes every beginning of
+    the step for the step itself, which may have our `</think>` behind it."""
+    level = (
+        Candidate(0, "x", 0, "So it is 4.", 0.9, True, Stop.LENGTH),
+        Candidate(0, "x", 1, "So it", 0.4, False, Stop.LENGTH),
+    )
+    trace = searched(steps=steps(("x", "So it is 4.</think>", 0.9)), candidates=(level,))
+    row = step_values(trace)
+    assert row is not None and row["siblings"] == [[{"teacher": "x", "text": "So it", "value": 0.4}]]

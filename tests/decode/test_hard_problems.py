@@ -206,6 +206,15 @@ def test_only_hard_problems_are_decoded_and_only_once_they_are_found(recipe_path
         load_problems(load_recipe(recipe_path, ["problems.limit=1"]))
 
 
+def test_a_file_of_hard_problems_that_was_edited_is_named_with_its_row(recipe_path):
+    """Fails the version that reads the columns as they come: a KeyError in `cord generate`."""
+    recipe = load_recipe(recipe_path)
+    filter_problems(recipe)
+    RunFolder.of(recipe).hard_problems.write_text('{"id": "hard"}\n')
+    with pytest.raises(CordError, match=r"problems\.jsonl, row 1: lacks id, question or answer; find them"):
+        load_problems(recipe)
+
+
 def test_how_hard_problems_are_found_changes_no_trajectory(recipe_path):
     """A journal goes on when the rule changes: it says which problems there are, not what comes of one."""
     plain, other = (load_recipe(recipe_path, [f"problems.hard_for.tries={n}"]) for n in (3, 5))

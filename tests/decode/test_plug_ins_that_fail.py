@@ -91,6 +91,7 @@ def raises(text, problem): raise KeyError("boom")
 def ends(text, problem): sys.exit(7)
 def none(text, problem): return None
 def words(text, problem): return "yes"
+def half_answer(text, problem): return "\\ud835", True
 def number(text, problem): return 4, True
 def no_findings(problem, steps): return None
 def ones(problem, steps): return {"steps_right": [1 for _ in steps]}
@@ -122,6 +123,7 @@ def bad_script(renderer): raise ValueError("no weights")
         ("problems.grader", "ends", "it ends the program (sys.exit(7))"),
         ("problems.grader", "none", "gave None; give (the answer or None, True or False)"),
         ("problems.grader", "words", "gave 'yes'; give"),
+        ("problems.grader", "half_answer", "half a surrogate pair; give a text of whole characters"),
         ("problems.grader", "number", "gave (4, True); give"),
         ("problems.process_check", "no_findings", "gave None; give a dict"),
         ("problems.process_check", "ones", "checks.steps_right[0] is neither true nor false"),
