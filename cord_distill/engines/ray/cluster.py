@@ -20,12 +20,10 @@ HEAD_SECONDS = 20.0
 
 
 class Cluster:
-    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait, patient: as
-    RayEngine's."""
+    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait: as RayEngine's."""
 
-    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float, patient: bool = False) -> None:
+    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float) -> None:
         connect(config)
-        self.patient = patient
         self.timeout = timeout
         self.wait = wait
         self.wanted: set[str] = set()
@@ -45,7 +43,7 @@ class Cluster:
         self.wanted.add(identity)
         if identity not in self._engines:
             self._watching = self._watching or asyncio.create_task(self._watch())
-            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait, patient=self.patient)
+            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait)
             engine.add()
             self._engines[identity] = engine
         await self._engines[identity].is_up()
