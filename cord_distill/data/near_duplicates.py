@@ -10,7 +10,7 @@ from collections import defaultdict
 from cord_distill.data.decontaminate import words
 
 RUN = 3
-# 0.55 of 20 is a little more than 11 in floating point.
+# 0.56 of 25 is a little more than 14 in floating point.
 ROUNDING = 1e-9
 
 
