@@ -18,7 +18,7 @@ from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.server import http
 from cord_distill.engines.server.engine import ServerEngine, read_generation
 from cord_distill.engines.server.probe import kv_tokens_in, probe, server_root
-from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS
+from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS, scoring
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.file import load_recipe
@@ -73,6 +73,11 @@ def test_a_probe_says_what_the_server_can_do(serve):
     for i, way in enumerate(WAYS):
         assert probed(serve(knows=WAYS[i:])).scores == way
     assert probed(serve(knows=("neither",))).scores is None
+    bare = Completions(server.answer.engine)
+    gateway = serve(
+        lambda path, body: (502, "", {}) if path.startswith(("/inference", "/metrics")) else bare(path, body)
+    )
+    assert probed(gateway).scores == "allowed_token_ids", "a route that a gateway lacks is no server that is away"
     assert probed(serve(among=True)).scores == "logprob_token_ids", "log-probs among the allowed tokens are no scores"
 
 
@@ -192,6 +197,10 @@ def test_a_prompt_is_sent_once_where_the_server_follows_the_answer(serve, render
         sent = [body.get("prompt", body.get("token_ids")) for _, body in server.asked]
         return [len(prompt) if isinstance(prompt[0], list) else 1 for prompt in sent]
 
+    question = scoring("allowed_token_ids", "m", ids, [7, 8])
+    rows = [{"token_id:7": -0.5, "token_id:8": -1.0}, {"token_id:7": -0.1}]
+    logprobs = {"tokens": ["token_id:7", "token_id:7"], "top_logprobs": rows}
+    assert question.read({"choices": [{"logprobs": logprobs}]}) == [-0.5], "a row without the token is asked for again"
     assert asyncio.run(prompts(likeliest)) == [1]
     assert asyncio.run(prompts(left)) == [1, 2]
     assert asyncio.run(prompts(left, knows=WAYS)) == [1]

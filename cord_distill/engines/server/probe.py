@@ -70,16 +70,20 @@ def check_scores(endpoints: list[Endpoint], key: str) -> None:
 async def _probe_one(url: str, section: ModelConfig, key: str, wait: float, timeout: float) -> Endpoint:
     root = server_root(url)
     client = HttpClient(root, api_key_env=section.api_key_env, wait=wait, timeout=timeout)
+    # What a server need not have: a gateway may answer such a route like a server that is away.
+    optional = HttpClient(root, api_key_env=section.api_key_env, wait=0.0, timeout=timeout)
     try:
         served, length = await model_name(client, section, key, root)
         await _continues_ids(client, served, key, root)
         if section.repetition_detection:
             await _knows_repetition(client, served, key, root)
-        return Endpoint(root, served, length, await _scores(client, served), await _kv_tokens(client))
+        scores = await _scores(client, optional, served)
+        return Endpoint(root, served, length, scores, await _kv_tokens(optional))
     except EngineDead as error:
         raise CordError(f"{key}.url: {error}. Is it up? Start it with: {start_command(section, root)}") from error
     finally:
         await client.close()
+        await optional.close()
 
 
 async def model_name(client: HttpClient, section: ModelConfig, key: str, root: str) -> tuple[str, int | None]:
@@ -137,7 +141,7 @@ async def _knows_repetition(client: HttpClient, served: str, key: str, root: str
     )
 
 
-async def _scores(client: HttpClient, served: str) -> Scores | None:
+async def _scores(client: HttpClient, optional: HttpClient, served: str) -> Scores | None:
     """The cheapest way that gives a number for each target. A server ignores or refuses what it does not know.
 
     The two cheap ways are held against the sure one: a server may leave `allowed_token_ids` aside, or give log-probs
@@ -149,7 +153,10 @@ async def _scores(client: HttpClient, served: str) -> Scores | None:
         return "prompt_logprobs" if len(whole) == len(TARGET_IDS) else None
     cheap: tuple[Scores, ...] = ("prompt_logprob_token_ids", "allowed_token_ids")
     for way in cheap:
-        found = await _found(client, served, way)
+        try:
+            found = await _found(optional, served, way)
+        except EngineDead:
+            continue
         if found and all(abs(a - b) < AGREED for a, b in zip(found, sure, strict=False)):
             return way
     return "logprob_token_ids"

@@ -66,7 +66,8 @@ def _own_rows(served: str, ids: list[int], target_ids: list[int]) -> Question:
 
 def _continued(served: str, ids: list[int], target_ids: list[int]) -> Question:
     """The server goes on with the likeliest of the targets. As long as these are the targets in their order, each of
-    its steps gives the next log-prob; the first other one ends what can be read, and its own row still counts.
+    its steps gives the next log-prob; the first other one ends what can be read, and its own row still counts. So does
+    a row without the target, as speculative decoding may give it.
     """
     wanted = list(dict.fromkeys(target_ids))
     body = {
@@ -82,8 +83,10 @@ def _continued(served: str, ids: list[int], target_ids: list[int]) -> Question:
         steps = page["choices"][0]["logprobs"]
         found: list[float] = []
         for token, made, row in zip(target_ids, steps["tokens"], steps["top_logprobs"], strict=False):
-            found.append(float(row[f"token_id:{token}"]))
-            if made != f"token_id:{token}":
+            name = f"token_id:{token}"
+            if name in row:
+                found.append(float(row[name]))
+            if made != name or name not in row:
                 break
         if not found:
             raise ValueError("no log-probs")
