@@ -201,8 +201,8 @@ def test_two_trainings_never_share_a_folder(tmp_path):
     from cord_distill.common.errors import CordError
     from cord_distill.training.run import _lock
 
-    made = SimpleNamespace(output_dir=tmp_path / "checkpoints")
+    made = SimpleNamespace(stage="train", folder=SimpleNamespace(path=tmp_path / "checkpoints"))
     _lock(made)
     with pytest.raises(CordError, match="another process trains into it"):
         _lock(made)
-    _lock(SimpleNamespace(output_dir=tmp_path / "others"))
+    _lock(SimpleNamespace(folder=SimpleNamespace(path=tmp_path / "others")))
