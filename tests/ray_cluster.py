@@ -68,6 +68,10 @@ class LoopbackCluster:
         kill(raylet, *below(raylet))
         self._told(f"reap {raylet}")  # a zombie would look alive
 
+    def kill_head(self) -> None:
+        """As when the head's machine is lost; the command and the other nodes are elsewhere."""
+        kill(int(self._told("head")))
+
     def engines(self, *raylets: int) -> list[int]:
         """Processes with one of our engines inside, on all nodes or on these."""
         pids = [pid for raylet in raylets or self.nodes for pid in below(raylet)]
@@ -139,6 +143,8 @@ def keep_cluster() -> None:
                 process = node.all_processes["raylet"][0].process
                 raylets[process.pid] = node
                 done = process.pid
+            case ["head"]:
+                done = cluster.head_node.all_processes["gcs_server"][0].process.pid
             case ["reap", pid]:
                 raylets[int(pid)].all_processes["raylet"][0].process.wait()
                 cluster.worker_nodes.discard(raylets.pop(int(pid)))

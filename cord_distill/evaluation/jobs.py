@@ -11,6 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.quiet import has_gpu
+from cord_distill.engines.ray.spec import is_cpu_build
 from cord_distill.engines.version import engine_version
 from cord_distill.evaluation.suites import LoadedSuite, samples_per_problem
 from cord_distill.evaluation.targets import Target
@@ -49,7 +50,7 @@ def make_job(
     protocol = {
         **{key: value for key, value in model.model_dump(mode="json").items() if key in MODEL_KEYS},
         "engine_version": engine_version(model.engine),
-        "device": "cuda" if has_gpu() else "cpu",
+        "device": "cuda" if _on_gpu(recipe) else "cpu",
         "system_prompt": target.system_prompt,
         "chat_template": _template(model.chat_template),
         # Only where there are some: results of before the key existed keep their protocol.
@@ -75,6 +76,11 @@ def make_job(
         "judge": _judge_identity(recipe, loaded, eval_folder / WEIGHTS),
     }
     return Job(target, eval_folder / target.label, str(folder), protocol, recipe_hash({"protocol": protocol}))
+
+
+def _on_gpu(recipe: Recipe) -> bool:
+    """The node where the command runs may have no GPU, those of the cluster do where vLLM is built for them."""
+    return has_gpu() or (recipe.evaluation_cluster is not None and not is_cpu_build())
 
 
 def _judge_identity(recipe: Recipe, loaded: Sequence[LoadedSuite], side_file: Path) -> dict[str, Any] | None:

@@ -91,7 +91,8 @@ class EvaluateConfig(Section):
     seed: int = 0
     """The seed of sampling."""
     engine: dict[str, Any] = {}
-    """Keys of a `Model` section that say how vLLM runs the checkpoint, such as `gpu_memory_utilization`."""
+    """Keys of a `Model` section that say how vLLM runs the checkpoint, such as `gpu_memory_utilization`,
+    or `replicas` on a `cluster`."""
     judge: JudgeConfig | None = None
     """The model that grades suites of open-ended answers."""
     checkpoints: bool = False
@@ -100,7 +101,8 @@ class EvaluateConfig(Section):
     """Checkpoints are evaluated `after` training, or `with_training`, where `cord run` starts `cord evaluate --watch`
     beside it."""
     devices: list[Annotated[int, Field(ge=0)]] | None = None
-    """The GPUs that evaluation takes, by number; null takes all."""
+    """The GPUs that evaluation takes, by number; null takes all. With them it runs in the process of the command, also
+    where the recipe has a `cluster`."""
     published: dict[FolderName, dict[str, PublishedConfig]] = {}
     """Known values for `--calibrate`: label, then suite, then value."""
 

@@ -230,6 +230,11 @@ class Recipe(Section):
             )
         return self
 
+    @property
+    def evaluation_cluster(self) -> ClusterConfig | None:
+        """Where `cord evaluate` starts engines; None = in its own process, on `evaluate.devices` if given."""
+        return self.cluster if self.evaluate.devices is None else None
+
     @model_validator(mode="after")
     def _replicas_and_devices_fit_the_cluster(self) -> Recipe:
         sections: dict[str, ModelConfig | None] = {f"teachers.{i}": teacher for i, teacher in enumerate(self.teachers)}
@@ -241,6 +246,17 @@ class Recipe(Section):
             "decode.student_fit": self.decode.student_fit,
             "problems.hard_for": self.problems.hard_for if self.problems else None,
         }
+        evaluated = {f"evaluate.models.{i}": model for i, model in enumerate(self.evaluate.models)}
+        sections |= evaluated
+        engine = self.evaluate.engine
+        more = [key for key, model in evaluated.items() if model.replicas > 1]
+        more += ["evaluate.engine"] if engine.get("replicas", 1) != 1 else []
+        if more and self.evaluation_cluster is None:
+            why = "with evaluate.devices" if self.cluster else "without a cluster"
+            mend = "remove evaluate.devices" if self.cluster else "add `cluster: {address: auto}` (or local)"
+            raise ValueError(f"{more[0]}.replicas: {why} there is one engine of a model; {mend}, or remove replicas")
+        if engine.get("devices") is not None and self.evaluation_cluster:
+            raise ValueError("evaluate.engine.devices: on a cluster Ray gives each engine its GPUs; remove devices")
         for key, section in sections.items():
             if section and section.replicas > 1 and not self.cluster:
                 raise ValueError(

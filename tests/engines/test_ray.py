@@ -159,11 +159,13 @@ def test_a_node_that_is_lost_is_replaced_by_one_that_joins_late(cluster, recipe,
 def test_the_parent_that_is_killed_leaves_nothing_behind_and_goes_on_by_the_same_command(
     cluster, recipe, tmp_path, undisturbed
 ):
-    first = Run(recipe, tmp_path / "run", cluster)
+    """Its drivers are no processes of its own. Fails the version whose drivers go on asking for nobody."""
+    first = Run(recipe, tmp_path / "run", cluster, "cluster.drivers=2")
     first.grown(150)
+    assert cluster.drivers()
     os.killpg(first.process.pid, signal.SIGKILL)
     first.process.join()
-    wait_for(lambda: not cluster.engines())
+    wait_for(lambda: not cluster.engines() and not cluster.drivers())
     second = Run(recipe, tmp_path / "run", cluster).end()
     second.same_as(undisturbed)
 
@@ -209,3 +211,63 @@ def test_real_engines_on_nodes_of_their_own_write_the_bytes_of_one_process(clust
     run.grown(30)
     kill(cluster.engines()[0])
     run.end().same_as(alone)
+
+
+def test_an_evaluation_on_two_replicas_makes_the_samples_of_one_engine(cluster, tmp_path, random_models):
+    """One replica is killed. Fails the version that evaluates in its own process, the one that gives up with the
+    replica, and the one that makes a stored sample again."""
+    rows = [{"id": f"p{i}", "problem": f"What is {i} mod 3?", "answer": str(i % 3)} for i in range(20)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        sys.executable,
+        "-m",
+        "cord_distill.cli",
+        "evaluate",
+        "--model",
+        str(random_models["r1"]),
+        "--suite",
+        "sums",
+    ]
+    asked = [*command, "--data", f"sums={tmp_path / 'sums.jsonl'}", "--samples", "8"]
+    environment = {**os.environ, **ENVIRONMENT}
+
+    def evaluation(name: str, engine: str, *overrides: str) -> subprocess.Popen:
+        scripted = f"evaluate.engine={{engine: scripted, script: 'scripted_world:script', {engine}}}"
+        flags = [*asked, "--output", str(tmp_path / name), scripted, *overrides]
+        return subprocess.Popen(flags, env=environment, stderr=subprocess.PIPE, text=True)
+
+    alone = evaluation("alone", "engine_args: {delay: 0.5}")
+    assert alone.wait(timeout=300) == 0, alone.stderr.read()
+    engine = "engine_args: {delay: 0.5}, max_num_seqs: 2, replicas: 2"
+    run = evaluation("run", engine, f"cluster={{address: '{cluster.address}'}}")
+    samples = tmp_path / "run" / "eval" / "r1" / "samples.jsonl"
+    wait_for(lambda: run.poll() is not None or (samples.exists() and lines_in(samples) >= 20))
+    kill(wait_for(lambda: len(found := cluster.engines()) == 2 and found)[0])
+    said = run.communicate(timeout=300)[1]
+    assert run.returncode == 0 and "asked again elsewhere" in said, said
+    assert lines_in(samples) == 160
+    one, other = (tmp_path / name / "eval" / "r1" / "problems.jsonl" for name in ("alone", "run"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_lost_head_ends_the_command_with_one_sentence_and_costs_what_was_under_way(
+    cluster, recipe, tmp_path, undisturbed
+):
+    """The last one, since it ends the cluster. Fails the version that Ray ends without a word, and the one that waits
+    for ever."""
+    folder = tmp_path / "run"
+    on = [f"cluster={{address: '{cluster.address}'}}", "teachers.0.replicas=2", "decode.problems_in_flight=1"]
+    command = [sys.executable, "-m", "cord_distill.cli", "generate", str(recipe), f"output_dir={folder}", *on]
+    process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: process.poll() is not None or lines_of(folder / "journal") >= 100)
+    cluster.kill_head()
+    said = process.communicate(timeout=180)[1]
+    assert process.returncode == 2, said
+    sentence = said.strip().splitlines()[-1]
+    assert "the cluster is gone: its head does not answer" in sentence and "run the same command again" in sentence
+    assert "Traceback" not in said
+    Run(recipe, folder, None).end().same_as(undisturbed)
+
+
+def lines_in(path: Path) -> int:
+    return path.read_bytes().count(b"\n")

@@ -40,15 +40,17 @@ class Asking:
     second answer the one that the first would have been.
 
     timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
-    replica hangs, which is then lost. first: the replica that an even choice falls on.
+    replica hangs, which is then lost. patient: one that is past it waits on while its replica answers others. first:
+    the replica that an even choice falls on.
 
     Whoever derives from it adds the replicas that are up to `at_home`, each with the number that `homes` gave it.
     """
 
     keeps_time = True
 
-    def __init__(self, timeout: float, *, first: int = 0) -> None:
+    def __init__(self, timeout: float, *, first: int = 0, patient: bool = False) -> None:
         self.timeout = timeout
+        self.patient = patient
         self.homes = Homes(first=first)
         self.at_home: list[Replica] = []
         self._gone = ""
@@ -160,12 +162,16 @@ class Asking:
     async def _in_time(self, ref: Any, actor: Any) -> Any:
         import ray
 
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await ref
-        except TimeoutError:
-            ray.cancel(ref)
-            return Failure("engine" if await self._hangs(actor) else "request", too_late(self.timeout))
+        while True:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    return await ref
+            except TimeoutError:
+                hanging = await self._hangs(actor)
+                if self.patient and not hanging:
+                    continue
+                ray.cancel(ref)
+                return Failure("engine" if hanging else "request", too_late(self.timeout))
 
     async def _hangs(self, actor: Any) -> bool:
         """Whether the engine answered nobody lately. It is asked itself, since others may ask it too."""

@@ -20,10 +20,12 @@ HEAD_SECONDS = 20.0
 
 
 class Cluster:
-    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait: as RayEngine's."""
+    """wanted: identities of the engines that the recipe under way has asked for. timeout, wait, patient: as
+    RayEngine's."""
 
-    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float) -> None:
+    def __init__(self, config: ClusterConfig, *, timeout: float, wait: float, patient: bool = False) -> None:
         connect(config)
+        self.patient = patient
         self.timeout = timeout
         self.wait = wait
         self.wanted: set[str] = set()
@@ -43,7 +45,7 @@ class Cluster:
         self.wanted.add(identity)
         if identity not in self._engines:
             self._watching = self._watching or asyncio.create_task(self._watch())
-            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait)
+            engine = RayEngine(spec, timeout=self.timeout, wait=self.wait, patient=self.patient)
             engine.add()
             self._engines[identity] = engine
         await self._engines[identity].is_up()

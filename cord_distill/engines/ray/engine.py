@@ -23,8 +23,8 @@ class RayEngine(Asking):
     """The engines that the command itself started, and starts anew. wait: seconds that the cluster may have no room for
     a single replica."""
 
-    def __init__(self, spec: EngineSpec, *, timeout: float, wait: float) -> None:
-        super().__init__(timeout)
+    def __init__(self, spec: EngineSpec, *, timeout: float, wait: float, patient: bool = False) -> None:
+        super().__init__(timeout, patient=patient)
         self.spec = spec
         self.wait = wait
         self.replicas: list[Replica] = []
