@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +34,7 @@ class Cluster:
         self._engines: dict[str, RayEngine] = {}
         self._filling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._head_is_gone = False
 
     @property
     def engines(self) -> Iterable[RayEngine]:
@@ -92,19 +95,22 @@ class Cluster:
         for engine in self.engines:
             await engine.close()
         self._engines.clear()
-        ray.shutdown()
+        if self._head_is_gone:
+            # Ray's own farewell waits for the head, until Ray ends the process in the middle of ours.
+            atexit.unregister(ray.shutdown)
+        else:
+            ray.shutdown()
 
     async def _watch(self) -> None:
         """Ends every engine when the head of the cluster is gone: Ray itself would end this process without a word."""
-        import ray
-
         answered = time.monotonic()
         while time.monotonic() - answered < HEAD_SECONDS:
             await asyncio.sleep(HEAD_SECONDS / 10)
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEAD_SECONDS):
-                    await asyncio.to_thread(ray.nodes)
-                    answered = time.monotonic()
+                    if await _head_answers():
+                        answered = time.monotonic()
+        self._head_is_gone = True
         for engine in self.engines:
             engine.gone("the cluster is gone: its head does not answer")
 
@@ -119,6 +125,31 @@ class Cluster:
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
+
+
+async def _head_answers() -> bool:
+    """Whether it does; a head that is gone may leave this without an answer. It is asked in a thread of its own that
+    nobody waits for: the loop's own threads are waited for at the end of the command."""
+    import ray
+
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[bool] = loop.create_future()
+
+    def tell(answers: bool) -> None:
+        if not found.done():
+            found.set_result(answers)
+
+    def ask() -> None:
+        try:
+            ray.nodes()
+            answers = True
+        except Exception:  # whatever Ray raises of a head that is away
+            answers = False
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now
+            loop.call_soon_threadsafe(tell, answers)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return await found
 
 
 async def _tell(identity: str, engine: RayEngine, board: Any) -> None:
