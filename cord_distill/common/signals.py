@@ -24,6 +24,8 @@ def ended_like_ctrl_c() -> Iterator[EndedBy]:
 
     def interrupt(number: int, frame: object) -> None:
         ended_by.number = number
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as `cord run &` in a script has it
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     if threading.current_thread() is threading.main_thread():

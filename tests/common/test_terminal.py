@@ -72,6 +72,29 @@ def test_signals_of_schedulers_and_terminals_say_what_ctrl_c_says(number, code):
     assert "stopped" in said and "go on with:" in said and "cord grade x.jsonl" in said
 
 
+def test_sigterm_ends_a_command_in_the_background_of_a_script():
+    """There the shell has Ctrl-C ignored. Fails the version that passes SIGTERM on as a Ctrl-C, which nobody hears, and
+    the one that leaves what runs in the loop where it is."""
+    program = (
+        "import asyncio; from cord_distill import cli\n"
+        "async def wait():\n"
+        "    try: print('ready', flush=True); await asyncio.sleep(60)\n"
+        "    finally: print('put away', flush=True)\n"
+        "cli._grade = lambda arguments: asyncio.run(wait())\n"
+        "raise SystemExit(cli.main(['grade', 'x.jsonl']))"
+    )
+    child = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, program],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
+    out, said = child.communicate(timeout=300)
+    assert (child.returncode, out) == (143, "put away\n")
+    assert "stopped" in said and "cord grade x.jsonl" in said
+
+
 def test_a_signal_that_is_ignored_stays_so():
     """`nohup cord run`: the terminal's end is none of the run's."""
     program = (
