@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from cord_distill.common.errors import CordError
 from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.engines.ray.board import Lost, Word
 from cord_distill.engines.ray.connect import connect
@@ -96,8 +99,10 @@ class Cluster:
             await engine.close()
         self._engines.clear()
         if self._head_is_gone:
-            # Ray's own farewell waits for the head, until Ray ends the process in the middle of ours.
+            # Ray's own farewell waits for the head until Ray ends the process, and without it Python's end crashes in
+            # Ray's threads.
             atexit.unregister(ray.shutdown)
+            atexit.register(_leave)
         else:
             ray.shutdown()
 
@@ -125,6 +130,12 @@ class Cluster:
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(CordError.exit_code)
 
 
 async def _head_answers() -> bool:
