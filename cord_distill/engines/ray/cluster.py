@@ -117,7 +117,7 @@ class Cluster:
                         answered = time.monotonic()
         self._head_is_gone = True
         for engine in self.engines:
-            engine.gone("the cluster is gone: its head does not answer")
+            engine.gone("the cluster is gone: its head does not answer; start it again and run the same command")
 
     async def _fill(self, engines: list[RayEngine]) -> None:
         await asyncio.gather(*(engine.is_placed() for engine in engines))
