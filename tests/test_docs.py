@@ -50,6 +50,7 @@ RUN_BY = {
     "cord report": ("tests/report/test_report.py", 'main(["report"'),
     "cord problems": ("tests/decode/test_hard_problems.py", 'main(["problems"'),
     "cord ablate": ("tests/ablation/test_ablate.py", 'main(["ablate"'),
+    "cord ablate --students": ("tests/ablation/test_ablate.py", '"--students"'),
     "cord export": ("tests/training/test_sft.py", 'main(["export"'),
     "cord grade": ("tests/evaluation/test_rescore.py", 'main(["grade"'),
     "cord view": ("tests/view/test_view.py", 'main(["view", str('),

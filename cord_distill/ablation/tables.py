@@ -11,12 +11,12 @@ from cord_distill.common.markdown import markdown_table
 from cord_distill.report.table import NONE, draw_table, percent, percent_with_interval
 
 HEAD = ("", "right answers %", "difference", "over seeds", "all steps right %", "difference", "steps right %",
-        "needless %", "S", "wrong", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
+        "needless %", "S", "generated", "scored", "s/problem", "paper: % / S")  # fmt: skip
 EQUAL_HEAD = ("", "problems", "generated", "plain search that spends no more", "right answers %", "difference",
               "all steps right %", "difference")  # fmt: skip
 # A terminal with fewer columns than all of a table needs shows these of them.
 WIDE = 190
-NARROW, EQUAL_NARROW = (0, 1, 2, 4, 7, 8, 10), (0, 2, 4, 5, 6, 7)
+NARROW, EQUAL_NARROW = (0, 1, 2, 4, 7, 8, 9), (0, 2, 4, 5, 6, 7)
 NOTES = """\
 right answers, all steps right: shares of the problems of all seeds with 95 % Wilson intervals; a problem that failed
 counts as wrong. needless: steps of the kept trace that say again what is known (of a process check that tells them).
@@ -111,7 +111,6 @@ def _row(made: AblationFigures, name: str) -> list[str]:
         percent(v.step_accuracy),
         percent(v.needless) if tails else NONE,
         NONE if v.score is None else f"{v.score:.3f}",
-        f"{v.wrong} of {v.num_problems}" + (f", {v.failed} failed" if v.failed else ""),
         _count(v.generated),
         _count(v.scored),
         NONE if v.seconds is None else f"{v.seconds:.2f}",
