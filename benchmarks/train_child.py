@@ -70,7 +70,7 @@ def train_plainly(recipe: Recipe, rows_per_device: int) -> None:
 
     student, length = made.section["model_name_or_path"], made.section["max_length"]
     renderer = load_renderer(student, system_prompt="", name="student")
-    rows = render(made.folder.dataset / "train.jsonl", renderer, max_length=length, max_tokens=None, context=None)
+    rows = render(made.data, renderer, max_length=length, max_tokens=None, context=None)
     # Without a GPU TRL's own default, bf16, is an error.
     device = {} if torch.cuda.is_available() else {"use_cpu": True, "bf16": False}
     batch = {"per_device_train_batch_size": rows_per_device} if rows_per_device else {}
