@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cord_distill.common.errors import CordError
@@ -41,6 +41,21 @@ FAILURES_IN_A_ROW = 8
 LOOK_AGAIN = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """The problems of a recipe that are left, and all that decoding them takes. wait: until other processes have ended
+    theirs too."""
+
+    recipe: Recipe
+    todo: list[Problem]
+    ensemble: Ensemble
+    journal: Journal
+    pool: EnginePool
+    display: Progress
+    live: Live
+    wait: bool
+
+
 def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> Journal:
     """The journal of decoding `recipe` in `run`, locked. Raises CordError: another recipe's, another process's."""
     inputs = decode_inputs(recipe)
@@ -55,22 +70,13 @@ def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> 
 
 
 async def decode_all(
-    recipe: Recipe,
-    todo: list[Problem],
-    ensemble: Ensemble,
-    journal: Journal,
-    pool: EnginePool,
-    display: Progress,
-    live: Live,
-    wait: bool,
-    *,
-    note: DecodeNote | None = None,
-    share: EngineShare = WHOLE_ENGINES,
+    work: Decoding, *, note: DecodeNote | None = None, share: EngineShare = WHOLE_ENGINES
 ) -> tuple[dict[str, Any], int]:
     """The figures of admission, and how many problems other processes still hold.
 
     note: is told of each row; None = one of its own. share: what of the engines' room this process may use.
     """
+    recipe, todo, ensemble, pool = work.recipe, work.todo, work.ensemble, work.pool
     pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble, share)
     finish = RowMaker.of(recipe, recipe_hash(decode_inputs(recipe)))
@@ -78,19 +84,21 @@ async def decode_all(
     correction = Correction(recipe, len(todo), pool.meters) if share == WHOLE_ENGINES else None
 
     async def attempt(problem: Problem) -> dict[str, Any]:
-        here = journaled(ensemble, problem, journal, pool, recipe, admission)
+        here = journaled(ensemble, problem, work.journal, pool, recipe, admission)
         try:
             outcome = await with_rivals(problem, here, await pipeline(problem, here))
             row = await off_the_loop(finish, problem, outcome, graders=finish.graders)
         finally:
             pool.leave(problem.id)
         if correction and (said := correction.after(row)):
-            display.say(said)
+            work.display.say(said)
         return row
 
     note = note or DecodeNote(pool.meters, ensemble.live)
     in_flight = share.part(problems_in_flight(recipe, ensemble))
-    held = await finish_all(todo, attempt, finish, in_flight, journal, display, note, live, admission.inside, wait)
+    held = await finish_all(
+        todo, attempt, finish, in_flight, work.journal, work.display, note, work.live, admission.inside, work.wait
+    )
     return admission.figures(), held
 
 

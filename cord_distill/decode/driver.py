@@ -14,7 +14,7 @@ from cord_distill.common.progress import progress
 from cord_distill.common.quiet import keep_private, prepare_environment
 from cord_distill.common.task_group import tasks_cancelled_on_exit
 from cord_distill.decode.admission import EngineShare
-from cord_distill.decode.decode_all import decode_all, open_journal
+from cord_distill.decode.decode_all import Decoding, decode_all, open_journal
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.progress_note import EVERY_SECONDS, DecodeNote
 from cord_distill.decode.start import start_ensemble
@@ -96,8 +96,8 @@ async def _drive(order: Order, todo: list[Problem], board: Any) -> Done:
         async with tasks_cancelled_on_exit() as beside:
             beside.add(asyncio.create_task(keep_telling()))
             with progress(f"driver {share.number}", len(todo)) as display:
-                arguments = (recipe, todo, ensemble, journal, pool, display, Live(), order.wait)
-                admission, _ = await decode_all(*arguments, note=note, share=share)
+                work = Decoding(recipe, todo, ensemble, journal, pool, display, Live(), order.wait)
+                admission, _ = await decode_all(work, note=note, share=share)
         return done(admission=admission)
     finally:
         await pool.close()

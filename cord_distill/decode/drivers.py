@@ -18,36 +18,26 @@ from cord_distill.common.progress import Progress
 from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_exit
 from cord_distill.common.terminal import warn
 from cord_distill.decode.admission import EngineShare, problems_in_flight
+from cord_distill.decode.decode_all import Decoding
 from cord_distill.decode.driver import Done, Order, drive
 from cord_distill.decode.engine_pool import EnginePool
-from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import Meter
 from cord_distill.engines.liveness import RESTARTS, Restarts
 from cord_distill.engines.ray.board import Lost, start_board
 from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.spec import Failure, Surroundings, short
-from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
-from cord_distill.tracking.live import Live
 from cord_distill.types import Problem
 
 
-async def decode_with_drivers(
-    recipe: Recipe,
-    todo: list[Problem],
-    ensemble: Ensemble,
-    journal: Journal,
-    pool: EnginePool,
-    display: Progress,
-    live: Live,
-    wait: bool,
-) -> tuple[dict[str, Any], int]:
+async def decode_with_drivers(work: Decoding) -> tuple[dict[str, Any], int]:
     """As `decode_all`, in `cluster.drivers` processes. Raises CordError where one of them cannot go on."""
+    recipe, todo, journal, pool, display = work.recipe, work.todo, work.journal, work.pool, work.display
     assert recipe.cluster is not None and isinstance(pool.cluster, Cluster)
     # Each has at least one problem and room for it.
-    of = min(recipe.cluster.drivers, len(todo), problems_in_flight(recipe, ensemble))
-    drivers = Drivers(pool, DecodeNote(pool.meters, ensemble.live), journal, display)
+    of = min(recipe.cluster.drivers, len(todo), problems_in_flight(recipe, work.ensemble))
+    drivers = Drivers(pool, DecodeNote(pool.meters, work.ensemble.live), journal, display)
     for left_by_a_kill in journal.path.glob(".drivers-*") if journal.first else ():
         left_by_a_kill.unlink(missing_ok=True)
     sign = journal.path / f".drivers-{uuid.uuid4().hex}"
@@ -55,11 +45,11 @@ async def decode_with_drivers(
     board = start_board()
     try:
         async with tasks_cancelled_on_exit() as beside:
-            beside.add(asyncio.create_task(keep_showing(display, drivers.note, live)))
+            beside.add(asyncio.create_task(keep_showing(display, drivers.note, work.live)))
             beside.add(asyncio.create_task(pool.cluster.lend(board)))
             beside.add(asyncio.create_task(drivers.listen(board)))
             orders = [
-                Order(recipe, EngineShare(i, of), str(sign), journal.failures, wait, Surroundings.here())
+                Order(recipe, EngineShare(i, of), str(sign), journal.failures, work.wait, Surroundings.here())
                 for i in range(of)
             ]
             ended = await gather_or_cancel([_kept(order, todo, board) for order in orders])
@@ -67,7 +57,7 @@ async def decode_with_drivers(
         sign.unlink(missing_ok=True)
     for done in ended:
         drivers.hear(done)
-    live.log(drivers.note.figures(time.monotonic(), display.done))
+    work.live.log(drivers.note.figures(time.monotonic(), display.done))
     with journal.turn():
         left = sum(not journal.has_row(problem.id, problem.content) for problem in todo)
     display.advance(max(0, len(todo) - left - drivers.written))

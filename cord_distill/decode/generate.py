@@ -16,7 +16,7 @@ from typing import Any
 from cord_distill.common.progress import progress
 from cord_distill.decode.check import check_decode
 from cord_distill.decode.check_templates import check_templates
-from cord_distill.decode.decode_all import decode_all, open_journal
+from cord_distill.decode.decode_all import Decoding, decode_all, open_journal
 from cord_distill.decode.decode_stats import clear_stats, keep_stats, write_stats
 from cord_distill.decode.drivers import decode_with_drivers
 from cord_distill.decode.engine_pool import EnginePool
@@ -156,7 +156,8 @@ async def _generate_one(
                 before = engine_steps(ensemble)
                 with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
                     decode = decode_with_drivers if recipe.cluster and recipe.cluster.drivers > 1 else decode_all
-                    admission, held = await decode(recipe, todo, ensemble, journal, pool, display, live, wait)
+                    work = Decoding(recipe, todo, ensemble, journal, pool, display, live, wait)
+                    admission, held = await decode(work)
                 steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
             if todo or not any(figures.glob("*.json")):
                 stats = {

@@ -125,8 +125,7 @@ class Asking:
         with self.homes.staying(problem) as name:
             while True:
                 try:
-                    if self._gone:
-                        self.refuse()
+                    self.refuse()
                     await self.is_up()
                 except CordError as error:
                     raise EngineDead(str(error)) from error
