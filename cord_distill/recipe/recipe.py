@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WrapValidator, model_validator
@@ -21,7 +22,7 @@ from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.models import MetaProverConfig, ModelConfig, ModelsConfig
 from cord_distill.recipe.problems import ProblemsConfig
 from cord_distill.recipe.temperatures import one_teacher_per_temperature
-from cord_distill.recipe.train_keys import check_distil_keys, check_dpo_keys, check_train_keys
+from cord_distill.recipe.train_keys import check_train_keys
 
 
 def _seed_or_seeds(value: Any) -> int | list[int]:
@@ -126,10 +127,10 @@ class Recipe(Section):
     train: Annotated[dict[str, Any], AfterValidator(check_train_keys)] = {}
     """Keys of TRL's SFTConfig and ModelConfig, `global_batch_size`, and `chat_template_kwargs`, `think_open`,
     `think_close` and `prompt_suffix` (as in a `Model` section; evaluation takes them too)."""
-    dpo: Annotated[dict[str, Any] | None, AfterValidator(check_dpo_keys)] = None
+    dpo: Annotated[dict[str, Any], AfterValidator(partial(check_train_keys, stage="dpo"))] | None = None
     """Keys of TRL's DPOConfig for the stage that trains the student on `data.preferences`; `{}` takes the defaults and
     null leaves the stage out. Keys of `train` that say how a training is run hold here too."""
-    distil: Annotated[dict[str, Any] | None, AfterValidator(check_distil_keys)] = None
+    distil: Annotated[dict[str, Any], AfterValidator(partial(check_train_keys, stage="distil"))] | None = None
     """Keys of TRL's DistillationConfig for the stage in which the student samples and a teacher of its vocabulary
     corrects it, and `teacher`: the name of one of `teachers`, or a model; null leaves the stage out."""
     launch: LaunchConfig = LaunchConfig()

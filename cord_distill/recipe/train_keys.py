@@ -110,7 +110,12 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
             raise ValueError(f"[{key}] {REFUSED[key]}; remove the key")
         if key in UNSERVED and value not in (None, False, "no"):
             raise ValueError(f"[{key}] {UNSERVED[key]}; remove the key")
-        if wrong := (key not in OURS[stage] and wrong_value(key, value, stage)) or out_of_range(key, value, stage):
+        try:
+            if key not in OURS[stage]:
+                typed_value(key, value, stage)
+        except ValueError as error:
+            raise ValueError(f"[{key}] {error}") from None
+        if wrong := out_of_range(key, value, stage):
             raise ValueError(f"[{key}] {wrong}")
     told = train.get("chat_template_kwargs", {})
     if not isinstance(told, dict):
@@ -120,33 +125,31 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
     return train
 
 
-def check_dpo_keys(dpo: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if dpo is None else check_train_keys(dpo, "dpo")
+def typed_value(key: str, value: Any, stage: str = "train") -> Any:
+    """The value as TRL's config takes it: of `"5e-6"` the number, of YAML's false for an unquoted `no` the text.
 
-
-def check_distil_keys(distil: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if distil is None else check_train_keys(distil, "distil")
-
-
-def wrong_value(key: str, value: Any, stage: str = "train") -> str | None:
-    """What is wrong with a value by the type that TRL gives the key; None where it fits."""
+    Raises ValueError where it does not fit the type that TRL gives the key; TRL's own parser looks at strings only.
+    """
     from pydantic import ValidationError
 
     kind = train_key_types(stage)[key]
-    # YAML reads an unquoted `no` as false; `resume_from_checkpoint: false` begins anew (training/run.py).
-    if value is None or (value is False and (key.endswith("_strategy") or key == "resume_from_checkpoint")):
-        return None
+    # `resume_from_checkpoint: false` begins anew (training/run.py).
+    if value is None or (value is False and key == "resume_from_checkpoint"):
+        return value
+    if value is False and key.endswith("_strategy"):
+        return "no"
     if isinstance(kind, list):
-        return None if value in kind else f"{value!r} is not one of {', '.join(map(str, kind))}"
+        if value not in kind:
+            raise ValueError(f"{value!r} is not one of {', '.join(map(str, kind))}")
+        return value
     if isinstance(value, bool) and "bool" not in kind and "Any" not in kind:
-        return f"{value!r} does not fit {kind}"
+        raise ValueError(f"{value!r} does not fit {kind}")
     if isinstance(value, str) and kind.startswith("list[str]"):
-        return f"is a list; write [{value}]"
+        raise ValueError(f"is a list; write [{value}]")
     try:
-        _adapter(kind).validate_python(value)
+        return _adapter(kind).validate_python(value)
     except ValidationError as error:
-        return f"{value!r} does not fit {kind}: {error.errors()[0]['msg']}"
-    return None
+        raise ValueError(f"{value!r} does not fit {kind}: {error.errors()[0]['msg']}") from None
 
 
 @cache

@@ -1,6 +1,6 @@
-"""The section of a training, checked and completed: batch arithmetic, our defaults, strict types.
+"""The section of a training, completed: batch arithmetic, our defaults, and the configs of TRL that are made of it.
 
-Only `strict_values` and `training_arguments` load TRL; what can be wrong before that is found before that.
+Only `training_arguments` loads TRL; what can be wrong before that is found before that.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
-from typing import Any, get_type_hints
+from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.train_keys import OURS, TRAININGS
+from cord_distill.recipe.train_keys import OURS, TRAININGS, typed_value
 from cord_distill.recipe.training_stages import section_of
 from cord_distill.run_folder.paths import RunFolder, training_folder
 from cord_distill.tracking.wandb_mode import wandb_mode
@@ -107,48 +106,21 @@ def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str], s
     return steps
 
 
-def strict_values(section: dict[str, Any], *configs: type, stage: str = "train") -> list[dict[str, Any]]:
-    """Splits `section` over the dataclasses `configs` and checks every value against its annotation and choices.
-
-    TRL's own parser checks strings only: `packing: 3` or `max_length: [1, 2]` pass it. Numbers written as `5e-6` (a
-    string in YAML) become numbers. Raises CordError naming the key.
-    """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
+def split_section(section: dict[str, Any], stage: str, *configs: type) -> list[dict[str, Any]]:
+    """The keys of a stage's section, per dataclass of TRL that has them, with values of its types. Raises CordError."""
     parts: list[dict[str, Any]] = [{} for _ in configs]
-    known = [({f.name: f for f in fields(c) if f.init}, get_type_hints(c)) for c in configs]
+    known = [{field.name for field in fields(config) if field.init} for config in configs]
     for key, value in section.items():
         if key in OURS[stage]:
             continue
-        home = next((i for i, (names, _) in enumerate(known) if key in names), None)
+        home = next((i for i, names in enumerate(known) if key in names), None)
         if home is None:
-            near = get_close_matches(key, [name for names, _ in known for name in names], n=1)
-            raise CordError(
-                f"{stage}.{key} is not a key of the installed TRL" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-        names, hints = known[home]
-        if value is not None:
-            if value is False and key.endswith("_strategy"):
-                value = "no"  # YAML reads an unquoted `no` as false
-            try:
-                adapter = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
-            except Exception:  # an annotation that pydantic cannot express: TRL's own check has to do
-                adapter = None
-            if adapter is not None:
-                try:
-                    value = adapter.validate_python(value)
-                except ValidationError as error:
-                    wrong = error.errors()[0]["msg"]
-                    raise CordError(f"{stage}.{key}: {value!r} does not fit {_plain(hints[key])}: {wrong}") from None
-        choices = names[key].metadata.get("choices")
-        if choices and value is not None and value not in choices:
-            raise CordError(f"{stage}.{key}: {value!r} is not one of {', '.join(map(str, choices))}")
-        parts[home][key] = value
+            raise CordError(f"{stage}.{key} is not a key of the installed TRL: remove it")
+        try:
+            parts[home][key] = typed_value(key, value, stage)
+        except ValueError as error:
+            raise CordError(f"{stage}.{key}: {error}") from None
     return parts
-
-
-def _plain(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
 
 
 def training_arguments(section: dict[str, Any], stage: str = "train") -> tuple[Any, Any]:
@@ -168,7 +140,7 @@ def training_arguments(section: dict[str, Any], stage: str = "train") -> tuple[A
     if not section.get("fp16"):
         section.setdefault("bf16", cuda and torch.cuda.is_bf16_supported())
     config = getattr(trl, TRAININGS[stage])
-    own, model = strict_values(section, config, trl.ModelConfig, stage=stage)
+    own, model = split_section(section, stage, config, trl.ModelConfig)
     if own.get("use_vllm"):
         _refuse_untried_vllm(stage)
     masters = _float32_masters(own)
