@@ -21,16 +21,16 @@ def main(argv: list[str]) -> int:
 
     die_with_parent()
     try:
-        said = foreign_words(argv)
-        if said:
-            raise CordError(said)
+        wrong = foreign_words(argv)
+        if wrong:
+            raise CordError(wrong)
         from cord_distill.recipe.file import load_recipe
         from cord_distill.run.make_data import data_before_training
         from cord_distill.training.run import train
 
         recipe = load_recipe(argv[0], argv[1:])
         data_before_training(recipe, first=os.environ.get("RANK", "0") == "0")
-        trained = train(recipe, said=argv[0])
+        trained = train(recipe, argv[0])
         if trained is not None and os.environ.get("RANK", "0") == "0":
             from cord_distill.report.model_card import write_model_card
 

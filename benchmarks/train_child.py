@@ -93,4 +93,4 @@ if __name__ == "__main__":
         train_plainly(one, int(os.environ["CORD_ROWS"]))
     else:
         sft_callbacks.Bar = Meter  # type: ignore[misc]
-        train(one, said=sys.argv[1])
+        train(one, source=sys.argv[1])

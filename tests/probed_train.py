@@ -93,4 +93,4 @@ class Probe(sft_callbacks.Bar):
 
 if __name__ == "__main__":
     sft_callbacks.Bar = Probe  # type: ignore[misc]
-    train(load_recipe(sys.argv[1], sys.argv[2:]), said=sys.argv[1])
+    train(load_recipe(sys.argv[1], sys.argv[2:]), source=sys.argv[1])

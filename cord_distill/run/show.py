@@ -22,7 +22,7 @@ from cord_distill.recipe.experiment import Experiment
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import TRAIN_FILE, RunFolder
-from cord_distill.training.rows import render, sample_row, visible
+from cord_distill.training.rows import render, visible
 from cord_distill.types import Problem, Step, Stop
 
 EXAMPLE = Problem("an example, since no problem is at hand", "What is the sum of 17 and 25?", "42")
@@ -109,5 +109,4 @@ def _training_row(recipe: Recipe, renderer: Renderer) -> tuple[tuple[str, str], 
         return ("no training row yet", said), ("given, no loss", renderer.prompt_text(EXAMPLE.question))
     longest = int(recipe.train.get("max_length") or 1 << 30)
     rows = render(file, renderer, max_length=longest, max_tokens=recipe.data.filters.max_tokens, context=None, limit=1)
-    sample = sample_row(renderer, rows.input_ids[0], rows.labels[0])
-    return ((f"the first row of {short_path(file)}", sample.rstrip("\n")),)
+    return ((f"the first row of {short_path(file)}", rows.sample.rstrip("\n")),)

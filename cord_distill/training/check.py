@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cord_distill.common.errors import CordError
 from cord_distill.common.faults import faults_in
 from cord_distill.common.quiet import has_gpu
@@ -25,7 +23,7 @@ from cord_distill.tracking.wandb_mode import wandb_mode
 from cord_distill.training.arguments import refuse_half_weights, resolved_section
 from cord_distill.training.check_values import value_faults
 from cord_distill.training.deepspeed import stage_in
-from cord_distill.training.launch import accelerate_config, gpu_count
+from cord_distill.training.launch import gpu_count, launcher_file
 from cord_distill.training.launcher_keys import file_faults, flag_faults
 
 STUDENT = "train.model_name_or_path"
@@ -86,25 +84,6 @@ def trains_here(recipe: Recipe, processes: int | None) -> bool:
     return processes is None and here and find_spec("torch") is not None
 
 
-def launcher_file(recipe: Recipe) -> dict[str, Any]:
-    """The content of `launch.accelerate_config`, {} where there is none. Raises CordError."""
-    name = recipe.launch.accelerate_config
-    if not name:
-        return {}
-    path = accelerate_config(name)
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise CordError(f"launch.accelerate_config: {path}{line} is not readable as YAML; mend it") from None
-    if not isinstance(read, dict):
-        raise CordError(
-            f"launch.accelerate_config: {path} is no mapping of accelerate's keys; make one: accelerate config"
-        )
-    return read
-
-
 def launched(launcher: Mapping[str, Any], processes: int | None) -> dict[str, str]:
     """The environment of one training process under that launcher, as far as the batch and DeepSpeed depend on it."""
     count = processes or launcher.get("num_processes") or gpu_count() or 1
@@ -135,9 +114,7 @@ def _student_faults(recipe: Recipe, rows_are_there: bool) -> list[str]:
     template = recipe.train.get("chat_template_path")
     if template and not Path(str(template)).is_file():
         return [f"train.chat_template_path: {template} is not there; give a local .jinja file"]
-    if not name:
-        return []
-    if yet_to_build(recipe, name):
+    if not name or yet_to_build(recipe, name):
         return []
     try:
         folder = Path(model_path(recipe, name, STUDENT))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.suggest import nearest
 from cord_distill.model_files.tensors import module_names
 
 # Keys that only LoRA reads: without it every weight would be trained, and nothing would say so.
@@ -74,8 +74,8 @@ def _missing_modules(wanted: Any, modules: frozenset[str], key: str) -> list[str
             return [f"{key}: one name alone is a regular expression of the modules' whole names: write ['{one}']"]
     if not gone:
         return []
-    near = get_close_matches(gone[0], ends, n=1)
-    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    near = nearest(gone[0], ends)
+    hint = f"did you mean {near!r}? There are" if near else "there are"
     return [f"{key}: the student has no module {gone[0]!r}; {hint}: {', '.join(ends)}, or write [all-linear]"]
 
 

@@ -69,8 +69,13 @@ def declared_stage(section: dict[str, Any]) -> int:
 
 
 def stage_in(file: str, key: str) -> int:
-    """ZeRO stage of a DeepSpeed file. Raises CordError: it is not there, or no file that DeepSpeed would take. key: for
-    the error."""
+    """ZeRO stage of a DeepSpeed file. Raises CordError as `zero_optimization`."""
+    return int(zero_optimization(file, key)["stage"])
+
+
+def zero_optimization(file: str, key: str) -> dict[str, Any]:
+    """What a DeepSpeed file says of ZeRO, its stage among it. Raises CordError: it is not there, or no file that
+    DeepSpeed would take. key: for the error."""
     path = Path(file)
     if not path.is_file():
         ours = sorted(one.stem for one in (bundled("accelerate_configs") / "deepspeed").glob("*.json"))
@@ -84,12 +89,13 @@ def stage_in(file: str, key: str) -> int:
     except (OSError, ValueError, RecursionError) as error:
         raise CordError(f"{key}: DeepSpeed file {path} cannot be read as JSON ({error}); mend it") from None
     try:
-        stage = read["zero_optimization"]["stage"]
+        zero: dict[str, Any] = read["zero_optimization"]
+        stage = zero["stage"]
     except (KeyError, TypeError):
         raise CordError(f"{key}: DeepSpeed file {path} has no zero_optimization.stage; add it") from None
     if type(stage) is not int or not 0 <= stage <= 3:
         raise CordError(f"{key}: DeepSpeed file {path}: zero_optimization.stage is {stage!r}; write 0, 1, 2 or 3")
-    return stage
+    return zero
 
 
 def _free_port() -> int:

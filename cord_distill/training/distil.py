@@ -11,29 +11,23 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.prompts.render import Renderer
 from cord_distill.training.plan import Plan
-from cord_distill.training.rows import exchange, read_rows, shown_parts
-from cord_distill.training.stage_rows import StageRows
+from cord_distill.training.rows import StageRows, read_exchanges, shown_parts
 
 
-def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
+def rows(plan: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
     """Reads the prompts; sets `args.max_completion_length` where the recipe says nothing of it. Raises CordError.
 
     context: positions that the student knows, None = unknown. TRL's 512 would end every long trace in the middle: here
     a sample may be as long as `distil.max_length` (20,480, or that of `train:`) leaves room for.
     """
     asked: dict[tuple[str, str], list[int]] = {}
-    renderers: dict[str, Renderer] = {"": renderer}
-    renderer.check_prompt()
-    for number, row in read_rows(made.data):
-        one = exchange(row, f"{made.data.name}, line {number}")
-        if one.system not in renderers:
-            renderers[one.system] = renderer.with_system(one.system)
-        asked.setdefault((one.system, one.question), renderers[one.system].prompt_ids(one.question))
+    for _, one, own in read_exchanges(plan.data, renderer):
+        asked.setdefault((one.system, one.question), own.prompt_ids(one.question))
     prompts = list(asked.values())
     if not prompts:
-        raise CordError(f"{made.data}: no question is left to ask (the file is empty)")
+        raise CordError(f"{plan.data}: no question is left to ask (the file is empty)")
     longest = max(map(len, prompts))
-    room = _room(made, longest, context)
+    room = _room(plan, longest, context)
     args.max_completion_length = room
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     if len(prompts) < batch:
@@ -41,18 +35,18 @@ def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> Stag
             f"distil: {len(prompts)} questions are fewer than one update takes ({batch}): lower "
             "distil.global_batch_size or distil.per_device_train_batch_size"
         )
-    assert made.teacher is not None
+    assert plan.teacher is not None
     summary = (
         f"{len(prompts)} questions, answered by the student with up to {room} tokens each and corrected by "
-        f"{made.teacher.label}; the longest prompt has {longest} tokens"
+        f"{plan.teacher.label}; the longest prompt has {longest} tokens"
     )
     sample = shown_parts(renderer, {"given, no loss": prompts[0]}) + "--- trained\nwhat the student writes\n"
     return StageRows({"prompt": prompts}, summary, sample)
 
 
-def _room(made: Plan, longest: int, context: int | None) -> int:
-    given = made.section.get("max_completion_length")
-    limit = int(made.section["max_length"])
+def _room(plan: Plan, longest: int, context: int | None) -> int:
+    given = plan.section.get("max_completion_length")
+    limit = int(plan.section["max_length"])
     if given is None:
         room = min(limit, context or limit) - longest
         if room < 1:
@@ -69,15 +63,15 @@ def _room(made: Plan, longest: int, context: int | None) -> int:
     return int(given)
 
 
-def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
+def trainer(plan: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
     """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.distil_trainer import DistilTrainer
 
-    assert made.teacher is not None
+    assert plan.teacher is not None
     args.teacher_model_init_kwargs = {
         **(args.teacher_model_init_kwargs or {}),
         "dtype": "bfloat16" if args.bf16 else "float32",
         "attn_implementation": args.model_init_kwargs["attn_implementation"],
-        "revision": made.teacher.revision,
+        "revision": plan.teacher.revision,
     }
-    return DistilTrainer(renderer=renderer, teacher_model=made.teacher.path, train_dataset=dataset, args=args, **common)
+    return DistilTrainer(renderer=renderer, teacher_model=plan.teacher.path, train_dataset=dataset, args=args, **common)

@@ -13,17 +13,24 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.prompts.render import Renderer
 from cord_distill.training.plan import Plan
-from cord_distill.training.rows import check_lengths, control_ids, read_rows, shown_parts
-from cord_distill.training.stage_rows import StageRows
+from cord_distill.training.rows import (
+    StageRows,
+    check_lengths,
+    control_ids,
+    left_out,
+    read_rows,
+    refuse_none_left,
+    shown_parts,
+)
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
-def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
+def rows(plan: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
     """Reads and checks the pairs. context: positions of the student, None = unknown. Raises CordError with the fix."""
     return pair_rows(
-        made.data, renderer, max_length=args.max_length, max_tokens=made.recipe.data.filters.max_tokens, context=context
+        plan.data, renderer, max_length=args.max_length, max_tokens=plan.recipe.data.filters.max_tokens, context=context
     )
 
 
@@ -58,13 +65,10 @@ def pair_rows(
             columns[name].append(ids)
         lengths.append(longest)
         kinds[str(row.get("kind", "pair"))] += 1
-    if not lengths:
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "the file is empty"
-        raise CordError(f"{path}: no pair is left to train on ({why})")
+    refuse_none_left(path, "pair", len(lengths), dropped)
     check_lengths(lengths, total, max_length, context, "dpo")
     told = ", ".join(f"{count} of {kind}s" for kind, count in sorted(kinds.items()))
-    left_out = "".join(f", {count} dropped ({reason})" for reason, count in sorted(dropped.items()))
-    summary = f"{len(lengths)} pairs ({told}), the longest completion ends at token {max(lengths)}{left_out}"
+    summary = f"{len(lengths)} pairs ({told}), the longest completion ends at token {max(lengths)}{left_out(dropped)}"
     first = (columns[name][0] for name in COLUMNS)
     sample = shown_parts(renderer, dict(zip(("given, no loss", "chosen", "rejected"), first, strict=True)))
     return StageRows(columns, summary, sample, dropped)
@@ -102,7 +106,7 @@ def _end(renderer: Renderer, completion: str) -> list[int]:
     return [renderer.end_of_turn_id] if whole else []
 
 
-def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
+def trainer(plan: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
     """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.pair_trainer import PairTrainer
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
@@ -20,16 +23,13 @@ def training_command(
 ) -> tuple[list[str], dict[str, str]]:
     """(argv, environment) of one training. overrides: `key=value` strings handed on, `variant=NAME` among them.
 
-    The environment is that of this process, completed where it says nothing; of the W&B mode and the recipe's the
-    stricter counts. `accelerate.commands.launch` is started as a module: the `accelerate` script would import its
-    other commands first (8 s on one core). Raises CordError.
+    The environment is that of this process, completed. `accelerate.commands.launch` is started as a module: the
+    `accelerate` script would import its other commands first (8 s on one core). Raises CordError.
     """
     argv = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *_launcher_arguments(recipe)]
     argv += [str(bundled("train.py")), str(recipe_path), *overrides]
     env = dict(os.environ)
-    for name, value in environment(recipe).items():
-        env.setdefault(name, value)
-    env["WANDB_MODE"] = wandb_mode(recipe)
+    complete_environment(env, recipe)
     devices = _devices_left(recipe)
     if devices is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
@@ -49,17 +49,18 @@ def _devices_left(recipe: Recipe) -> list[str] | None:
     return left
 
 
-def environment(recipe: Recipe) -> dict[str, str]:
-    """What a training process should find in its environment; the user's own settings win (setdefault)."""
-    wandb = recipe.track.wandb
-    folder = RunFolder.of(recipe)
-    env = {
+def complete_environment(env: MutableMapping[str, str], recipe: Recipe) -> None:
+    """Adds to `env` what a training process should find there, where the user has not set it.
+
+    The W&B mode is set in any case: to the stricter of the recipe's and the shell's.
+    """
+    wandb, folder = recipe.track.wandb, RunFolder.of(recipe)
+    wanted = {
         **PRIVATE,
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_CONSOLE": "off",
         "WANDB_DATA_DIR": str(folder.wandb / "wandb"),
         "WANDB_DIR": str(folder.wandb),
-        "WANDB_MODE": wandb_mode(recipe),
         "WANDB_PROJECT": wandb.project,
         "WANDB_RUN_GROUP": recipe.name,
         "WANDB_JOB_TYPE": recipe.stage,
@@ -67,12 +68,14 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "WANDB_TAGS": ",".join([*wandb.tags, method_name(recipe)]),
     }
     if (recipe.variant or recipe.train_seed is not None) and recipe.launch.parallel_jobs > 1:
-        env["CORD_PLAIN_PROGRESS"] = "1"
+        wanted["CORD_PLAIN_PROGRESS"] = "1"
     if wandb.entity:
-        env["WANDB_ENTITY"] = wandb.entity
+        wanted["WANDB_ENTITY"] = wandb.entity
     if gpu_count() == 0:
-        env |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    return env
+        wanted |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    for name, value in wanted.items():
+        env.setdefault(name, value)
+    env["WANDB_MODE"] = wandb_mode(recipe)
 
 
 def _launcher_arguments(recipe: Recipe) -> list[str]:
@@ -84,8 +87,8 @@ def _launcher_arguments(recipe: Recipe) -> list[str]:
     # What accelerate would find out by itself, said outright: it prints a warning for each value that it has to guess.
     left = _devices_left(recipe)
     gpus = gpu_count() if left is None else len(left)
-    said = ["--num_processes", str(max(1, gpus)), "--num_machines", "1", "--mixed_precision", "no"]
-    return [*said, "--dynamo_backend", "no", *(["--multi_gpu"] if gpus > 1 else [])]
+    counts = ["--num_processes", str(max(1, gpus)), "--num_machines", "1", "--mixed_precision", "no"]
+    return [*counts, "--dynamo_backend", "no", *(["--multi_gpu"] if gpus > 1 else [])]
 
 
 def accelerate_config(name: str) -> Path:
@@ -98,6 +101,25 @@ def accelerate_config(name: str) -> Path:
         return path
     names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
     raise CordError(f"launch.accelerate_config: {name!r} is neither a file nor one of {names}")
+
+
+def launcher_file(recipe: Recipe) -> dict[str, Any]:
+    """The content of `launch.accelerate_config`, {} where there is none. Raises CordError."""
+    name = recipe.launch.accelerate_config
+    if not name:
+        return {}
+    path = accelerate_config(name)
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise CordError(f"launch.accelerate_config: {path}{line} is not readable as YAML; mend it") from None
+    if not isinstance(read, dict):
+        raise CordError(
+            f"launch.accelerate_config: {path} is no mapping of accelerate's keys; make one: accelerate config"
+        )
+    return read
 
 
 def gpu_count() -> int:

@@ -1,6 +1,6 @@
 """What a training would do, checked as far as that goes without torch: inputs, student, teacher, what is there already.
 
-`plan_training` finds every mistake that can be found so, in well under a second; run.py trains.
+This takes well under a second; run.py trains.
 """
 
 from __future__ import annotations
@@ -52,16 +52,23 @@ class Plan:
         return self.found.name == "done" and self.section.get("resume_from_checkpoint") is None
 
 
-def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
-    """said: the recipe as the user typed it, for errors that name a command. Raises CordError; loads nothing heavy."""
+def plan_training(recipe: Recipe, source: str = "RECIPE") -> Plan:
+    """The plan of the one training that `recipe` picks; `train` and `cord export` begin with it.
+
+    source: the recipe as the user typed it, for errors that name a command. Raises CordError; loads nothing heavy.
+    """
     if recipe.variants and not recipe.variant:
         names = ", ".join(recipe.variants)
-        raise CordError(f"{said} has variants ({names}): pick one to train, e.g. variant={next(iter(recipe.variants))}")
-    recipe = one_seed(recipe, said)
+        raise CordError(
+            f"{source} has variants ({names}): pick one to train, e.g. variant={next(iter(recipe.variants))}"
+        )
+    recipe = one_seed(recipe, source)
     stage = recipe.stage
     if stage != "train" and stage not in stages_of(recipe):
-        raise CordError(f"stage={stage}: {said} has no section `{stage}:`; add one, `{stage}: {{}}` takes the defaults")
-    command = f"{said} variant={recipe.variant}" if recipe.variant else said
+        raise CordError(
+            f"stage={stage}: {source} has no section `{stage}:`; add one, `{stage}: {{}}` takes the defaults"
+        )
+    command = f"{source} variant={recipe.variant}" if recipe.variant else source
     section = resolved_section(recipe)
     folder = TrainingFolder.of(recipe)
     data = _data(recipe, command)
@@ -74,8 +81,8 @@ def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
     further = {**before, **({"teacher": teacher.identity} if teacher else {})}
     inputs = training_inputs(section, data, recipe.data.filters.max_tokens, **further)
     found = folder.state(inputs)
-    made = Plan(recipe, folder, section, data, inputs, found, declared_stage(section), teacher)
-    if not made.anew and not made.done:
+    plan = Plan(recipe, folder, section, data, inputs, found, declared_stage(section), teacher)
+    if not plan.anew and not plan.done:
         if found.name == "stale":
             raise CordError(
                 f"{short_path(folder.path)} holds a training with other inputs ({'; '.join(found.changed[:4])}): "
@@ -83,8 +90,8 @@ def plan_training(recipe: Recipe, said: str = "RECIPE") -> Plan:
                 f"{stage}.output_dir"
             )
         if folder.checkpoints:
-            found.refuse_other_world(int(os.environ.get("WORLD_SIZE", 1)), made.zero_stage, stage)
-    return made
+            found.refuse_other_world(int(os.environ.get("WORLD_SIZE", 1)), plan.zero_stage, stage)
+    return plan
 
 
 def _data(recipe: Recipe, command: str) -> Path:
@@ -121,12 +128,12 @@ def _student(recipe: Recipe, section: dict[str, Any], command: str) -> tuple[str
     return str(trained.final), {"before": trained.fingerprint}
 
 
-def one_seed(recipe: Recipe, said: str = "RECIPE") -> Recipe:
+def one_seed(recipe: Recipe, source: str = "RECIPE") -> Recipe:
     """The one training of `recipe`. Raises CordError where a list of seeds makes several and none is picked."""
     runs = recipe.seed_runs()
     if len(runs) > 1:
         raise CordError(
-            f"{said} has {len(runs)} seeds and so as many students: pick one, e.g. seed={runs[0].train_seed} "
-            f"(cord train {said} trains them one after the other, cord run evaluates them too)"
+            f"{source} has {len(runs)} seeds and so as many students: pick one, e.g. seed={runs[0].train_seed} "
+            f"(cord train {source} trains them one after the other, cord run evaluates them too)"
         )
     return runs[0]

@@ -22,30 +22,21 @@ from cord_distill.types import THINK_CLOSE, THINK_OPEN
 IGNORED = -100
 
 
-@dataclass
-class Rendered:
-    """Training rows as ids. `dropped` counts the rows left out, by reason; `lengths` are those of the kept rows.
+@dataclass(frozen=True)
+class StageRows:
+    """What a stage trains on. columns: those that its trainer takes, all as long. summary: one line about them.
 
-    spelled: kept rows that spell a control token of the student; it is trained as the text that it is.
+    sample: the first row as a person reads it. dropped: rows that were left out, by reason.
     """
 
-    input_ids: list[list[int]] = field(default_factory=list)
-    labels: list[list[int]] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    spelled: int = 0
+    columns: dict[str, list[Any]]
+    summary: str
+    sample: str
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def lengths(self) -> list[int]:
-        return [len(ids) for ids in self.input_ids]
-
-    def summary(self) -> str:
-        trained = sum(len(row) - row.count(IGNORED) for row in self.labels)
-        spelled = f", {self.spelled} with a control token written out as text" if self.spelled else ""
-        left_out = "".join(f", {count} dropped ({reason})" for reason, count in sorted(self.dropped.items()))
-        return (
-            f"{len(self.labels)} rows, {sum(self.lengths)} tokens, {trained} of them trained, longest row "
-            f"{max(self.lengths)}{spelled}{left_out}"
-        )
+    def count(self) -> int:
+        return len(next(iter(self.columns.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +80,18 @@ def exchange(row: dict[str, Any], place: str) -> Exchange:
     return Exchange(contents[0] if len(turns) == 3 else "", question, answer.removeprefix(THINK_OPEN))
 
 
+def read_exchanges(path: Path, renderer: Renderer) -> Iterator[tuple[str, Exchange, Renderer]]:
+    """(place for errors, what the row trains, the renderer under the row's own system message) of every row."""
+    renderers = {"": renderer}
+    renderer.check_prompt()
+    for number, row in read_rows(path):
+        place = f"{path.name}, line {number}"
+        one = exchange(row, place)
+        if one.system not in renderers:
+            renderers[one.system] = renderer.with_system(one.system)
+        yield place, one, renderers[one.system]
+
+
 def render(
     path: Path,
     renderer: Renderer,
@@ -97,41 +100,57 @@ def render(
     max_tokens: int | None,
     context: int | None,
     limit: int | None = None,
-) -> Rendered:
-    """All rows of train.jsonl as ids, or the first `limit` that can be trained.
+) -> StageRows:
+    """All rows of train.jsonl as `input_ids` and `labels`, or the first `limit` that can be trained.
 
     max_length: TRL's limit, beyond which rows would be cut. max_tokens: `data.filters.max_tokens`, the explicit key
     that drops longer rows. context: positions that the model knows, None = unknown. Raises CordError with the fix.
     """
-    renderers: dict[str, Renderer] = {"": renderer}
-    renderer.check_prompt()
-    out, total = Rendered(), 0
-    for number, row in read_rows(path):
-        place = f"{path.name}, line {number}"
-        one = exchange(row, place)
+    inputs: list[list[int]] = []
+    targets: list[list[int]] = []
+    dropped = Counter[str]()
+    spelled = total = 0
+    for place, one, own in read_exchanges(path, renderer):
         total += 1
-        if one.system not in renderers:
-            renderers[one.system] = renderer.with_system(one.system)
-        ids, labels = renderers[one.system].training_ids(one.question, one.completion)
+        ids, labels = own.training_ids(one.question, one.completion)
         if max_tokens is not None and len(ids) > max_tokens:
-            out.dropped[f"longer than data.filters.max_tokens {max_tokens}"] += 1
-            continue
-        reason = check_ids(renderers[one.system], one, ids, labels, place)
+            reason: str | None = f"longer than data.filters.max_tokens {max_tokens}"
+        else:
+            reason = check_ids(own, one, ids, labels, place)
         if reason:
-            out.dropped[reason] += 1
+            dropped[reason] += 1
             continue
-        out.spelled += renderers[one.system].spells_control_tokens(one.question, one.completion)
-        if not out.labels:
+        spelled += own.spells_control_tokens(one.question, one.completion)
+        if not inputs:
             renderer.check_seams(one.question, renderer.step(one.completion))
-        out.input_ids.append(ids)
-        out.labels.append(labels)
-        if len(out.labels) == limit:
+        inputs.append(ids)
+        targets.append(labels)
+        if len(inputs) == limit:
             break
-    if not out.labels:
-        why = ", ".join(f"{count} {reason}" for reason, count in out.dropped.items()) or "the file is empty"
-        raise CordError(f"{path}: no row is left to train on ({why})")
-    check_lengths(out.lengths, total, max_length, context)
-    return out
+    refuse_none_left(path, "row", len(inputs), dropped)
+    lengths = [len(ids) for ids in inputs]
+    check_lengths(lengths, total, max_length, context)
+    trained = sum(len(labels) - labels.count(IGNORED) for labels in targets)
+    summary = (
+        f"{len(inputs)} rows, {sum(lengths)} tokens, {trained} of them trained, longest row {max(lengths)}"
+        + (f", {spelled} with a control token written out as text" if spelled else "")
+        + left_out(dropped)
+    )
+    return StageRows(
+        {"input_ids": inputs, "labels": targets}, summary, sample_row(renderer, inputs[0], targets[0]), dropped
+    )
+
+
+def refuse_none_left(path: Path, what: str, left: int, dropped: Mapping[str, int]) -> None:
+    """Raises CordError where no row is left to train on."""
+    if not left:
+        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "the file is empty"
+        raise CordError(f"{path}: no {what} is left to train on ({why})")
+
+
+def left_out(dropped: Mapping[str, int]) -> str:
+    """The end of a summary: how many rows were dropped, by reason."""
+    return "".join(f", {count} dropped ({reason})" for reason, count in sorted(dropped.items()))
 
 
 def check_ids(renderer: Renderer, one: Exchange, ids: list[int], labels: list[int], place: str) -> str | None:

@@ -6,25 +6,16 @@ from typing import Any
 
 from cord_distill.prompts.render import Renderer
 from cord_distill.training.plan import Plan
-from cord_distill.training.rows import render, sample_row
-from cord_distill.training.stage_rows import StageRows
+from cord_distill.training.rows import StageRows, render
 
 
-def rows(made: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
+def rows(plan: Plan, renderer: Renderer, args: Any, context: int | None) -> StageRows:
     """Reads and checks the rows. context: positions of the student, None = unknown. Raises CordError with the fix."""
-    found = render(
-        made.data,
-        renderer,
-        max_length=args.max_length,
-        max_tokens=made.recipe.data.filters.max_tokens,
-        context=context,
-    )
-    columns = {"input_ids": found.input_ids, "labels": found.labels}
-    sample = sample_row(renderer, found.input_ids[0], found.labels[0])
-    return StageRows(columns, found.summary(), sample, found.dropped)
+    most = plan.recipe.data.filters.max_tokens
+    return render(plan.data, renderer, max_length=args.max_length, max_tokens=most, context=context)
 
 
-def trainer(made: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
+def trainer(plan: Plan, args: Any, renderer: Renderer, dataset: Any, common: dict[str, Any]) -> Any:
     """Makes the trainer. common: what every stage's trainer is given (model, tokenizer, adapters, callbacks)."""
     from cord_distill.training.trainer import StudentTrainer
 

@@ -28,40 +28,40 @@ class Teacher:
         return student_hash(Path(self.path)) if Path(self.path).is_dir() else f"{self.path}@{self.revision}"
 
 
-def checked_teacher(recipe: Recipe, said: Any, student: str) -> Teacher:
-    """The teacher that `distil.teacher` says, else the recipe's only one of the student's vocabulary.
+def checked_teacher(recipe: Recipe, name: Any, student: str) -> Teacher:
+    """The teacher that `distil.teacher` names, or where that is None the recipe's only one of the student's vocabulary.
 
     Raises CordError before anything is loaded: it is not there, it has another vocabulary, none or several could be it.
     """
-    if said is None:
+    if name is None:
         return _the_only_one(recipe, student)
-    teacher = named_teacher(recipe, str(said))
+    teacher = named_teacher(recipe, str(name))
     why = difference(vocabulary(student), vocabulary(teacher.path, teacher.revision))
     if why is None:
         return teacher
     fits = ", ".join(one.label for one in of_one_vocabulary(recipe, student)) or "none"
     raise CordError(
-        f"distil.teacher {said} does not share the student's vocabulary: {why}. Of the recipe's teachers these do: "
+        f"distil.teacher {name} does not share the student's vocabulary: {why}. Of the recipe's teachers these do: "
         f"{fits}; any model of the student's family would do"
     )
 
 
-def named_teacher(recipe: Recipe, said: str) -> Teacher:
+def named_teacher(recipe: Recipe, name: str) -> Teacher:
     """One of `teachers:` by its name, or a model as any other key names one. Raises CordError where it is not there."""
     for i, one in enumerate(recipe.teachers):
-        if one.label == said:
-            return Teacher(said, model_path(recipe, one.model, f"teachers.{i}.model"), one.revision)
-    refuse_no_teacher(recipe, said)
-    return Teacher(said.rstrip("/").rsplit("/", 1)[-1], model_path(recipe, said, "distil.teacher"))
+        if one.label == name:
+            return Teacher(name, model_path(recipe, one.model, f"teachers.{i}.model"), one.revision)
+    refuse_no_teacher(recipe, name)
+    return Teacher(name.rstrip("/").rsplit("/", 1)[-1], model_path(recipe, name, "distil.teacher"))
 
 
-def refuse_no_teacher(recipe: Recipe, said: str) -> None:
+def refuse_no_teacher(recipe: Recipe, name: str) -> None:
     """Raises CordError where `distil.teacher` is no name of a teacher, no path and no hub id."""
     labels = [one.label for one in recipe.teachers]
-    if said in labels or not is_on_the_hub(said) or "/" in said:
+    if name in labels or not is_on_the_hub(name) or "/" in name:
         return
-    hint = did_you_mean(said, labels, f"the recipe's teachers are: {', '.join(labels) or 'none'}")
-    raise CordError(f"distil.teacher: {said!r} names no teacher, and is no path or hub id (ORG/NAME); {hint}")
+    hint = did_you_mean(name, labels, f"the recipe's teachers are: {', '.join(labels) or 'none'}")
+    raise CordError(f"distil.teacher: {name!r} names no teacher, and is no path or hub id (ORG/NAME); {hint}")
 
 
 def of_one_vocabulary(recipe: Recipe, student: str, only_here: bool = False) -> list[Teacher]:

@@ -147,7 +147,7 @@ def test_the_scored_text_closes_the_thought_as_the_prover_does(folders, kind):
 def test_a_training_row_is_written_with_the_students_own(folders, kind, tmp_path):
     """Rows hold `<think>` and `</think>`; what the student learns is its own. A row that spells another's closing text
     is trained as the text that it is. Fails a row with the constants, and one whose spelled tag closes the thought."""
-    from cord_distill.training.rows import render, sample_row
+    from cord_distill.training.rows import render
 
     (opens, closes), _ = KINDS[kind]
     student = renderer(folders, kind)
@@ -160,13 +160,13 @@ def test_a_training_row_is_written_with_the_students_own(folders, kind, tmp_path
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = render(file, student, max_length=999, max_tokens=None, context=None)
     head = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n{opens}"
-    assert student.decode_as_is(made.input_ids[0]) == f"{head}2\n{closes}\n\nIt is 2.<|im_end|>"
-    assert student.decode_as_is(made.input_ids[1]).endswith(f"{thoughts[1]}\n{closes}\n\nIt is 2.<|im_end|>")
-    assert not made.dropped and made.labels[0].count(-100) == len(student.prompt_ids(QUESTION))
+    assert student.decode_as_is(made.columns["input_ids"][0]) == f"{head}2\n{closes}\n\nIt is 2.<|im_end|>"
+    assert student.decode_as_is(made.columns["input_ids"][1]).endswith(f"{thoughts[1]}\n{closes}\n\nIt is 2.<|im_end|>")
+    assert not made.dropped and made.columns["labels"][0].count(-100) == len(student.prompt_ids(QUESTION))
     control = set(student.encode("</think>")) & set(student.control_tokens.values())
     once = sum(i in control for i in student.encode("</think>"))
-    assert [sum(i in control for i in ids) for ids in made.labels[:2]] == [once, once]
-    assert closes in sample_row(student, made.input_ids[0], made.labels[0])
+    assert [sum(i in control for i in ids) for ids in made.columns["labels"][:2]] == [once, once]
+    assert closes in made.sample
 
 
 class Own(Script):

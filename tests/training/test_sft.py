@@ -207,7 +207,7 @@ def test_mask_and_ids_are_token_exact(tmp_path: Path, renderers: dict[str, Any],
     renderer = renderers[name]
     path = write_rows(tmp_path / "train.jsonl", [row(), row("Another?")])
     out = render(path, renderer, max_length=512, max_tokens=None, context=4096)
-    ids, labels = out.input_ids[0], out.labels[0]
+    ids, labels = out.columns["input_ids"][0], out.columns["labels"][0]
     trained = [label for label in labels if label != -100]
     assert renderer.decode(trained) == COMPLETION.removeprefix("<think>\n") + renderer.end_of_turn
     template = renderer.tokenizer.apply_chat_template(
@@ -227,7 +227,7 @@ def test_a_system_message_of_the_row_is_honoured(tmp_path: Path, renderers: dict
 
     path = write_rows(tmp_path / "train.jsonl", [row(system="Answer in verse."), row()])
     out = render(path, renderers["qwq"], max_length=512, max_tokens=None, context=None)
-    first, second = (renderers["qwq"].decode(ids) for ids in out.input_ids)
+    first, second = (renderers["qwq"].decode(ids) for ids in out.columns["input_ids"])
     assert "Answer in verse." in first and "Answer in verse." not in second
 
 
@@ -241,7 +241,7 @@ def test_long_rows_are_an_error_unless_a_key_drops_them(tmp_path: Path, renderer
     with pytest.raises(CordError, match=r"1 of 2 rows \(50\.0 %\).*data\.filters\.max_tokens=128"):
         render(path, renderer, max_length=128, max_tokens=None, context=None)
     out = render(path, renderer, max_length=128, max_tokens=128, context=None)
-    assert len(out.labels) == 1 and sum(out.dropped.values()) == 1
+    assert len(out.columns["labels"]) == 1 and sum(out.dropped.values()) == 1
     with pytest.raises(CordError, match="128 positions"):
         render(path, renderer, max_length=4096, max_tokens=None, context=128)
 
@@ -273,8 +273,9 @@ def test_control_tokens_in_text_are_trained_as_text_and_counted(tmp_path: Path, 
     stray = COMPLETION.replace("wait", f"wait {renderer.end_of_turn}")
     path = write_rows(tmp_path / "train.jsonl", [row(), row(completion=stray), row(question="What is <think>?")])
     out = render(path, renderer, max_length=512, max_tokens=None, context=None)
-    assert len(out.labels) == 3 and not out.dropped and out.spelled == 2
-    assert [labels.count(renderer.end_of_turn_id) for labels in out.labels] == [1, 1, 1]
+    assert len(out.columns["labels"]) == 3 and not out.dropped
+    assert ", 2 with a control token written out as text" in out.summary
+    assert [labels.count(renderer.end_of_turn_id) for labels in out.columns["labels"]] == [1, 1, 1]
 
 
 def test_a_template_that_doubles_bos_is_an_error(tmp_path: Path, random_models: dict[str, Path]) -> None:

@@ -43,10 +43,10 @@ def stage_memory(recipe: Recipe, student: Shape, teacher: Shape | None, gpus: in
     held = _frozen(teacher, setup)
     # The teacher's side of the loss's tile, in float32 (trl/kernels/chunked_divergence.py); the student's is predict's.
     chunk = 4 * min(setup.tokens, TILE_TOKENS) * min(teacher.vocab, TILE_WORDS)
-    hidden = _width(setup) * setup.tokens * teacher.hidden
+    hidden = setup.computed * setup.tokens * teacher.hidden
     training = {"student": memory.gpu, "teacher": held, "teacher's hidden states and logits": hidden + chunk}
     rows = setup.rows * _accumulation(section, setup)
-    cache = 2 * student.layers * student.kv * _width(setup) * rows * setup.length
+    cache = 2 * student.layers * student.kv * setup.computed * rows * setup.length
     gathered = 0
     if setup.zero.stage == 3 and section.get("ds3_gather_for_generation", True):
         gathered = student.parameters * setup.width
@@ -84,12 +84,8 @@ def _advice(recipe: Recipe, memory: StageMemory) -> str:
 
 def _frozen(shape: Shape, setup: Setup) -> int:
     """Weights of a model that is only asked; DeepSpeed shares them out under ZeRO-3 alone."""
-    whole = shape.parameters * _width(setup)
+    whole = shape.parameters * setup.computed
     return -(-whole // setup.gpus) if setup.zero.stage == 3 else whole
-
-
-def _width(setup: Setup) -> int:
-    return 2 if setup.half else 4
 
 
 def _accumulation(section: Mapping[str, object], setup: Setup) -> int:

@@ -89,7 +89,7 @@ def layer_activations(shape: Shape, setup: Setup) -> int:
     silu(gate), up, their product. Under autocast the norms stay in float32 and each linear map keeps a cast of its own.
     """
     h, q, kv, f = shape.hidden, shape.q, shape.kv, shape.intermediate
-    s = 2 if setup.half else 4
+    s = setup.computed
     norms = 26 * h if setup.autocast else 8 * h + 4 * s * h
     attention = s * (2 * q + 2 * kv) + 4 * shape.heads
     if shape.qk_norm:
@@ -133,7 +133,7 @@ def _mask(setup: Setup) -> int:
 
 def _at_loss(shape: Shape, setup: Setup) -> dict[str, int]:
     """The fused head's backward pass: a tile of logits, gradients of hidden states and head in float32 and cast."""
-    s, n = (2 if setup.half else 4), setup.tokens
+    s, n = setup.computed, setup.tokens
     tile = min(n, TILE_TOKENS) * min(shape.vocab, TILE_WORDS) * s
     hidden = n * shape.hidden * (4 + s)
     head = 0 if setup.lora else shape.embedding * (4 + (s if setup.width < 4 else 0))
@@ -147,7 +147,7 @@ def _at_loss(shape: Shape, setup: Setup) -> dict[str, int]:
 
 def _at_layer(shape: Shape, setup: Setup) -> dict[str, int]:
     """The backward pass of the last layer: its activations (computed again under checkpointing) and their gradients."""
-    s = 2 if setup.half else 4
+    s = setup.computed
     again = layer_activations(shape, setup) if setup.checkpointing else 0
     gradients = s * (2 * shape.intermediate + 2 * shape.hidden)  # of silu(gate) and up, of the stream and its branch
     if setup.sp > 1:  # Ulysses: q, k, v and the output stand twice while they change from rows to heads

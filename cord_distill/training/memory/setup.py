@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import section_of
 from cord_distill.training.arguments import DEFAULTS
-from cord_distill.training.launch import accelerate_config
+from cord_distill.training.deepspeed import zero_optimization
+from cord_distill.training.launch import launcher_file
 from cord_distill.training.memory.shapes import Shape
 
 # What TRL and peft take when the recipe says nothing (trl/trainer/model_config.py, peft's mapping for llama and qwen).
@@ -72,13 +69,18 @@ class Setup:
     @property
     def width(self) -> int:
         """Bytes of a stored weight."""
-        return 2 if self.half and not self.autocast else 4
+        return 4 if self.autocast else self.computed
+
+    @property
+    def computed(self) -> int:
+        """Bytes of a number in the precision of the computation."""
+        return 2 if self.half else 4
 
 
 def setup_of(recipe: Recipe, shape: Shape, gpus: int, per_node: int = 8) -> Setup:
     """The training of `recipe` on `gpus` GPUs in bfloat16. Raises CordError when a file that it names is damaged."""
     train = {**DEFAULTS, **section_of(recipe)}
-    launcher = _yaml(recipe.launch.accelerate_config)
+    launcher = launcher_file(recipe)
     sp = int((launcher.get("parallelism_config") or {}).get("parallelism_config_sp_size", 1))
     rows = int(train["per_device_train_batch_size"])
     # One row alone needs no mask; the attention of sequence parallelism takes none.
@@ -121,10 +123,7 @@ def _zero(train: dict[str, Any], launcher: dict[str, Any], shape: Shape) -> Zero
         file = said.get("deepspeed_config_file") or train.get("deepspeed")
         if not file:
             return Zero()
-        try:
-            zero = json.loads(Path(file).read_text(encoding="utf-8"))["zero_optimization"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise CordError(f"DeepSpeed file {file}: not a JSON file with zero_optimization") from None
+        zero = zero_optimization(str(file), "DeepSpeed")
     stage = int(zero.get("stage", 0))
 
     def size(key: str, auto: int, default: float) -> int:
@@ -144,7 +143,3 @@ def _zero(train: dict[str, Any], launcher: dict[str, Any], shape: Shape) -> Zero
 
 def _device(zero: dict[str, Any], key: str) -> bool:
     return (zero.get(key) or {}).get("device") in ("cpu", "nvme")
-
-
-def _yaml(name: str | None) -> dict[str, Any]:
-    return yaml.safe_load(accelerate_config(name).read_text(encoding="utf-8")) if name else {}
