@@ -510,10 +510,11 @@ def _ablate(arguments: argparse.Namespace) -> int:
     from cord_distill.common.exit_codes import FINE
     from cord_distill.common.terminal import warn
 
+    arguments.recipe = list_of_variants(arguments.recipe)  # Ctrl-C names this recipe's folder too
     made = ablate(
         arguments.recipe, arguments.overrides, arguments.variant, arguments.students, run=not arguments.tables
     )
-    ablation = load_ablation(list_of_variants(arguments.recipe), arguments.overrides)
+    ablation = load_ablation(arguments.recipe, arguments.overrides)
     print(terminal(made))
     for name, file in (("tables", "ablations.md"), ("figures", "ablations.json")):
         print(f"{name:<8} {short_path(ablation.root / file)}", flush=True)

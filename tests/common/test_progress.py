@@ -12,7 +12,7 @@ import pytest
 from journals import entries
 from scripted_world import write_recipe
 
-from cord_distill.cli import _parser
+from cord_distill.cli import _parser, main
 from cord_distill.common import progress as module
 from cord_distill.common.progress import Progress, short_time, unfinished
 from cord_distill.decode.progress_note import DecodeNote
@@ -141,6 +141,20 @@ def test_ctrl_c_says_how_far_it_was_where_it_is_and_how_to_go_on(clock, tmp_path
     ]
     monkeypatch.setenv("CORD_PARENT_PID", "1")
     assert stopped_text(_parser().parse_args(argv), argv) == "stopped at decode cord: 37 of 100"
+
+
+def test_ctrl_c_on_an_ablation_names_the_folder_it_wrote_into(tmp_path, monkeypatch, capsys):
+    """`cord ablate gsm8k_cpu` reads ablations/gsm8k_cpu.yaml: the folder of gsm8k_cpu.yaml has none of its work."""
+    from cord_distill.ablation import ablate
+
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "ablate", interrupted)
+    assert main(["ablate", "gsm8k_cpu"]) == 130
+    said = capsys.readouterr().err
+    assert "what was finished is kept in outputs/gsm8k_cpu_selectors; go on with:\n    cord ablate gsm8k_cpu\n" in said
 
 
 def test_a_display_that_reached_its_end_is_not_unfinished(clock):
