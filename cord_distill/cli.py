@@ -482,7 +482,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _audit(arguments: argparse.Namespace) -> None:
     from cord_distill.audit.audit import audit
-    from cord_distill.audit.table import effects_table
+    from cord_distill.audit.figures import effects_table
 
     _refuse_below(1, arguments, "limit")
     recipes = _experiment(arguments).variants

@@ -1,14 +1,15 @@
-"""The figures of an audit: how much the steps of each teacher do for the answer."""
+"""The figures of an audit: how much the steps of each teacher do for the answer; and the table of them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cord_distill.metrics import t_interval
-from cord_distill.report.effects import NOTHING
+from cord_distill.report.effects import HEAD, NOTE, NOTHING, effect_rows
+from cord_distill.report.table import draw_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,12 @@ def _of(effects: list[StepEffect]) -> EffectFigures:
         idle=sum(abs(one.effect) < NOTHING for one in effects) / len(effects),
         hindering=sum(one.effect <= -NOTHING for one in effects) / len(effects),
     )
+
+
+def effects_table(methods: Mapping[str, Mapping[str, EffectFigures]]) -> str:
+    """What `cord audit` prints: one table per method, a row per teacher, for each kind of step, and for all."""
+    tables = [
+        draw_table(method, HEAD, effect_rows({name: asdict(one) for name, one in figures.items()}))
+        for method, figures in methods.items()
+    ]
+    return "\n".join([*tables, NOTE])

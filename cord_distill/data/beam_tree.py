@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cord_distill.types import Candidate, Step, Stop, Trajectory
+from cord_distill.types import Candidate, Step, Trajectory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +58,3 @@ def columns(trajectory: Trajectory) -> list[list[Node]]:
         made.append(nodes)
         kept = [node for node in nodes if node.candidate.kept]
     return made
-
-
-def finished(node: Node) -> bool:
-    """Whether its teacher closed the thought with this step."""
-    return not node.carried and node.candidate.stop is Stop.THINK_END

@@ -78,13 +78,8 @@ def card_header(recipe: Recipe, stats: dict[str, Any]) -> str:
 
 def size_category(rows: int) -> str:
     """The hub's name of a size: n<1K, 1K<n<10K, ..."""
-    if rows < 1000:
-        return "n<1K"
-    names = ["1K", "10K", "100K", "1M", "10M", "100M"]
-    for low, high, bound in zip(names, names[1:], (10**4, 10**5, 10**6, 10**7, 10**8), strict=False):
-        if rows < bound:
-            return f"{low}<n<{high}"
-    return "n>100M"
+    names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+    return next((name for power, name in enumerate(names, start=3) if rows < 10**power), "n>100M")
 
 
 def _problems(recipe: Recipe) -> str:

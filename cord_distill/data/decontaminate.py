@@ -129,12 +129,6 @@ def _numbers(spoken: list[str]) -> Counter[str]:
     return Counter(word for word in spoken if word[0].isdigit())
 
 
-def words(question: str) -> list[str]:
-    """What stands between blanks, without case and without the punctuation around it."""
-    split = (w.strip(".,;:?!\"'()[]{}$") for w in unicodedata.normalize("NFKC", question).casefold().split())
-    return [w for w in split if w]
-
-
 def _question(row: dict[str, Any], columns: tuple[str, ...], place: str) -> str:
     value = next((row[c] for c in columns if c in row), None)
     if isinstance(value, list):

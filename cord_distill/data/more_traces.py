@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from cord_distill.data.beam_tree import columns
+from cord_distill.data.rows import any_number
 from cord_distill.types import THINK_CLOSE, Candidate, Problem, Step, Stop, Trajectory
 
 # As a grader of cord_distill.grading, which lies in a higher row: whoever builds the data set hands it in.
@@ -83,4 +84,4 @@ def _plain_steps(trajectory: Trajectory, marker: re.Pattern[str]) -> frozenset[s
 
 def marker_lines(step_marker: str) -> re.Pattern[str]:
     """Matches the marker (`### Step {t}.`) wherever a line begins with it."""
-    return re.compile(r"(?m)^[ \t]*" + re.escape(step_marker.strip()).replace(re.escape("{t}"), r"\d+") + " ?")
+    return re.compile(r"(?m)^[ \t]*" + any_number(step_marker))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import unicodedata
 from collections import defaultdict
-
-from cord_distill.data.decontaminate import words
 
 RUN = 3
 # 0.56 of 25 is a little more than 14 in floating point.
@@ -43,6 +42,8 @@ class NearDuplicates:
 
 
 def _runs(question: str) -> frozenset[int]:
-    spoken = words(question)
+    """Of what stands between blanks, without case and without the punctuation around it."""
+    split = (w.strip(".,;:?!\"'()[]{}$") for w in unicodedata.normalize("NFKC", question).casefold().split())
+    spoken = [w for w in split if w]
     texts = [" ".join(spoken[i : i + RUN]) for i in range(max(1, len(spoken) - RUN + 1))]
     return frozenset(int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest(), "big") for t in texts)

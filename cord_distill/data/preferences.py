@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
-from cord_distill.data.beam_tree import Node, columns, finished
+from cord_distill.data.beam_tree import Node, columns
+from cord_distill.data.rows import without_marker
 from cord_distill.recipe.data import PreferencesConfig
-from cord_distill.types import THINK_CLOSE, THINK_OPEN, Candidate, Trajectory
+from cord_distill.types import THINK_CLOSE, THINK_OPEN, Candidate, Stop, Trajectory
 
 Pair = dict[str, Any]
 # 0.9 - 0.8 is a little less than 0.1.
@@ -63,33 +65,27 @@ def _traces(trajectory: Trajectory, markers: re.Pattern[str] | None) -> Iterator
     if trajectory.pipeline == "curation":
         whole = [one for one in trajectory.candidates[0] if one.text.count(THINK_CLOSE) == 1 and one.score is not None]
         best = next((one for one in whole if one.kept), None)
-        for one in whole if best else []:
-            assert best is not None
-            if one is not best and one.text != best.text:
-                yield _pair(
-                    trajectory, "trace", 0, len(THINK_OPEN), best, one, THINK_OPEN + best.text, THINK_OPEN + one.text
-                )
+        for one in whole:
+            if best is not None and one is not best and one.text != best.text:
+                chosen, rejected = THINK_OPEN + best.text, THINK_OPEN + one.text
+                yield _pair(trajectory, "trace", 0, len(THINK_OPEN), best, one, chosen, rejected)
     elif trajectory.pipeline == "cord":
-        ended = [node for column in columns(trajectory) for node in column if node.rated and finished(node)]
+        rated = [node for column in columns(trajectory) for node in column if node.rated]
+        ended = [node for node in rated if node.candidate.stop is Stop.THINK_END]
         thought = trajectory.reasoning
         winner = next((node for node in ended if "".join(c.text for c in node.chain) == thought), None)
-        for node in ended if winner else []:
-            assert winner is not None
-            if node is winner:
-                continue
-            same = 0
-            for a, b in zip(winner.chain, node.chain, strict=False):
-                if a is not b:
-                    break
-                same += 1
+        if winner is None:
+            return
+        for node in ended:
             chosen, rejected = (THINK_OPEN + _said(one.chain, markers) for one in (winner, node))
             if chosen != rejected:
-                shared = len(THINK_OPEN + _said(winner.chain[:same], markers))
+                both = takewhile(lambda pair: pair[0] is pair[1], zip(winner.chain, node.chain, strict=False))
+                shared = len(THINK_OPEN + _said([one for one, _ in both], markers))
                 yield _pair(trajectory, "trace", 0, shared, winner.candidate, node.candidate, chosen, rejected)
 
 
 def _said(candidates: Sequence[Candidate], markers: re.Pattern[str] | None) -> str:
-    return "".join(markers.sub("", one.text, count=1) if markers else one.text for one in candidates)
+    return "".join(without_marker(one.text, markers) for one in candidates)
 
 
 def _pair(

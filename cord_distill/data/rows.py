@@ -24,7 +24,6 @@ class CandidateRow:
     completion: str
     row: dict[str, Any]
     reason: str | None = None
-    failed: bool = False
     correct: bool | None = None
     score: float | None = None
     teachers: tuple[str, ...] = ()
@@ -34,7 +33,7 @@ class CandidateRow:
 
 def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[str] | None) -> CandidateRow:
     """Makes a row of a trajectory. markers: what to cut off the start of each step, None = keep the steps."""
-    reason = why_dropped(t, filters)
+    reason = next((reason for reason, drops in FILTERS.items() if drops(t, filters)), None)
     # Another tool's row may say null, or a share of a token.
     tokens = {key: n for key in ("reasoning", "answer") if isinstance(n := t.num_tokens.get(key), int)}
     return CandidateRow(
@@ -43,7 +42,6 @@ def from_trajectory(t: Trajectory, filters: FiltersConfig, markers: re.Pattern[s
         completion=t.completion,
         row={} if reason else sft_row(t, markers),
         reason=reason,
-        failed=t.error is not None,
         correct=t.correct,
         score=t.score,
         teachers=tuple(step.teacher for step in t.steps),
@@ -95,7 +93,7 @@ def _text_reason(question: str, body: str, filters: FiltersConfig, correct: bool
 
 def sft_row(trajectory: Trajectory, markers: re.Pattern[str] | None = None) -> dict[str, Any]:
     """One training row. markers: what to cut off the start of each step, None = keep the steps as they are."""
-    reasoning = "".join(markers.sub("", step.text, count=1) if markers else step.text for step in trajectory.steps)
+    reasoning = "".join(without_marker(step.text, markers) for step in trajectory.steps)
     return {
         "id": trajectory.id,
         "prompt": [{"role": "user", "content": trajectory.problem.question}],
@@ -107,11 +105,6 @@ def sft_row(trajectory: Trajectory, markers: re.Pattern[str] | None = None) -> d
         "recipe_hash": trajectory.recipe_hash,
         "seed": trajectory.seed,
     }
-
-
-def why_dropped(trajectory: Trajectory, filters: FiltersConfig) -> str | None:
-    """The first reason for which a trajectory makes no training row, or None."""
-    return next((reason for reason, drops in FILTERS.items() if drops(trajectory, filters)), None)
 
 
 def _one_thought(t: Trajectory) -> bool:
@@ -157,5 +150,15 @@ REMEDIES = {
 
 
 def marker_pattern(step_marker: str) -> re.Pattern[str]:
-    """Matches the marker (`### Step {t}.`) at the start of a step, with the blank after it."""
-    return re.compile(r"\A\s*" + re.escape(step_marker.strip()).replace(re.escape("{t}"), r"\d+") + " ?")
+    """Matches the marker (`### Step {t}.`) at the start of a step."""
+    return re.compile(r"\A\s*" + any_number(step_marker))
+
+
+def any_number(step_marker: str) -> str:
+    """A regular expression for the marker with any number in the place of `{t}`, and for the blank after it."""
+    return re.escape(step_marker.strip()).replace(re.escape("{t}"), r"\d+") + " ?"
+
+
+def without_marker(text: str, markers: re.Pattern[str] | None) -> str:
+    """A step's text without the marker that it begins with; the text as it is where `markers` is None."""
+    return markers.sub("", text, count=1) if markers else text

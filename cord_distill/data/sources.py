@@ -141,8 +141,7 @@ def _s1k(row: Row) -> tuple[str, str, str, bool | None]:
 
 def _own_rows(row: Row) -> tuple[str, str, str, bool | None]:
     """train.jsonl of another data set: prompt and completion as messages."""
-    question, completion, system, _ = _messages({"messages": [*row["prompt"], *row["completion"]]})
-    return question, completion, system, _grade(row.get("correct"))
+    return _messages({"messages": [*row["prompt"], *row["completion"]], "correct": row.get("correct")})
 
 
 def _thought(thought: str, answer: str) -> str:
@@ -153,17 +152,12 @@ READERS: dict[str, Reader] = {"messages": _messages, "limo": _limo, "s1k": _s1k,
 
 
 def _rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
-    if source.dataset:
-        yield from _hub_rows(source)
+    if name := source.dataset:
+        fix = "download it as JSONL and give path in place of dataset"
+        dataset, _ = hub_rows("data.sources", name, source.subset, source.split, source.revision, fix)
+        for number, row in enumerate(map(as_json, dataset)):
+            yield f"data.sources: {name}, row {number}", row
         return
-    example = "e.g. data.sources.0.path=rows.jsonl"
-    for where, row in read_rows(Path(str(source.path)), key="data.sources", columns=f"one row per line, {example}"):
+    columns = "one row per line, e.g. data.sources.0.path=rows.jsonl"
+    for where, row in read_rows(Path(str(source.path)), key="data.sources", columns=columns):
         yield f"data.sources: {where}", row
-
-
-def _hub_rows(source: SourceConfig) -> Iterator[tuple[str, Row]]:
-    name = str(source.dataset)
-    fix = "download it as JSONL and give path in place of dataset"
-    dataset, _ = hub_rows("data.sources", name, source.subset, source.split, source.revision, fix)
-    for number, row in enumerate(map(as_json, dataset)):
-        yield f"data.sources: {name}, row {number}", row

@@ -5,24 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cord_distill.common.files import replacing
 
 
-class Spool:
+class Spool(AbstractContextManager["Spool"]):
     """Used as a context; `write` gives the file, atomically, and its sha256."""
 
     def __init__(self, folder: Path) -> None:
         self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._places: dict[tuple[str, int], tuple[int, int]] = {}
 
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from cord_distill.data.beam_tree import columns
+from cord_distill.data.rows import without_marker
 from cord_distill.types import THINK_CLOSE, Trajectory
 
 
@@ -18,10 +19,6 @@ def step_values(trajectory: Trajectory, markers: re.Pattern[str] | None = None) 
     steps = trajectory.steps
     if trajectory.error is not None or all(step.score is None for step in steps):
         return None
-
-    def said(text: str) -> str:
-        return markers.sub("", text, count=1) if markers else text
-
     beside: list[list[dict[str, Any]]] = [[] for _ in steps]
     if trajectory.pipeline == "cord":
         for n, column in enumerate(columns(trajectory)[: len(steps)]):
@@ -32,11 +29,13 @@ def step_values(trajectory: Trajectory, markers: re.Pattern[str] | None = None) 
                 own = same and node.candidate.teacher == steps[n].teacher
                 if node.rated and not own and tuple(one.text for one in node.chain[:-1]) == before:
                     one = node.candidate
-                    beside[n].append({"teacher": one.teacher, "text": said(one.text), "value": one.score})
+                    beside[n].append(
+                        {"teacher": one.teacher, "text": without_marker(one.text, markers), "value": one.score}
+                    )
     return {
         "id": trajectory.id,
         "prompt": trajectory.problem.question,
-        "completions": [said(step.text) for step in steps],
+        "completions": [without_marker(step.text, markers) for step in steps],
         "values": [step.score for step in steps],
         "teachers": [step.teacher for step in steps],
         "siblings": beside,

@@ -29,7 +29,8 @@ class Tally:
 
     def repeated(self, one: CandidateRow) -> str | None:
         """`duplicate` for the id of a row before it, and for the text of a row that was kept; else None."""
-        return "duplicate" if not one.failed and (one.id in self.good or _text(one) in self.texts) else None
+        tried = one.reason != "error"
+        return "duplicate" if tried and (one.id in self.good or _text(one) in self.texts) else None
 
     def drop(self, one: CandidateRow, reason: str, source: str) -> None:
         """Counts a row that was read and left out."""
@@ -63,6 +64,7 @@ class Tally:
         dropped = dict(sorted({**self.dropped, **({"error": errors} if errors else {})}.items()))
         kept, steps = self.sums["kept"], sum(self.teachers.values())
         counted = self.sums["counted"]
+        tails = {"above": recipe.data.cut_tail, "traces": self.tails["traces"], "steps": self.tails["steps"]}
         return {
             "rows": kept + sum(dropped.values()),
             "kept": kept,
@@ -85,11 +87,8 @@ class Tally:
             "near_duplicates": recipe.data.near_duplicates,
             "sources": {name: dict(counts) for name, counts in self.sources.items()},
             **({"rows_per_problem": recipe.data.rows_per_problem} if recipe.data.rows_per_problem > 1 else {}),
-            **({"cut_tail": self._tails(recipe.data.cut_tail)} if recipe.data.cut_tail is not None else {}),
+            **({"cut_tail": tails} if recipe.data.cut_tail is not None else {}),
         }
-
-    def _tails(self, threshold: float) -> dict[str, Any]:
-        return {"above": threshold, "traces": self.tails["traces"], "steps": self.tails["steps"]}
 
 
 def _text(one: CandidateRow) -> bytes:
