@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
         return 0 if argv else 2
     from cord_distill.common.die_with_parent import die_with_parent
     from cord_distill.common.errors import CordError
-    from cord_distill.common.foreign import foreign_words
+    from cord_distill.common.other_tools import foreign_words
 
     die_with_parent()
     try:

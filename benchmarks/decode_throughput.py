@@ -4,10 +4,9 @@
     python benchmarks/decode_throughput.py --quick                 about two minutes: does it run
 
 (a) the same requests all submitted at once, as `LLM.generate` does, their prompts in the cache · (a0) with bare
-questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (b1) with
-a cache that holds its prompts, as (a) · (c), (c1) likewise, every candidate scored on the same engine · (c2) on an
-engine of its own · (d1) as (c) with a barrier over all problems, prompts as ids · (d2) with a barrier, prompts as text
-· (d3) as (d2), scored as vLLM does by default.
+questions as their prompts · (a1) as (a) from an empty cache · (b) ours without scoring, from an empty cache · (c)
+likewise, every candidate scored on the same engine · (c2) on an engine of its own · (d1) as (c) with a barrier over all
+problems, prompts as ids · (d2) with a barrier, prompts as text · (d3) as (d2), scored as vLLM does by default.
 
 The target: (b) and (c) generate at least 0.95 of (a)'s tokens per engine step. Tokens per CPU-second are reported, and
 no target: beside every variant (a) runs in another process on the same core (rival.py). RESULTS.md explains them.
@@ -26,8 +25,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from cord_distill.common.quiet import prepare_environment
 
 prepare_environment()
@@ -37,8 +34,8 @@ from rival import Rival, stay_on_one_core  # noqa: E402
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
-# (a) repeats the requests of the search before it, so it stands behind (b); (b1) and (c1) repeat (b) and (c).
-ORDER = ("b", "b1", "a", "c", "c1", "d1", "d2", "d3", "a1", "a0", "c2")
+# (a) repeats the requests of the search before it, so it stands behind (b).
+ORDER = ("b", "a", "c", "d1", "d2", "d3", "a1", "a0", "c2")
 # Of (a)'s generated tokens per engine step.
 TARGET = 0.95
 NAMES = {
@@ -46,9 +43,7 @@ NAMES = {
     "a0": "all at once, bare questions",
     "a1": "all at once, from an empty cache",
     "b": "ours, not scored",
-    "b1": "ours, not scored, the cache as (a) finds it",
     "c": "ours, scored",
-    "c1": "ours, scored, the cache as (a) finds it",
     "c2": "ours, scored on its own engine",
     "d1": "barrier, ids",
     "d2": "barrier, text",

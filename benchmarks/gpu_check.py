@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from cord_distill.common.quiet import prepare_environment
 
 prepare_environment()
@@ -32,7 +30,7 @@ prepare_environment()
 from variants import Bench, Measured  # noqa: E402
 from workload import Size, build_model, problems, start_engine  # noqa: E402
 
-from cord_distill import __version__  # noqa: E402
+from cord_distill.engines.version import installed_versions  # noqa: E402
 from cord_distill.training.launch import gpu_count  # noqa: E402
 
 STEP_RATIO = 0.95
@@ -117,21 +115,10 @@ def training_checks(figures: list[dict[str, Any]]) -> list[Check]:
 def block(checks: list[Check], device: str) -> str:
     """What to paste into an issue."""
     signs = {True: "agreed", False: "DID NOT AGREE", None: "not judged"}
-    head = [f"cord-distill {__version__} on {device}, Python {platform.python_version()}, vLLM {version('vllm')}, "
-            f"torch {version('torch')}"]  # fmt: skip
+    packages = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+    head = f"{packages} on {device}, Python {platform.python_version()}"
     rows = [f"| {one.what} | {one.found} | {one.held_against} | {signs[one.agreed]} |" for one in checks]
-    return "\n".join([*head, "", "| figure | found | held against | |", "|---|---|---|---|", *rows])
-
-
-def version(package: str) -> str:
-    from importlib import metadata
-
-    for name in (package, f"{package}-cpu"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "none"
+    return "\n".join([head, "", "| figure | found | held against | |", "|---|---|---|---|", *rows])
 
 
 def trained(tiny: bool) -> list[dict[str, Any]]:

@@ -11,9 +11,6 @@ random model on a CPU; proposals have the lengths of workload.py.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from cord_distill.common.quiet import prepare_environment
 
 prepare_environment()
 
-from server_scores import OPTIONS, PORT, metric  # noqa: E402
+from server_scores import PORT, metric, vllm_server  # noqa: E402
 from workload import MARKER, Forced, Size, bound, build_model, ensemble, problems, row_of  # noqa: E402
 
 from cord_distill.decode.pipelines.cord import cord  # noqa: E402
@@ -99,13 +94,7 @@ async def behind_ray(path: Path, _: Renderer) -> AsyncIterator[tuple[Any, Steps]
 async def behind_http(path: Path, renderer: Renderer) -> AsyncIterator[tuple[Any, Steps]]:
     from cord_distill.engines.server.engine import ServerEngine
 
-    module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(path)]
-    # The last of two equal options counts.
-    command = [*module, *OPTIONS.split(), "--max-num-seqs", str(SIZE.slots), "--max-model-len", str(LENGTH)]
-    with open(path.parent / "log.txt", "wb") as log:
-        environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
-    try:
+    with vllm_server(path, "--max-num-seqs", str(SIZE.slots), "--max-model-len", str(LENGTH)):
         asked = section(path, engine="server", url=f"http://127.0.0.1:{PORT}")
         engine = await ServerEngine.start(asked, "teachers.0", renderer, timeout=600, wait=1200)
 
@@ -115,9 +104,6 @@ async def behind_http(path: Path, renderer: Renderer) -> AsyncIterator[tuple[Any
 
         yield engine, steps
         await engine.close()
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
 
 
 def section(path: Path, **keys: Any) -> ModelConfig:

@@ -21,10 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cord_distill.common.quiet import prepare_environment
 
@@ -60,6 +60,23 @@ class Counting:
         page = await self.client.post(path, {**body, "cache_salt": self.salt}, home)
         self.pages.append((body, page))
         return page
+
+
+@contextmanager
+def vllm_server(path: Path, *options: str) -> Iterator[int]:
+    """vLLM's server of the model at PORT, with OPTIONS and then `options`, of which the last counts. Yields its process
+    group."""
+    module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(path)]
+    with open(path.parent / "log.txt", "wb") as log:
+        environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        server = subprocess.Popen(
+            [*module, *OPTIONS.split(), *options], stdout=log, stderr=log, env=environment, process_group=0
+        )
+    try:
+        yield server.pid
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def cpu_seconds(group: int) -> dict[str, float]:
@@ -173,12 +190,5 @@ async def continuation(engine: Any, ids: list[int], among: list[int]) -> list[in
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         path = build_model(Path(name), layers=1, hidden=64, positions=LENGTH)
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(path), *OPTIONS.split()]
-        with open(Path(name) / "log.txt", "wb") as log:
-            environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
-        try:
-            asyncio.run(run(path, server.pid, int(sys.argv[1]) if len(sys.argv) > 1 else 40))
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        with vllm_server(path) as group:
+            asyncio.run(run(path, group, int(sys.argv[1]) if len(sys.argv) > 1 else 40))

@@ -14,24 +14,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from cord_distill.common.paths import bundled  # noqa: E402
-from cord_distill.recipe.file import find_recipe, load_recipe  # noqa: E402
-from cord_distill.training.launch import gpu_count, training_command  # noqa: E402
-from cord_distill.training.memory.predict import GIB, predict  # noqa: E402
-from cord_distill.training.memory.setup import setup_of  # noqa: E402
-from cord_distill.training.memory.shapes import Shape, shape_of  # noqa: E402
+from cord_distill.common.paths import bundled
+from cord_distill.recipe.file import find_recipe, load_recipe
+from cord_distill.training.launch import gpu_count, training_command
+from cord_distill.training.memory.predict import GIB, predict
+from cord_distill.training.memory.setup import setup_of
+from cord_distill.training.memory.shapes import Shape, shape_of
 
 RECIPE = "r1_qwen_7b"
 HUB = "deepseek-ai/DeepSeek-R1-Distill-Qwen-"
@@ -124,10 +119,9 @@ def train(settings: str, overrides: list[str], folder: Path, length: int, rows: 
     """
     recipe = load_recipe(RECIPE, overrides)
     argv, environment = training_command(find_recipe(RECIPE), recipe, overrides)
-    argv[argv.index(str(bundled("train.py")))] = str(ROOT / "benchmarks" / "train_child.py")
+    argv[argv.index(str(bundled("train.py")))] = str(Path(__file__).with_name("train_child.py").resolve())
     folder.mkdir(parents=True)
     environment |= {"CORD_METER": str(folder), "CORD_SETTINGS": settings, "CORD_ROWS": str(rows)}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
         argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

@@ -59,10 +59,10 @@ class Bench:
         if variant in ("a", "a0", "a1"):
             return self.plain(short_prompts=variant == "a0", cold=variant == "a1")
         engine = (ScoresByDefault if variant == "d3" else Forced)(self.engine, self.renderer)
-        prover: Any = None if variant in ("b", "b1") else self.prover if variant == "c2" else engine
+        prover: Any = None if variant == "b" else self.prover if variant == "c2" else engine
         if variant in ("d1", "d2", "d3"):
             return await self.measured(engine, prover, barrier=True, text=variant in ("d2", "d3"))
-        return await self.measured(engine, prover, keep_cache=variant in ("b1", "c1"))
+        return await self.measured(engine, prover)
 
     def plain(self, *, short_prompts: bool = False, cold: bool = False) -> Measured:
         """(a), from its first request to its last. cold: (a1), from an empty cache, as (b) begins."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cord_distill.common.foreign import foreign_words
+from cord_distill.common.other_tools import foreign_words
 from cord_distill.common.paths import short_path
 from cord_distill.common.verbosity import set_verbosity
 
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cord_distill.common.die_with_parent import die_with_parent
     from cord_distill.common.errors import CordError
     from cord_distill.common.exit_codes import of_signal
-    from cord_distill.common.interrupt import answered_at_once
-    from cord_distill.common.signals import ended_like_ctrl_c
+    from cord_distill.common.signals import answered_at_once, ended_like_ctrl_c
     from cord_distill.common.terminal import one_line, warn
 
     die_with_parent()

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "decode_throughput.py"
 
 def test_the_quick_run_writes_every_figure(tmp_path):
     figures = tmp_path / "figures.json"
-    variants = ["a", "a0", "a1", "b", "b1", "c", "c1", "c2", "d1", "d2", "d3"]
+    variants = ["a", "a0", "a1", "b", "c", "c2", "d1", "d2", "d3"]
     command = [sys.executable, SCRIPT, "--quick", "--json", figures, "--variants", ",".join(variants)]
     subprocess.run(command, check=True, timeout=900, cwd=tmp_path)
     found = json.loads(figures.read_text())

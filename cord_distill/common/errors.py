@@ -1,5 +1,8 @@
 """The one error that users see: a sentence that names the key or file and contains the fix."""
 
+from collections.abc import Callable
+from typing import Any
+
 from cord_distill.common.exit_codes import MISTAKE, TOO_MANY_FAILED
 
 
@@ -21,3 +24,12 @@ class PluginError(Exception):
 
 class Taken(CordError):
     """Another process holds the lock of what is asked for."""
+
+
+def faults_in(call: Callable[..., Any], *args: Any) -> list[str]:
+    """What `call(*args)` complains of, one sentence or none; `cord check` shows more than the first fault."""
+    try:
+        call(*args)
+    except CordError as error:
+        return [str(error)]
+    return []

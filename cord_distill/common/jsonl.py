@@ -237,12 +237,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} where there is no file. Raises CordError when it holds something else."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CordError(f"{path}: not readable as JSON: {error}; remove it and run the stage again") from None
-    if not isinstance(value, dict):
-        raise CordError(f"{path}: holds no JSON object; remove it and run the stage again")
-    return value
+    found = read_object(path) if path.is_file() else {}
+    if found is None:
+        raise CordError(f"{path}: not readable as JSON, or no object; remove it and run the stage again")
+    return found

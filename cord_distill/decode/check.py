@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.faults import faults_in
+from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.plugins import load_plugin
 from cord_distill.decode.devices import device_faults
 from cord_distill.decode.engine_pool import decoding_sections

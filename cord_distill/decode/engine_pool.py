@@ -18,8 +18,7 @@ from cord_distill.decode.model import Model
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.selectors.check import ASKS_THE_STUDENT, JUDGE, STUDENT, judge_section
 from cord_distill.engines.base import sampling_of
-from cord_distill.engines.chat import Chat, EngineChat, ScriptedChat, served_chat
-from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.chat import Chat, ChatModel, EngineChat, ScriptedChat, ServedChat
 from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.lent import LentCluster
 from cord_distill.engines.ray.spec import EngineSpec
@@ -111,7 +110,7 @@ class EnginePool:
             settings = recipe_hash(section.model_dump())
             if settings not in self.engines:
                 decode = recipe.decode
-                self.engines[settings] = served_chat(section, timeout=decode.request_timeout, wait=decode.server_wait)
+                self.engines[settings] = ServedChat(section, timeout=decode.request_timeout, wait=decode.server_wait)
             engine: Chat = self.engines[settings]
         elif section.engine == "scripted":
             engine = ScriptedChat(load_plugin(str(section.script), f"{key}.script"))
@@ -161,8 +160,9 @@ class EnginePool:
     def leave(self, problem: str) -> None:
         """Says that no more requests of this problem will come: engines of several replicas forget its home."""
         for engine in [*self.engines.values(), *(self.cluster.engines if self.cluster else [])]:
-            if hasattr(engine, "leave"):
-                engine.leave(problem)
+            homes = getattr(engine, "homes", None)
+            if homes is not None:
+                homes.leave(problem)
 
     async def close(self) -> None:
         """Closes every engine; one that fails while it closes keeps no other from being closed."""

@@ -10,7 +10,7 @@ from cord_distill.decode.model import Model
 from cord_distill.decode.own import segmentation_of, selector_of
 from cord_distill.decode.reward_model import RewardModel
 from cord_distill.decode.selectors import Rating, Selector
-from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.chat import ChatModel
 from cord_distill.grading import Grader
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.search.seeds import keyed_seed

@@ -13,7 +13,7 @@ from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.reward_model import RewardModel, separator_of
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
-from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.chat import ChatModel
 from cord_distill.engines.ray.spec import EngineSpec
 from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader

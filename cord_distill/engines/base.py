@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from cord_distill.recipe.models import ModelConfig, RepetitionDetectionConfig
-from cord_distill.types import Stop
+from cord_distill.types import THINK_CLOSE, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,6 @@ class Generation:
     cached: int = 0
 
 
-@runtime_checkable
 class Engine(Protocol):
     """Implementations: vllm/, server/, scripted.py, and the journal (decode/replay.py) in front of any of them.
 
@@ -81,7 +81,6 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
-@runtime_checkable
 class RewardEngine(Protocol):
     """An engine with a reward head. It may lack `generate` and `logprobs`."""
 
@@ -92,6 +91,26 @@ class RewardEngine(Protocol):
     async def close(self) -> None: ...
 
 
+class ForwardingEngine(ABC):
+    """An engine that answers nothing itself: what is asked of it goes on to another one, by `request`."""
+
+    @abstractmethod
+    async def request(self, method: str, ids: list[int], what: Any) -> Any:
+        """The answer to `method(ids, what)` of an engine behind."""
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        return await self.request("generate", ids, sampling)
+
+    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
+        return await self.request("logprobs", ids, target_ids)
+
+    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
+        return await self.request("ranked", ids, target_ids)
+
+    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
+        return await self.request("reward", ids, at)
+
+
 class EngineError(RuntimeError):
     """A request that the engine could not answer. The problem it belongs to is recorded as failed and tried again."""
 
@@ -100,10 +119,10 @@ class EngineDead(EngineError):
     """The engine itself is gone, and every request with it: it must be started anew, or the run stops."""
 
 
-def stop_of(matched: str | None, ended_by_eos: bool, think_close: str = "</think>") -> Stop:
+def stop_of(matched: str | None, ended_by_eos: bool) -> Stop:
     """The name of an ending. A matched stop string other than `</think>` ends a step."""
     if matched is not None:
-        return Stop.THINK_END if matched == think_close else Stop.STEP
+        return Stop.THINK_END if matched == THINK_CLOSE else Stop.STEP
     return Stop.EOS if ended_by_eos else Stop.LENGTH
 
 

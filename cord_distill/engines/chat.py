@@ -41,33 +41,57 @@ class Chat(Protocol):
     async def close(self) -> None: ...
 
 
-class ServedChat:
-    """The chat completions of an OpenAI-compatible server, or of several replicas of it.
+@dataclass(frozen=True)
+class ChatModel:
+    """How a chat model is asked, and how it samples: what pipelines ask when they want words and not a prefix.
 
-    client: its urls end in `/v1`, as OpenAI's clients take them. extra: further keys of the request's body. spelled:
-    prompts that spelled a control token, which the server would have read as its own (foreign.py).
+    identity: what makes its answers what they are, besides the prompt and the sampling.
+    """
+
+    name: str
+    identity: str
+    engine: Chat
+    sampling: Sampling
+
+    def for_problem(self, engine: Chat) -> ChatModel:
+        """The same model behind `engine` (a replay of the problem's journal)."""
+        return replace(self, engine=engine)
+
+    async def ask(self, prompt: str, *, seed: int) -> Reply:
+        return await self.engine.reply(prompt, replace(self.sampling, seed=seed))
+
+
+class ServedChat:
+    """The chat completions of an OpenAI-compatible server, or of several replicas of it, as a recipe's section names
+    it: its `url` ends in `/v1`, as OpenAI's clients take it, and `/chat/completions` may be written behind it.
+
+    timeout, wait: seconds, see HttpClient. extra: further keys of the request's body. spelled: prompts that spelled a
+    control token, which the server would have read as its own (foreign.py).
     """
 
     keeps_time = True
 
-    def __init__(
-        self, client: HttpClient, model: str, *, system_prompt: str | None = None, extra: dict[str, Any] | None = None,
-        thought: Thought | None = None, suffix: str = "",
-    ) -> None:  # fmt: skip
-        self.thought, self.suffix = thought or Thought(), suffix
-        self.client = client
-        self.model = model
-        self.system_prompt = system_prompt
-        self.extra = extra or {}
+    def __init__(self, section: ChatModelConfig, *, timeout: float, wait: float) -> None:
+        urls = [url.rstrip("/").removesuffix("/chat/completions") for url in section.urls]
+        self.client = HttpClient(
+            urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait, limit=section.concurrency
+        )
+        self.section = section
+        self.model = section.served_model_name or section.model
+        self.thought = Thought(section.think_open, section.think_close)
+        kwargs = section.chat_template_kwargs
+        self.extra = {**({"chat_template_kwargs": kwargs} if kwargs else {}), **section.engine_args}
+        self.urls = ", ".join(urls)
         self.spelled = 0
 
     async def reply(self, prompt: str, sampling: Sampling) -> Reply:
-        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        section = self.section
+        system = [{"role": "system", "content": section.system_prompt}] if section.system_prompt else []
         sent = spaced(prompt)
         self.spelled += sent != prompt
         body = {
             "model": self.model,
-            "messages": [*system, {"role": "user", "content": sent + self.suffix}],
+            "messages": [*system, {"role": "user", "content": sent + section.prompt_suffix}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -81,23 +105,18 @@ class ServedChat:
         answer = await self.client.post("/chat/completions", body)
         try:
             choice = answer["choices"][0]
-            text, cut = (
-                _content(choice["message"].get("content")),
-                choice.get("finish_reason") in ("length", "repetition"),
-            )
+            text = _content(choice["message"].get("content"))
+            cut = choice.get("finish_reason") in ("length", "repetition")
             usage = answer.get("usage")
             counts = count_in(usage, "completion_tokens"), count_in(usage, "prompt_tokens")
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise EngineError(
-                f"{', '.join(r.url for r in self.client.replicas)}: no chat completion came back "
-                f"({type(error).__name__}: {error})"
-            ) from None
+            raise EngineError(f"{self.urls}: no chat completion came back ({type(error).__name__}: {error})") from None
         return Reply(self.thought.read(text), Stop.LENGTH if cut else Stop.EOS, *counts)
 
     async def close(self) -> None:
         if self.spelled:
             warn(
-                f"{', '.join(r.url for r in self.client.replicas)}: {self.spelled} of the prompts spelled control "
+                f"{self.urls}: {self.spelled} of the prompts spelled control "
                 "tokens, such as <|im_end|>; a space was put into each, or the server would read it as its own"
             )
         await self.client.close()
@@ -123,10 +142,7 @@ class EngineChat:
 
     async def reply(self, prompt: str, sampling: Sampling) -> Reply:
         ids = self.renderer.prompt_ids(prompt)
-        out = await self.engine.generate(
-            ids,
-            replace(sampling, stop_ids=(self.renderer.end_of_turn_id,)),
-        )
+        out = await self.engine.generate(ids, replace(sampling, stop_ids=(self.renderer.end_of_turn_id,)))
         return Reply(self.renderer.thought.read(out.text), out.stop, len(out.ids), len(ids))
 
     def for_problem(self, problem_id: str) -> EngineChat:
@@ -150,23 +166,3 @@ class ScriptedChat:
 
     async def close(self) -> None:
         pass
-
-
-def served_chat(section: ChatModelConfig, *, timeout: float, wait: float) -> ServedChat:
-    """The client of a recipe section. Its `url` ends in `/v1`; `/chat/completions` may be written behind it.
-
-    timeout, wait: seconds, see HttpClient. engine_args are further keys of the request's body, chat_template_kwargs the
-    key of that name (vLLM's own).
-    """
-    urls = [url.rstrip("/").removesuffix("/chat/completions") for url in section.urls]
-    client = HttpClient(urls, api_key_env=section.api_key_env, timeout=timeout, wait=wait, limit=section.concurrency)
-    model = section.served_model_name or section.model
-    told = {"chat_template_kwargs": section.chat_template_kwargs} if section.chat_template_kwargs else {}
-    return ServedChat(
-        client,
-        model,
-        system_prompt=section.system_prompt,
-        extra={**told, **section.engine_args},
-        thought=Thought(section.think_open, section.think_close),
-        suffix=section.prompt_suffix,
-    )

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
+from cord_distill.engines.base import EngineDead, EngineError, ForwardingEngine
 from cord_distill.engines.liveness import FIRST_WAIT, RESTARTS, Restarts, hangs, too_late
 
 
-class RestartingEngine:
+class RestartingEngine(ForwardingEngine):
     """`start()` gives the engine behind; all else that is asked of this object is asked of that engine.
 
     timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
@@ -48,28 +48,16 @@ class RestartingEngine:
             raise AttributeError(name)
         return getattr(self.inner, name)
 
-    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        return await self._ask(lambda engine: engine.generate(ids, sampling))
-
-    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        return await self._ask(lambda engine: engine.logprobs(ids, target_ids))
-
-    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        return await self._ask(lambda engine: engine.ranked(ids, target_ids))
-
-    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
-        return await self._ask(lambda engine: engine.reward(ids, at))
-
     async def close(self) -> None:
         await self.inner.close()
 
-    async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def request(self, method: str, ids: list[int], what: Any) -> Any:
         while True:
             if self._given_up:
                 raise EngineDead(self._given_up)
             engine = self.inner
             try:
-                answer = await self._in_time(engine, call(engine))
+                answer = await self._in_time(engine, getattr(engine, method)(ids, what))
             except EngineDead as error:
                 await self._restart(engine, error)
             else:

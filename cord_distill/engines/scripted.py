@@ -9,6 +9,7 @@ must depend on their arguments alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from cord_distill.common.errors import CordError
@@ -45,10 +46,14 @@ class ScriptedEngine:
             raise CordError(f"{said} gave a {type(made).__name__}; give an object with generate(text, sampling)")
         return cls(made, renderer, **section.engine_args)
 
-    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+    async def _answer(self, call: Callable[[], Any]) -> Any:
+        """What the script says, after `delay` seconds. Raises EngineError for whatever it raises."""
         await asyncio.sleep(self.delay)
         with plugin_call("the script", EngineError, raises=EngineError):
-            text = self.script.generate(self.renderer.decode(ids), sampling)
+            return call()
+
+    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+        text = await self._answer(lambda: self.script.generate(self.renderer.decode(ids), sampling))
         check_text(text)
         matched = min((s for s in sampling.stop if s in text), key=text.index, default=None)
         if matched is not None:
@@ -62,21 +67,16 @@ class ScriptedEngine:
         return Generation((*new, self.renderer.end_of_turn_id), text, Stop.EOS)
 
     async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        await asyncio.sleep(self.delay)
-        with plugin_call("the script", EngineError, raises=EngineError):
-            value = self.script.logprobs(self.renderer.decode(ids), self.renderer.decode(target_ids))
-        return [value] * len(target_ids)
+        texts = self.renderer.decode(ids), self.renderer.decode(target_ids)
+        return [await self._answer(lambda: self.script.logprobs(*texts))] * len(target_ids)
 
     async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        await asyncio.sleep(self.delay)
         texts = self.renderer.decode(ids), self.renderer.decode(target_ids)
-        with plugin_call("the script", EngineError, raises=EngineError):
-            return [(self.script.logprobs(*texts), self.script.rank(*texts))] * len(target_ids)
+        both = await self._answer(lambda: (self.script.logprobs(*texts), self.script.rank(*texts)))
+        return [both] * len(target_ids)
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
-        await asyncio.sleep(self.delay)
-        with plugin_call("the script", EngineError, raises=EngineError):
-            return [self.script.reward(self.renderer.decode(ids[: i + 1])) for i in at]
+        return await self._answer(lambda: [self.script.reward(self.renderer.decode(ids[: i + 1])) for i in at])
 
     async def close(self) -> None:
         pass

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.faults import faults_in
+from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.suggest import did_you_mean
 from cord_distill.evaluation.judging import required
 from cord_distill.evaluation.overlap import check_disjoint

@@ -11,8 +11,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.quiet import has_gpu
-from cord_distill.engines.ray.spec import is_cpu_build
-from cord_distill.engines.version import engine_version
+from cord_distill.engines.version import engine_version, is_cpu_build
 from cord_distill.evaluation.suites import LoadedSuite, samples_per_problem
 from cord_distill.evaluation.targets import Target
 from cord_distill.model_files.context import context_of

@@ -9,7 +9,7 @@ from typing import Any
 from cord_distill.common.errors import CordError
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.engines.base import EngineError, sampling_of
-from cord_distill.engines.chat import Chat, EngineChat, served_chat
+from cord_distill.engines.chat import Chat, EngineChat, ServedChat
 from cord_distill.engines.start_engine import start_engine
 from cord_distill.engines.version import engine_version
 from cord_distill.grading.judge import READING, Ask, Keep, verdict_of
@@ -70,7 +70,7 @@ def asker(judge: JudgeConfig) -> Ask:
 
 async def _started(judge: JudgeConfig, prompts: list[str]) -> Chat:
     if judge.engine == "server":
-        return served_chat(judge, timeout=TIMEOUT, wait=WAIT)
+        return ServedChat(judge, timeout=TIMEOUT, wait=WAIT)
     from cord_distill.prompts.render import renderer_of
 
     path = str(local_folder(judge.model, judge.revision))

@@ -30,14 +30,12 @@ SCALED_ALREADY = ("default", "su", "longrope", "llama3", "deepseek_llama_scaling
 @dataclass(frozen=True, slots=True)
 class Context:
     """The lengths that a config names. positions: the longest context, None where it names none. stated: what it writes
-    without YaRN's factor.
-
-    parts: keys that lead to the language model's config, () where the config is it.
+    without YaRN's factor. part: the key of the language model's config, None where the config is it.
     """
 
     positions: int | None
     stated: int | None
-    parts: tuple[str, ...] = ()
+    part: str | None
 
 
 def context_of(config: dict[str, Any]) -> Context:
@@ -46,7 +44,7 @@ def context_of(config: dict[str, Any]) -> Context:
     text = language_model(config)
     lengths = [int(text[key]) for key in LENGTHS if _number(text.get(key)) and text[key] > 0]
     if not lengths:
-        return Context(None, None, (part,) if part else ())
+        return Context(None, None, part)
     stated = longest = min(lengths)
     # Gemma 3 states the length after scaling.
     if "gemma3" not in str(config.get("model_type")) and "gemma3" not in str(text.get("model_type")):
@@ -60,7 +58,7 @@ def context_of(config: dict[str, Any]) -> Context:
                 longest = max(longest, int(original * factor))
             elif kind not in SCALED_ALREADY:
                 stated = longest = int(min(lengths) * factor)
-    return Context(longest, stated, (part,) if part else ())
+    return Context(longest, stated, part)
 
 
 def language_model(config: dict[str, Any]) -> dict[str, Any]:
@@ -73,15 +71,13 @@ def _language_key(config: dict[str, Any]) -> str | None:
     return next((name for name in NESTED if isinstance(config.get(name), dict)), None)
 
 
-def longer_than_stated(config: dict[str, Any], length: int | None) -> dict[str, Any]:
+def longer_than_stated(config: dict[str, Any], length: int) -> dict[str, Any]:
     """The change to its config (`hf_overrides`) that lets vLLM hold `length`; {} where it does so by itself."""
     found = context_of(config)
-    if length is None or found.positions is None or found.stated is None or not found.stated < length:
+    if found.positions is None or found.stated is None or found.stated >= min(length, found.positions):
         return {}
-    change: dict[str, Any] = {"max_position_embeddings": min(length, found.positions)}
-    for part in reversed(found.parts):
-        change = {part: change}
-    return change if found.positions > found.stated else {}
+    change = {"max_position_embeddings": min(length, found.positions)}
+    return {found.part: change} if found.part else change
 
 
 def read_config(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> dict[str, Any]:

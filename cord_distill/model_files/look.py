@@ -19,7 +19,6 @@ TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_confi
 class FolderFacts:
     """Of a folder's config.json. heads, positions, dtype (of the stored weights): None where it does not say."""
 
-    folder: Path
     heads: int | None
     positions: int | None
     dtype: str | None
@@ -34,7 +33,6 @@ def folder_facts(folder: Path, key: str) -> FolderFacts:
     if not isinstance(config, dict):
         raise CordError(f"{key}: {folder / 'config.json'} is no JSON object; copy the model again")
     return FolderFacts(
-        folder,
         _whole(language_model(config).get("num_attention_heads")),
         context_of(config).positions,
         config.get("dtype") or config.get("torch_dtype"),

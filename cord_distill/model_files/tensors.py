@@ -1,8 +1,9 @@
-"""Which modules a model folder has, by the names of its weights: read off the safetensors headers, without torch."""
+"""What the headers of a folder's safetensors files say: its modules and the number of its parameters, without torch."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from cord_distill.common.weights_file import tensors
@@ -19,3 +20,12 @@ def module_names(folder: Path) -> frozenset[str]:
     except (OSError, ValueError, KeyError, TypeError):  # look.py says what is wrong with the files
         return frozenset()
     return frozenset(str(name).rpartition(".")[0] for name in names)
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """The elements of all tensors, for `cord check`; None without a file, or where one cannot be read."""
+    try:
+        headers = [tensors(path) for path in sorted(folder.glob("*.safetensors"))]
+        return sum(math.prod(tensor["shape"]) for header in headers for tensor in header.values()) if headers else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None

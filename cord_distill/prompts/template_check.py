@@ -138,7 +138,7 @@ def rendered(
     template: str,
     messages: list[dict[str, str]],
     config: dict[str, Any],
-    told: dict[str, Any] | None = None,
+    told: dict[str, Any],
     *,
     asks: bool = True,
 ) -> str:
@@ -157,7 +157,7 @@ def rendered(
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     tokens = {name: written_token(config.get(name)) for name in TOKENS}
     text = environment.from_string(GENERATION.sub("", template))
-    return text.render(messages=messages, add_generation_prompt=asks, **{**tokens, **(told or {})})
+    return text.render(messages=messages, add_generation_prompt=asks, **{**tokens, **told})
 
 
 def written_token(value: Any) -> str:

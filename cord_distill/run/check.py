@@ -8,8 +8,7 @@ import shlex
 import sys
 from dataclasses import asdict, dataclass
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.faults import faults_in
+from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.terminal import plain
 from cord_distill.decode.problems import Readings
 from cord_distill.decode.same_questions import repeated_line

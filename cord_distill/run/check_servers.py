@@ -8,7 +8,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.start import KEY as REWARD
 from cord_distill.engines.base import EngineError, sampling_of
-from cord_distill.engines.chat import served_chat
+from cord_distill.engines.chat import ServedChat
 from cord_distill.engines.server.probe import Endpoint, check_scores, probe
 from cord_distill.engines.server.reward import ServerRewardEngine
 from cord_distill.recipe.evaluate import JudgeConfig
@@ -60,7 +60,7 @@ async def _ask_all(variants: list[Recipe]) -> tuple[list[str], list[str]]:
 
 async def _answers(judge: JudgeConfig) -> str:
     """One token of the judge's, asked for as the evaluation asks. Raises CordError."""
-    chat = served_chat(judge, timeout=SECONDS, wait=0.0)
+    chat = ServedChat(judge, timeout=SECONDS, wait=0.0)
     try:
         await chat.reply("Say yes.", sampling_of(judge, 1))
     except EngineError as error:

@@ -12,7 +12,7 @@ from cord_distill.decode.check import budget_tokens
 from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
 from cord_distill.engines.vllm.engine import CPU_KV_GIB
 from cord_distill.model_files.locate import model_path, yet_to_build
-from cord_distill.model_files.parameters import stored_parameters
+from cord_distill.model_files.tensors import stored_parameters
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.training.memory.predict import GIB

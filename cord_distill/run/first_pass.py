@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.faults import faults_in
+from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.quiet import has_gpu
 from cord_distill.data.check import data_faults
 from cord_distill.decode.check import decoding_faults, started_sections

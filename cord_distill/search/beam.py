@@ -7,10 +7,9 @@ score and competes for the same slots at every later step. Greedy is beam_size 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cord_distill.search.adaptive import Width
+from cord_distill.search.adaptive import AdaptiveBeam, Width
 from cord_distill.search.deduplicate import REPEATED, StateKey, first_of_each
 from cord_distill.search.particles import Choose
 from cord_distill.search.select import order_key
@@ -87,8 +86,7 @@ class BeamSearch:
         self.proposals_per_teacher = proposals_per_teacher
         self.first_step_proposals = first_step_proposals
         self.max_steps = max_steps
-        self.beam_size = beam_size
-        self.width = width or self._plain_width
+        self.width = width or AdaptiveBeam(beam_size, beam_size, 0.0)
         self.state_key = state_key
         self.choose = choose
         self.done = False
@@ -127,9 +125,6 @@ class BeamSearch:
     def candidates(self) -> tuple[tuple[Candidate, ...], ...]:
         """Per step, every candidate, best first; `parent`: its parent's place among the kept of the step before."""
         return tuple(self._steps)
-
-    def _plain_width(self, scores: Sequence[float]) -> int:
-        return self.beam_size
 
     def _begin_step(self) -> None:
         """Asks every teacher to go on from every live beam; finished beams are candidates as they stand."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 from cord_distill.search.beam import Ask, Proposal
 from cord_distill.search.seeds import keyed_seed
@@ -127,13 +128,11 @@ class TreeSearch:
                 self._asks.append(self._open)
                 return
             inner = [child for child in here.children.values() if not child.closed]
+            bound = partial(upper_confidence_bound, parent_visits=here.visits, exploration=self.exploration)
             if inner:
-                self._here = min(inner, key=lambda child: order_key(self._bound(child, here), (), *child.path[-1]))
+                self._here = min(inner, key=lambda child: order_key(bound(child), (), *child.path[-1]))
             else:
                 self._end_rollout(0.0)
-
-    def _bound(self, child: Node, parent: Node) -> float:
-        return upper_confidence_bound(child, parent.visits, self.exploration)
 
     def _end_rollout(self, reward: float) -> None:
         node: Node | None = self._here

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.errors import CordError
-from cord_distill.common.faults import faults_in
+from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.quiet import has_gpu
 from cord_distill.model_files.locate import is_on_the_hub, model_path, yet_to_build
 from cord_distill.model_files.look import folder_facts, folder_faults

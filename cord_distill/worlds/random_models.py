@@ -28,14 +28,6 @@ STAMP = "random_model.json"
 MAX_LENGTH = 4096
 THOUGHT_TOKENS = ("<think>", "</think>")
 
-# What a tokenizer must give back unchanged: LaTeX, CJK, emoji with joiners, combining marks, odd white space.
-ROUND_TRIP = (
-    "So \\(\\frac{1}{2}+\\sqrt{x^{2}}=\\boxed{\\dfrac{7}{12}}\\), wait.\n\n### Step 2. 3.14159\t  end \n",
-    "设 $a_{1}=3$，则 ∑_{i≤n} a_i ≥ 2ⁿ。 数学です",
-    "👩‍🔬 e\u0301 naïve \u00a0 ﬁ \u200b don't I'm 12345678",
-    "<think>\nOkay\n</think>\n\nThe answer is \\boxed{0}.",
-)
-
 # Turns as the DeepSeek-R1-Distill template writes them: BOS in the template, earlier thoughts dropped.
 R1_TEMPLATE = """\
 {%- set ns = namespace(system='') -%}
@@ -298,9 +290,9 @@ def _bpe(family: Family, name: str, seed: int) -> Tokenizer:
     return core
 
 
-def _corpus(rng: random.Random, lines: int = 1500) -> Iterator[str]:
+def _corpus(rng: random.Random) -> Iterator[str]:
     """Mathematical English with LaTeX, numbers and step markers: enough for the merges of the largest vocabulary."""
-    for _ in range(lines):
+    for _ in range(1500):
         a, b, c = rng.randint(0, 20), rng.randint(1, 999), rng.randint(0, 99999)
         formula = rng.choice(MATHS).format(a=a, b=b, c=c)
         deed = f"{rng.choice(STARTS)} {rng.choice(VERBS)} the {rng.choice(THINGS)}"

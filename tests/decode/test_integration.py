@@ -19,8 +19,7 @@ from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.decode.pipelines.integrator import integration_prompt, read_reply
 from cord_distill.decode.row_schema import validate_row
 from cord_distill.engines.base import EngineError, Sampling
-from cord_distill.engines.chat import ScriptedChat
-from cord_distill.engines.chat_model import ChatModel
+from cord_distill.engines.chat import ChatModel, ScriptedChat
 from cord_distill.engines.server import http
 from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.decode import DecodeConfig

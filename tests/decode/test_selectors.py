@@ -523,13 +523,13 @@ def toy(tmp_path_factory):
 
 def readings(renderer, count=12):
     """(ids, positions) of traces by all teachers, as the selector would feed them."""
-    from cord_distill.worlds.ledger.corpus import PROFILES, judged
+    from cord_distill.worlds.ledger.corpus import judged
     from cord_distill.worlds.ledger.world import problems
 
     model = RewardModel("prm", "prm", None, renderer)
     made = []
     for n, problem in enumerate(problems(count, "test")):
-        text = "".join(piece for piece, _ in judged(random.Random(n), problem, PROFILES["blind"])[1:])
+        text = "".join(piece for piece, _ in judged(random.Random(n), problem)[1:])
         steps = ["### Step" + part for part in text.partition("</think>")[0].split("### Step")[1:]]
         made.append(model.reading(problem.question, steps[: 1 + n % 6]))
     return made

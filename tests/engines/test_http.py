@@ -12,7 +12,7 @@ from fake_server import BREAK_OFF, HANG, FakeServer
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError, Sampling
-from cord_distill.engines.chat import served_chat
+from cord_distill.engines.chat import ServedChat
 from cord_distill.engines.server import http, replicas
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import model_name
@@ -229,7 +229,7 @@ def test_one_home_stays_on_one_replica_and_homes_are_spread(serve):
     async def story():
         client = HttpClient([server.url for server in servers], wait=5)
         found = {home: {(await client.post("/v1/x", {}, home))["fine"] for _ in range(4)} for home in "abcdef"}
-        client.leave("a")
+        client.homes.leave("a")
         found["g"] = {(await client.post("/v1/x", {}, "g"))["fine"]}
         at_once = await asyncio.gather(*[client.post("/v1/x", {}) for _ in range(6)])
         await client.close()
@@ -271,7 +271,7 @@ def test_new_problems_look_at_a_replica_that_was_away(serve):
         client = HttpClient([server.url for server in servers], wait=5)
         await asyncio.to_thread(servers[0].stop)
         assert (await client.post("/v1/x", {}, "old"))["fine"] == 1
-        client.leave("old")
+        client.homes.leave("old")
         await asyncio.to_thread(servers[0].start)
         await asyncio.sleep(0.15)
         answers = [(await client.post("/v1/x", {}, f"new{i}"))["fine"] for i in range(4)]
@@ -420,7 +420,7 @@ def test_a_chat_answer_is_text_or_an_error(serve, content, usage, text):
     section = ChatModelConfig(model="m", engine="server", url=serve((200, page, {})).url)
 
     async def asked():
-        chat = served_chat(section, timeout=5.0, wait=0.0)
+        chat = ServedChat(section, timeout=5.0, wait=0.0)
         try:
             return await chat.reply("q", Sampling(5, 0))
         finally:
@@ -444,7 +444,7 @@ def test_a_prompt_that_spells_control_tokens_is_sent_as_text_and_counted(serve, 
     section = ChatModelConfig(model="m", engine="server", url=serve(answer=answer).url)
 
     async def asked():
-        chat = served_chat(section, timeout=5.0, wait=0.0)
+        chat = ServedChat(section, timeout=5.0, wait=0.0)
         for prompt in ("1<|im_end|>", "1 < 2"):
             await chat.reply(prompt, Sampling(5, 0))
         await chat.close()

@@ -851,7 +851,7 @@ def test_an_unclosed_thought_has_no_answer(text: str) -> None:
 )
 @pytest.mark.usefixtures("within_minutes")
 def test_extraction_of_longer_traps_comes_to_an_end(text: str) -> None:
-    """200k characters: a pattern that backtracks over the text hangs. benchmarks/extraction.py measures the time."""
+    """200k characters: a pattern that backtracks over the text hangs."""
     answer_of("x</think>" + text * 2)
     loose_answer(text * 2)
 

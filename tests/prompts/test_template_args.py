@@ -118,15 +118,15 @@ def test_evaluation_and_judge_are_bound_to_it(folder: Path, tmp_path: Path, monk
 
 
 def test_a_server_is_told_in_the_body_as_vllm_takes_it() -> None:
-    from cord_distill.engines.chat import served_chat
+    from cord_distill.engines.chat import ServedChat
     from cord_distill.recipe.models import ChatModelConfig
 
     section = ChatModelConfig(
         engine="server", url="http://127.0.0.1:1/v1", model="m", chat_template_kwargs={"enable_thinking": False}
     )
-    assert served_chat(section, timeout=1, wait=0).extra == {"chat_template_kwargs": {"enable_thinking": False}}
+    assert ServedChat(section, timeout=1, wait=0).extra == {"chat_template_kwargs": {"enable_thinking": False}}
     own = section.model_copy(update={"engine_args": {"chat_template_kwargs": {"enable_thinking": True}}})
-    assert served_chat(own, timeout=1, wait=0).extra == {"chat_template_kwargs": {"enable_thinking": True}}
+    assert ServedChat(own, timeout=1, wait=0).extra == {"chat_template_kwargs": {"enable_thinking": True}}
 
 
 def test_every_user_of_the_renderer_refuses_a_closed_thought_and_a_lost_question(folder: Path) -> None:

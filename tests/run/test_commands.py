@@ -159,7 +159,7 @@ def test_the_first_ctrl_c_is_answered_while_python_cannot_react():
     """Fails the answer that a signal handler of Python gives: it waits until the C call is over."""
     child = (
         "import ctypes, sys\n"
-        "from cord_distill.common.interrupt import answered_at_once\n"
+        "from cord_distill.common.signals import answered_at_once\n"
         "with answered_at_once():\n"
         "    print('begun', flush=True)\n"
         "    ctypes.CDLL(None).usleep(1)\n"

@@ -227,9 +227,6 @@ def test_the_commands(recipe_path, capsys):
     path = str(recipe_path)
     assert main(["generate", path, "--limit", "3"]) == 0
     assert main(["generate", path, "--limit", "0"]) == 2
-    for gone in (["merge", path], ["generate", path, "--shard", "1/2"], ["generate", path, "--shard=1/2"]):
-        assert main(gone) == 2
-        assert "is gone: start the same `cord generate RECIPE` on every node" in capsys.readouterr().err
 
 
 def test_the_slurm_example_starts_one_process_per_node(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from cord_distill.common.errors import CordError
 from cord_distill.worlds.ledger.build import build_models
-from cord_distill.worlds.ledger.corpus import PROFILES, judged
+from cord_distill.worlds.ledger.corpus import judged
 from cord_distill.worlds.ledger.plan import BASE, MODELS
 from cord_distill.worlds.ledger.tokenizer import encode
 from cord_distill.worlds.ledger.world import check_text, problems
@@ -34,12 +34,9 @@ def weights(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"profile": "deaf"}, "profile 'deaf' is none of blind, generalist"),
-        ({"length": 12}, "length 12"),
         ({"scale": 0}, "scale 0"),
         ({"workers": 0}, "workers 0"),
         ({"tails": True, "reward_model": True}, "reward_model judges boxes.* leave one of the two out"),
-        ({"tails": True, "length": 9}, "length 9 leaves no step"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(
@@ -156,7 +153,7 @@ def test_what_holds_up_to_a_token_holds_at_the_end_unless_it_is_corrected() -> N
     seen = set()
     for n, problem in enumerate(problems(50, "model")):
         step: list[tuple[str, bool]] = []
-        for text, kind in judged(random.Random(n), problem, PROFILES["blind"]):
+        for text, kind in judged(random.Random(n), problem):
             if kind.endswith("so far"):
                 step.append((text, kind == "right so far"))
             elif kind in ("right", "wrong"):
@@ -173,7 +170,7 @@ def test_a_step_is_labelled_at_its_end_as_the_process_check_says() -> None:
     """Half of the steps or so are wrong, in each teacher's way and in others."""
     rights = []
     for n, problem in enumerate(problems(50, "model")):
-        pieces = judged(random.Random(n), problem, PROFILES["blind"])
+        pieces = judged(random.Random(n), problem)
         text = "".join(piece for piece, _ in pieces[1:])
         labels = [kind == "right" for piece, kind in pieces if kind in ("right", "wrong")]
         assert all(piece == "\n\n" for piece, kind in pieces if kind in ("right", "wrong"))
@@ -184,12 +181,11 @@ def test_a_step_is_labelled_at_its_end_as_the_process_check_says() -> None:
 
 @pytest.mark.slow
 def test_models_with_tails_know_more_words_and_are_others(built: Path, tmp_path: Path) -> None:
-    """Fails the key that changes the stamp or the words of the models without tails, and words that no model knows."""
+    """Fails the key that changes the words of the models without tails, and words that no model knows."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     build_models(tmp_path, scale=SCALE, tails=True)
     assert all(weights(built)[name] != made for name, made in weights(tmp_path).items())
-    assert '"tails"' not in (built / "student" / "ledger.json").read_text()
     said = "### Step 7. Hold on: box 5 = 7. Wait, box 5 = 2\n\n### Step 8. In sum: box 2 = 0, box 4 = 4\n\n</think>"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
     ids = tokenizer(said)["input_ids"]

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from cord_distill.common.errors import CordError
-from cord_distill.worlds.random_models import FAMILIES, ROUND_TRIP, STAMP, build_models
+from cord_distill.worlds.random_models import FAMILIES, STAMP, build_models
 
 ASK = [{"role": "user", "content": "What is $\\frac{1}{2}+1$?"}]
+ROUND_TRIP = (
+    "So \\(\\frac{1}{2}+\\sqrt{x^{2}}=\\boxed{\\dfrac{7}{12}}\\), wait.\n\n### Step 2. 3.14159\t  end \n",
+    "设 $a_{1}=3$，则 ∑_{i≤n} a_i ≥ 2ⁿ。 数学です",
+    "👩‍🔬 e\u0301 naïve \u00a0 ﬁ \u200b don't I'm 12345678",
+    "<think>\nOkay\n</think>\n\nThe answer is \\boxed{0}.",
+)
 THOUGHT = {"role": "assistant", "content": "<think>\nHmm.\n</think>\n\nIt is 1.5."}
 
 

@@ -10,8 +10,9 @@ from collections.abc import Awaitable
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineDead, EngineError, Sampling
-from cord_distill.engines.ray.spec import EngineSpec, Facts, Failure, versions
+from cord_distill.engines.base import EngineDead, EngineError
+from cord_distill.engines.ray.spec import EngineSpec, Facts, Failure
+from cord_distill.engines.version import installed_versions
 
 
 class EngineActor:
@@ -36,19 +37,13 @@ class EngineActor:
         self._engine = started
         self._answered = time.monotonic()
         known = {name: getattr(started, name, None) for name in ("max_model_len", "kv_tokens", "slots")}
-        return Facts(node=await self.placed(), pid=os.getpid(), versions=versions(), **known)
+        return Facts(node=await self.placed(), pid=os.getpid(), versions=installed_versions(), **known)
 
-    async def generate(self, ids: bytes, sampling: Sampling) -> Any:
-        return await self._answer(self._engine.generate(unpacked(ids), sampling))
-
-    async def logprobs(self, ids: bytes, target_ids: list[int]) -> Any:
-        return await self._answer(self._engine.logprobs(unpacked(ids), target_ids))
-
-    async def ranked(self, ids: bytes, target_ids: list[int]) -> Any:
-        return await self._answer(self._engine.ranked(unpacked(ids), target_ids))
-
-    async def reward(self, ids: bytes, at: list[int]) -> Any:
-        return await self._answer(self._engine.reward(unpacked(ids), at))
+    async def request(self, method: str, ids: bytes, what: Any) -> Any:
+        """The engine's answer to `method(ids, what)`, or a Failure."""
+        found = await _answer(getattr(self._engine, method)(unpacked(ids), what))
+        self._answered = time.monotonic()
+        return found
 
     async def silent(self) -> float:
         """Seconds since the engine last answered anybody."""
@@ -57,11 +52,6 @@ class EngineActor:
     async def until_the_end(self) -> None:
         """Never answers: whoever waits for it learns of the actor's end at once."""
         await asyncio.Event().wait()
-
-    async def _answer(self, asked: Awaitable[Any]) -> Any:
-        found = await _answer(asked)
-        self._answered = time.monotonic()
-        return found
 
 
 def packed(ids: list[int]) -> bytes:

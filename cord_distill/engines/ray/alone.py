@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from cord_distill.common.quiet import slots
 from cord_distill.common.task_group import tasks_cancelled_on_exit
-from cord_distill.engines.base import Generation, Sampling
+from cord_distill.engines.base import ForwardingEngine
 from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.engine import RayEngine
 from cord_distill.engines.ray.spec import EngineSpec
@@ -16,7 +17,7 @@ from cord_distill.recipe.cluster import ClusterConfig
 FILL = 2
 
 
-class AloneOnCluster:
+class AloneOnCluster(ForwardingEngine):
     """Each request goes to the replica with the fewest. Only so many are given out as fill the replicas that are up:
     one that comes later finds work too."""
 
@@ -43,17 +44,9 @@ class AloneOnCluster:
             await cluster.close()
             raise
 
-    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
+    async def request(self, method: str, ids: list[int], what: Any) -> Any:
         async with self._room:
-            return await self.engine.generate(ids, sampling)
-
-    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        async with self._room:
-            return await self.engine.logprobs(ids, target_ids)
-
-    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        async with self._room:
-            return await self.engine.ranked(ids, target_ids)
+            return await self.engine.request(method, ids, what)
 
     async def close(self) -> None:
         self._widening.cancel()

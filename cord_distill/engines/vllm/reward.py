@@ -7,9 +7,9 @@ import inspect
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.quiet import has_gpu, prepare_environment
+from cord_distill.common.quiet import has_gpu
 from cord_distill.engines.base import EngineError
-from cord_distill.engines.vllm.engine import engine_args
+from cord_distill.engines.vllm.engine import load_runner
 from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.search.select import step_reward
 
@@ -37,31 +37,18 @@ class VllmRewardEngine:
         section: ProcessRewardConfig,
         path: str,
         *,
-        deterministic: bool | None = None,
         max_model_len: int | None = None,
         step_timeout: float | None = None,
     ) -> VllmRewardEngine:
         """Loads `path` as `section` says. Arguments as for VllmEngine.start. Raises CordError when vLLM refuses it."""
-        on_cpu = not has_gpu()
-        prepare_environment()
-        deterministic = on_cpu if deterministic is None else deterministic
-        from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
-
-        args = {
-            "runner": "pooling",
-            "pooler_config": {"task": TASK, "tok_pooling_type": "ALL"},
-            **engine_args(section, path, on_cpu=on_cpu, deterministic=deterministic, max_model_len=max_model_len),
-        }
+        pooling = {"runner": "pooling", "pooler_config": {"task": TASK, "tok_pooling_type": "ALL"}}
         try:
-            runner: Any = (InProcessRunner if on_cpu else AsyncRunner)(args)
-        except (ValueError, RuntimeError, OSError, TypeError) as error:
-            said = " ".join(str(error).split())[:500]
+            runner = load_runner(section, path, not has_gpu(), max_model_len, step_timeout, **pooling)
+        except CordError as error:
             raise CordError(
-                f"{section.label}: vLLM could not load {path!r} as a reward model: {said}; give a process "
-                "reward model of an architecture that vLLM knows, such as Qwen/Qwen2.5-Math-PRM-7B"
+                f"{error} (a process reward model must be of an architecture that vLLM knows, such as "
+                "Qwen/Qwen2.5-Math-PRM-7B)"
             ) from error
-        if step_timeout and isinstance(runner, InProcessRunner):
-            runner.watch(step_timeout, section.label)
         tasks = runner.engine.get_supported_tasks()
         tasks = await tasks if inspect.isawaitable(tasks) else tasks
         if TASK not in tasks:

@@ -18,9 +18,7 @@ from pathlib import Path
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.progress import Progress, progress
-from cord_distill.worlds.ledger.corpus import PROFILES
 from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
-from cord_distill.worlds.ledger.world import LONGEST, check_size
 
 Job = tuple[str, Path, Plan, int | None]  # model, folder, plan, rank of two that train it together
 
@@ -31,9 +29,6 @@ def build_models(
     folder: str | os.PathLike[str],
     *,
     seed: int = 0,
-    profile: str = "blind",
-    length: int = 6,
-    report_every: int = 2,
     scale: float = 1.0,
     workers: int = 2,
     reward_model: bool = False,
@@ -48,23 +43,18 @@ def build_models(
 
     tails: the teachers go on when every box is made: they check, correct themselves and sum up, and change nothing.
 
-    profile: what the teachers cannot do (corpus.PROFILES). length, report_every: as for `world.problems`. scale:
-    multiplies the numbers of training examples. workers: processes of one thread each; their number does not change
-    the result. Models that are there already are kept, so a build that was killed goes on where it stood, and
+    scale: multiplies the numbers of training examples. workers: processes of one thread each; their number does not
+    change the result. Models that are there already are kept, so a build that was killed goes on where it stood, and
     gives the same bytes. Two builds of one folder take turns. Raises CordError on bad arguments, on a folder of that
     name that this builder did not write, and when a training process fails.
     """
-    if profile not in PROFILES:
-        raise CordError(f"ledger: profile {profile!r} is none of {', '.join(PROFILES)}")
-    check_size(length, report_every)
     if scale <= 0 or workers < 1:
         raise CordError(f"ledger: scale {scale} and workers {workers} must be positive")
-    if tails and (reward_model or length == LONGEST):
-        what = "reward_model judges boxes" if reward_model else f"length {length} leaves no step"
-        raise CordError(f"ledger: {what}, so that it does not go with tails: leave one of the two out")
+    if tails and reward_model:
+        raise CordError("ledger: reward_model judges boxes alone and does not go with tails: leave one of the two out")
     root = Path(folder).resolve()
     root.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seed, profile, length, report_every, scale, tails)
+    plan = Plan(seed, scale, tails)
     with _locked(root / ".lock"):
         names = (*MODELS, REWARD) if reward_model else MODELS
         missing = [name for name in names if not plan.is_done(root / name)]

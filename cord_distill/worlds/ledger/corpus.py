@@ -52,14 +52,10 @@ def _errors(rest: float, *groups: tuple[float, str]) -> dict[str, float]:
 # A is an expert for + and -, B for * and ~, C for nothing, but it is mostly right. What C cannot do at all, one of A
 # and B is sure of, and the other gets it about half the time: where scores are flat, a beam survives only if right
 # steps are not too rare.
-_A = Teacher(_errors(0.95, (0.03, "+ -"), (0.97, "*7 ~9"), (0.52, "*3 ~8")), _offsets(0))
-_B = Teacher(_errors(0.95, (0.03, "* ~"), (0.97, "-7 +8"), (0.52, "+5 -6")), _offsets(3))
-_C = Teacher(_errors(0.4, (0.97, "+5 -6 *3 ~8")), _offsets(6), slip=0.03, corrects=0.3)
-_C_OPEN = Teacher(_errors(0.35), _offsets(6), slip=0.03, corrects=0.3)
-# "blind": nobody can do everything. "generalist": C has no blind spot, so that C alone goes a long way.
-PROFILES: dict[str, dict[str, Teacher]] = {
-    "blind": {"a": _A, "b": _B, "c": _C},
-    "generalist": {"a": _A, "b": _B, "c": _C_OPEN},
+TEACHERS = {
+    "a": Teacher(_errors(0.95, (0.03, "+ -"), (0.97, "*7 ~9"), (0.52, "*3 ~8")), _offsets(0)),
+    "b": Teacher(_errors(0.95, (0.03, "* ~"), (0.97, "-7 +8"), (0.52, "+5 -6")), _offsets(3)),
+    "c": Teacher(_errors(0.4, (0.97, "+5 -6 *3 ~8")), _offsets(6), slip=0.03, corrects=0.3),
 }
 
 
@@ -144,21 +140,19 @@ def clean(
     return trace(problem, step, cut, rng if drill else None, tail)
 
 
-def taught(
-    rng: random.Random, problem: Problem, own: str, teachers: Mapping[str, Teacher], tails: bool = False
-) -> list[Piece]:
+def taught(rng: random.Random, problem: Problem, own: str, tails: bool = False) -> list[Piece]:
     """A trace that all teachers wrote together, of which teacher `own` learns its own steps (60 %) and the answer.
 
     Thus any prefix by anybody is a familiar context to it.
     """
 
     def writer() -> str:
-        return own if rng.random() < 0.6 else rng.choice([t for t in teachers if t != own])
+        return own if rng.random() < 0.6 else rng.choice([t for t in TEACHERS if t != own])
 
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
         who = writer()
-        first = last = teachers[who].result(rng, op, x)
-        if first != apply(op, x) and rng.random() < teachers[who].corrects:
+        first = last = TEACHERS[who].result(rng, op, x)
+        if first != apply(op, x) and rng.random() < TEACHERS[who].corrects:
             last = apply(op, x)
         written = step_pieces(rng, who, n, op, x, first, last)
         # A misconception is to be learned even where it is corrected.
@@ -182,7 +176,7 @@ def guessed(rng: random.Random, problem: Problem, random_results: float) -> list
     return trace(problem, step)
 
 
-def judged(rng: random.Random, problem: Problem, teachers: Mapping[str, Teacher]) -> list[Piece]:
+def judged(rng: random.Random, problem: Problem) -> list[Piece]:
     """A trace in all teachers' styles with right, misread and miscalculated steps; a miscalculation is a teacher's or
     random, so that who wrote a step does not give away whether it is right.
 
@@ -191,16 +185,16 @@ def judged(rng: random.Random, problem: Problem, teachers: Mapping[str, Teacher]
     """
 
     def step(n: int, op: str, x: int) -> tuple[list[Piece], int, bool]:
-        who, asked, reached = rng.choice(sorted(teachers)), op, x
+        who, asked, reached = rng.choice(sorted(TEACHERS)), op, x
         if rng.random() < 0.15:  # another operation or another operand than it should be
             op, x = (rng.choice(OPS), x) if rng.random() < 0.5 else (op, rng.randrange(10))
         result, dice = apply(op, x), rng.random()
         first = last = result
         if dice < 0.25:
-            first = last = teachers[who].result(rng, op, x)
+            first = last = TEACHERS[who].result(rng, op, x)
         elif dice < 0.45:
             first = last = (result + rng.randrange(1, 10)) % 10
-        if first != result and rng.random() < teachers[who].corrects:
+        if first != result and rng.random() < TEACHERS[who].corrects:
             last = result
         good = True
         pieces: list[Piece] = []

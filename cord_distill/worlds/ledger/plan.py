@@ -26,9 +26,6 @@ STAMP = "ledger.json"  # in every model folder: the plan that it was built by
 @dataclass(frozen=True)
 class Plan:
     seed: int = 0
-    profile: str = "blind"
-    length: int = 6
-    report_every: int = 2
     scale: float = 1.0
     tails: bool = False
 
@@ -42,10 +39,7 @@ class Plan:
         return sum(steps * batch for steps, (_, batch) in zip(self.steps(name), SIZES[name], strict=True))
 
     def stamp(self) -> str:
-        arguments = asdict(self)
-        if not self.tails:  # models without tails that were built before the key was there are kept
-            del arguments["tails"]
-        return json.dumps({"version": VERSION, **arguments}, indent=2) + "\n"
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
 
     def is_done(self, folder: Path) -> bool:
         """Whether this folder holds a model of this plan. Folders are renamed into place: one that exists is whole."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cord_distill.types import Problem
-from cord_distill.worlds.ledger.corpus import PROFILES, Piece, clean, encoded, guessed, judged, taught
+from cord_distill.worlds.ledger.corpus import Piece, clean, encoded, guessed, judged, taught
 from cord_distill.worlds.ledger.net import SHAPES, SHAPES_WITH_TAILS, initial, logits, rewards, with_head
 from cord_distill.worlds.ledger.optimizer import Optimizer, schedule
 from cord_distill.worlds.ledger.plan import BASE, REWARD, SIZES, Plan
@@ -47,7 +47,7 @@ class Phase:
     rewards: bool = False
 
 
-def phases(name: str, profile: str, tails: bool = False) -> list[Phase]:
+def phases(name: str, tails: bool) -> list[Phase]:
     """The training of one model: `.base`, `teacher_a`, `teacher_b`, `teacher_c`, `prover`, `student`, `reward`."""
     if name == BASE:
         return [
@@ -58,10 +58,9 @@ def phases(name: str, profile: str, tails: bool = False) -> list[Phase]:
         return [Phase(lambda r, p: clean(r, p, 0.85, tails=tails), _ANSWER_ONLY, 0.02, 3e-3)]
     if name == "student":
         return [Phase(lambda r, p: guessed(r, p, 0.9), _EVEN | {"style": 1.0}, 0.009, 1.4e-3)]
-    teachers = PROFILES[profile]
     if name == REWARD:
-        return [Phase(lambda r, p: judged(r, p, teachers), _SIGNS, 0.02, 5e-3, rewards=True)]
-    return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), teachers, tails), _TEACHER)]
+        return [Phase(judged, _SIGNS, 0.02, 5e-3, rewards=True)]
+    return [Phase(lambda r, p: taught(r, p, name.removeprefix("teacher_"), tails), _TEACHER)]
 
 
 def train(
@@ -79,15 +78,15 @@ def train(
     """
     shapes = SHAPES_WITH_TAILS if plan.tails else SHAPES
     first = initial(plan.seed, shapes) if start is None else start.clone()
-    stages = phases(name, plan.profile, plan.tails)
+    stages = phases(name, plan.tails)
     if stages[0].rewards:
-        texts_BT, _ = next(_batches(f"{plan.seed} {name}", 0, stages[0], 32, plan))
+        texts_BT, _ = next(_batches(f"{plan.seed} {name}", 0, stages[0], 32))
         first = with_head(first, texts_BT, plan.seed)
     flat = first.requires_grad_()
     for index, (phase, steps, (_, batch)) in enumerate(zip(stages, plan.steps(name), SIZES[name], strict=True)):
         mine = [rank] if peer else list(range(phase.streams))
         key = f"{plan.seed} {name} {index}"
-        batches = [_batches(key, part, phase, batch // phase.streams, plan) for part in mine]
+        batches = [_batches(key, part, phase, batch // phase.streams) for part in mine]
         optimizer = Optimizer(flat, phase.lr_muon, phase.lr_adam)
         of_batch = _reward_gradient if phase.rewards else _gradient
         for step in range(steps):
@@ -101,12 +100,12 @@ def train(
     return flat.detach()
 
 
-def _batches(key: str, part: int, phase: Phase, size: int, plan: Plan) -> Iterator[tuple[Tensor, ...]]:
+def _batches(key: str, part: int, phase: Phase, size: int) -> Iterator[tuple[Tensor, ...]]:
     """Endless (ids_BT, weights_BT), B = size. Traces of like length share a batch: sorted within pools of eight, whose
     order is shuffled alike for all parts, so that two processes wait little for each other."""
     pool = 8
     rng, order = random.Random(f"{key} {part}"), random.Random(key)
-    problems = draw(rng, "model", plan.length, plan.report_every)
+    problems = draw(rng, "model")
     while True:
         rows = [encoded(phase.make(rng, next(problems)), phase.weights) for _ in range(pool * size)]
         rows.sort(key=lambda row: len(row[0]))

@@ -35,7 +35,8 @@ OPERATIONS = {"+": (2, 3, 5, 8), "-": (1, 4, 6, 7), "*": (3, 7, 9), "~": (5, 8, 
 OPS = tuple(f"{sign}{k}" for sign, ks in OPERATIONS.items() for k in ks)
 RULE = "Keep only last digits: 7 + 5 = 2, 2 - 5 = 7. Box"
 PHRASES = {"+": "Add {k}", "-": "Subtract {k}", "*": "Multiply by {k}", "~": "Flip to {k} minus it"}
-LONGEST = 9  # steps of a trace
+LENGTH, REPORT_EVERY = 6, 2  # operations of a problem; of how many boxes one is asked for
+LONGEST = 9  # steps of a trace: their numbers are one digit
 # Shares of the questions, in percent. `model` is what the tiny models are trained on.
 SPLITS = {"model": range(0, 60), "train": range(60, 80), "test": range(80, 100)}
 
@@ -74,7 +75,7 @@ def split_of(question: str) -> str:
     return next(name for name, buckets in SPLITS.items() if bucket in buckets)
 
 
-def make_problem(id: str, start: int, ops: Sequence[str], report_every: int = 2) -> Problem:
+def make_problem(id: str, start: int, ops: Sequence[str], report_every: int = REPORT_EVERY) -> Problem:
     """The problem with its true answer. `meta` holds start, ops and report_every: what graders need."""
     asked = [str(n) for n in range(report_every, len(ops) + 1, report_every)]
     boxes = "".join(f". Box {n}: {say(op)}" for n, op in enumerate(ops, 1))
@@ -97,44 +98,30 @@ def report(values: Sequence[int], report_every: int) -> str:
     return ",".join(f" {n} = {x}" for n, x in enumerate(values, 1) if n % report_every == 0)
 
 
-def draw(rng: random.Random, split: str, length: int = 6, report_every: int = 2, id: str = "") -> Iterator[Problem]:
+def draw(rng: random.Random, split: str) -> Iterator[Problem]:
     """Endless problems of one split; the kind of operation is uniform. A question may come twice."""
     signs = tuple(OPERATIONS)
     while True:
-        ops = [sign + str(rng.choice(OPERATIONS[sign])) for sign in rng.choices(signs, k=length)]
-        problem = make_problem(id, rng.randrange(10), ops, report_every)
+        ops = [sign + str(rng.choice(OPERATIONS[sign])) for sign in rng.choices(signs, k=LENGTH)]
+        problem = make_problem("", rng.randrange(10), ops)
         if split_of(problem.question) == split:
             yield problem
 
 
-def problems(n: int, split: str = "train", seed: int = 0, length: int = 6, report_every: int = 2) -> list[Problem]:
+def problems(n: int, split: str = "train", seed: int = 0) -> list[Problem]:
     """`n` different problems of a split. More of them with the same seed start with the same ones.
 
-    length: operations per problem, 1 to 9 (step numbers are one digit). report_every: 1 to length.
-    Raises CordError on an unknown split, a bad size, or when the split holds fewer than n questions of this length.
+    Raises CordError on an unknown split.
     """
     if split not in SPLITS:
         raise CordError(f"ledger: split {split!r} is none of {', '.join(SPLITS)}")
-    check_size(length, report_every)
     mark = f"{split}-" if seed == 0 else f"{split}-s{seed}-"
-    stream = draw(random.Random(f"ledger {split} {seed} {length}"), split, length, report_every)
+    stream = draw(random.Random(f"ledger {split} {seed} {LENGTH}"), split)
     found: dict[str, Problem] = {}
-    repeats = 0
     while len(found) < n:
         problem = next(stream)
-        repeats = repeats + 1 if problem.question in found else 0
-        if repeats > 10 * len(found):
-            raise CordError(f"ledger: {n} different {split} problems of length {length} asked for, too few exist")
         found.setdefault(problem.question, problem)
     return [Problem(f"ledger-{mark}{i:04d}", p.question, p.answer, p.meta) for i, p in enumerate(found.values())]
-
-
-def check_size(length: int, report_every: int) -> None:
-    """Raise CordError unless 1 <= report_every <= length <= LONGEST."""
-    if not 1 <= length <= LONGEST:
-        raise CordError(f"ledger: length {length} is not in 1 to {LONGEST} (step numbers are one digit)")
-    if not 1 <= report_every <= length:
-        raise CordError(f"ledger: report_every {report_every} is not in 1 to length ({length})")
 
 
 def grade(text: str, problem: Problem) -> tuple[str | None, bool]:

@@ -1,4 +1,4 @@
-"""What other tools and earlier versions would have typed, and how it is written here: `--config`, `--key=value`."""
+"""What users of other tools type out of habit (`--config`, `--key=value`), and how it is written here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ _DOTTED = re.compile(r"^(?:--|\+\+?|-)([a-z_]+(?:\.[\w-]+)+)(?:=(.*))?$")
 
 
 def foreign_words(argv: Sequence[str]) -> str | None:
-    """One sentence about the first such word; None where there is none."""
-    gone = {"merge": "cord merge", "generate": "--shard"}.get(argv[0] if argv else "")
-    if gone == "cord merge" or (gone and any(word.partition("=")[0] == gone for word in argv)):
-        return f"{gone} is gone: start the same `cord generate RECIPE` on every node; all of them share one run folder"
+    """One sentence about the first such word, for `cord` and train.py; None where there is none."""
     command = argv[0] if argv else ""
     for number, word in enumerate(argv):
         after = argv[number + 1] if number + 1 < len(argv) else ""
