@@ -121,7 +121,7 @@ async def measure(name: str, engine: Any, steps: Steps, renderer: Renderer, *, s
         outcomes = await asyncio.gather(*(cord(p, bound(whole, p, journal, meters)) for p in asked))
         seconds, taken = time.monotonic() - begun, await steps() - before
         for problem, outcome in zip(asked, outcomes, strict=True):
-            journal.finish(problem.id, row_of(outcome))
+            journal.finish(problem, row_of(outcome))
         journal.close()
     what = "scored" if scored else "not scored"
     per_step = forced.generated / taken

@@ -142,7 +142,7 @@ class Bench:
             else:
                 outcomes = await asyncio.gather(*map(cord, self.problems, each))
                 for problem, outcome in zip(self.problems, outcomes, strict=True):
-                    journal.finish(problem.id, row_of(outcome))
+                    journal.finish(problem, row_of(outcome))
             journal.close()
             cpu, wall, steps = time.process_time() - begun, time.monotonic() - wall, runner.steps - steps
             fed = runner.computed_prompt_tokens - fed

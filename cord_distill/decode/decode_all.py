@@ -56,14 +56,14 @@ class Decoding:
     wait: bool
 
 
-def open_journal(recipe: Recipe, run: RunFolder, *, overwrite: bool = False) -> Journal:
-    """The journal of decoding `recipe` in `run`, locked. Raises CordError: another recipe's, another process's."""
+def open_journal(recipe: Recipe, *, overwrite: bool = False) -> Journal:
+    """The journal of decoding `recipe`, locked. Raises CordError: another recipe's, another process's."""
+    run = RunFolder.of(recipe)
     inputs = decode_inputs(recipe)
     return Journal(
         run.journal,
         fingerprint=recipe_hash(inputs),
         inputs=inputs,
-        same=(recipe_hash(decode_inputs(recipe, by_place=True)),),
         beside=(run.trajectories, run.generate_stats),
         overwrite=overwrite,
     )
@@ -79,7 +79,7 @@ async def decode_all(
     recipe, todo, ensemble, pool = work.recipe, work.todo, work.ensemble, work.pool
     pipeline = pipeline_of(recipe.decode)
     admission = Admission.of(recipe, ensemble, share)
-    finish = RowMaker.of(recipe, recipe_hash(decode_inputs(recipe)))
+    finish = RowMaker.of(recipe, work.journal.fingerprint)
     # Of a share of the run it could not say what the run will cost.
     correction = Correction(recipe, len(todo), pool.meters) if share == WHOLE_ENGINES else None
 
@@ -139,7 +139,7 @@ async def finish_all(
             dead = error if isinstance(error, EngineDead) else dead
             failures += 1
             row = failed(problem, error)
-        journal.finish(problem.id, row, problem.content)
+        journal.finish(problem, row)
         note.finished(problem.id, row)
         if failures >= FAILURES_IN_A_ROW and not dead:
             raise CordError(
@@ -150,10 +150,10 @@ async def finish_all(
     async def take(problem: Problem) -> bool:
         """Whether the problem was to be had, and is decoded now."""
         claim = Claim.FINISHED
-        if not journal.is_finished(problem.id, problem.content):
+        if not journal.is_finished(problem):
             # Claimed behind the door: what waits for room here may be decoded by another process.
             async with door(problem.id):
-                claim = journal.claim(problem.id, problem.content)
+                claim = journal.claim(problem)
                 if claim is Claim.OURS:
                     await decode(problem)
         if claim is Claim.HELD:

@@ -21,7 +21,6 @@ from cord_distill.decode.start import start_ensemble
 from cord_distill.engines.ray.lent import LentCluster
 from cord_distill.engines.ray.spec import Failure, Surroundings
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking.live import Live
 from cord_distill.types import Problem
 
@@ -75,8 +74,8 @@ async def _drive(order: Order, todo: list[Problem], board: Any) -> Done:
             f"cluster.drivers: node {os.uname().nodename} does not see the run folder {os.path.dirname(order.sign)}: "
             "put output_dir on a file system that all nodes share, or remove cluster.drivers"
         )
-    journal = open_journal(recipe, RunFolder.of(recipe))
-    journal.known_failures(order.failures)
+    journal = open_journal(recipe)
+    journal.failures_before = order.failures
     cluster = LentCluster(board, recipe.decode.request_timeout, share.number, share.of)
     pool = EnginePool(cluster=cluster)
     try:

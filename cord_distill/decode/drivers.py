@@ -49,7 +49,7 @@ async def decode_with_drivers(work: Decoding) -> tuple[dict[str, Any], int]:
             beside.add(asyncio.create_task(pool.cluster.lend(board)))
             beside.add(asyncio.create_task(drivers.listen(board)))
             orders = [
-                Order(recipe, EngineShare(i, of), str(sign), journal.failures, work.wait, Surroundings.here())
+                Order(recipe, EngineShare(i, of), str(sign), journal.failures_before, work.wait, Surroundings.here())
                 for i in range(of)
             ]
             ended = await gather_or_cancel([_kept(order, todo, board) for order in orders])
@@ -59,7 +59,7 @@ async def decode_with_drivers(work: Decoding) -> tuple[dict[str, Any], int]:
         drivers.hear(done)
     work.live.log(drivers.note.figures(time.monotonic(), display.done))
     with journal.turn():
-        left = sum(not journal.has_row(problem.id, problem.content) for problem in todo)
+        left = sum(not journal.has_row(problem) for problem in todo)
     display.advance(max(0, len(todo) - left - drivers.written))
     return _summed([done.admission for done in ended]), left
 

@@ -30,7 +30,7 @@ from cord_distill.decode.take_over import earlier_twins, take_over
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.journal import FIGURES
+from cord_distill.run_folder.journal import FIGURES, Journal
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.tracking.live import Live
 from cord_distill.types import Problem
@@ -76,16 +76,27 @@ def generate(
     its error (failures.py counts them), and is tried again by the next call.
     Raises CordError before any engine starts when problems, paths or settings are wrong, or a recipe was changed.
     """
-    work = [(recipe, load_problems(recipe, read)) for recipe in recipes]
-    for line in dict.fromkeys(filter(None, (unmatched_answers(*one) for one in work))):
-        print(line, flush=True)
-    for recipe, problems in work:
+    every = [load_problems(recipe, read) for recipe in recipes]
+    for line in dict.fromkeys(map(unmatched_answers, recipes, every)):
+        if line:
+            print(line, flush=True)
+    work = []
+    for recipe, problems in zip(recipes, every, strict=True):
         check_decode(recipe)
-        part.chosen(problems)
+        work.append(Work(recipe, problems, part.chosen(problems)))
         build_models(recipe)
-    for recipe, _ in work:
-        open_journal(recipe, RunFolder.of(recipe), overwrite=overwrite).close()
-    return asyncio.run(_generate_all(work, part, wait, watch))
+    for recipe in recipes:
+        open_journal(recipe, overwrite=overwrite).close()
+    return asyncio.run(_generate_all(work, wait, watch))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A recipe, all its problems, and those that this call decodes."""
+
+    recipe: Recipe
+    problems: list[Problem]
+    chosen: list[Problem]
 
 
 def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None:
@@ -94,48 +105,32 @@ def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None
     return check_known_answers(problems, "problems", grader)
 
 
-async def _generate_all(work: list[tuple[Recipe, list[Problem]]], part: Subset, wait: bool, watch: Watch) -> Decoded:
-    for recipe, _ in work:
-        check_templates(recipe)
+async def _generate_all(work: list[Work], wait: bool, watch: Watch) -> Decoded:
+    for one in work:
+        check_templates(one.recipe)
     pool = EnginePool()
     written: list[Recipe] = []
-    held, others = 0, []
+    left_to_others: list[Work] = []
     try:
-        twins = earlier_twins([recipe for recipe, _ in work])
-        for (recipe, problems), twin in zip(work, twins, strict=True):
-            taken = _take_over(recipe, twin, part.chosen(problems)) if twin else 0
-            todo, held = await _generate_one(recipe, problems, part, pool, wait, watch)
+        for one, twin in zip(work, earlier_twins([one.recipe for one in work]), strict=True):
+            changed, held = await _generate_one(one, twin, pool, wait, watch)
             if held:
-                others.append((recipe, part.chosen(problems)))
-            elif todo or taken:
-                written.append(recipe)
-        # While the last recipe was decoded, other processes may have ended their part of those before it.
-        before = others[:-1] if held else others
-        return Decoded(written, held + sum(_unfinished(*one) for one in before))
+                left_to_others.append(one)
+            elif changed:
+                written.append(one.recipe)
+        return Decoded(written, sum(map(_unfinished, left_to_others)))
     finally:
         await pool.close()
 
 
-def _take_over(recipe: Recipe, twin: Recipe, problems: Sequence[Problem]) -> int:
-    source = open_journal(twin, RunFolder.of(twin))
-    journal = open_journal(recipe, RunFolder.of(recipe))
-    try:
-        taken = take_over(source, journal, problems)
-    finally:
-        source.close()
-        journal.close()
-    if taken:
-        print(f"decode {RunFolder.of(recipe).method}: the same as {RunFolder.of(twin).method}, {taken} rows taken over")
-    return taken
-
-
 async def _generate_one(
-    recipe: Recipe, problems: list[Problem], part: Subset, pool: EnginePool, wait: bool, watch: Watch
-) -> tuple[int, int]:
-    """How many problems were not finished before, and how many of them other processes still hold at the end."""
+    work: Work, twin: Recipe | None, pool: EnginePool, wait: bool, watch: Watch
+) -> tuple[bool, bool]:
+    """Decodes one recipe, or takes the rows of its `twin`. Returns whether any problem was not finished before, and
+    whether other processes still hold one at the end."""
+    recipe, chosen = work.recipe, work.chosen
     run = RunFolder.of(recipe)
-    chosen = part.chosen(problems)
-    journal = open_journal(recipe, run)
+    journal = open_journal(recipe)
     figures = run.journal / FIGURES
     pool.meters.clear()
     begun = time.monotonic()
@@ -143,10 +138,11 @@ async def _generate_one(
     admission: dict[str, Any] = {}
     steps: dict[str, int] = {}
     try:
-        todo = [problem for problem in chosen if not journal.is_finished(problem.id, problem.content)]
-        _say_edited(sum(journal.is_other(problem.id, problem.content) for problem in todo))
-        if todo and not wait and all(journal.is_held(problem.id) for problem in todo):
-            return len(todo), len(todo)
+        taken = _take_over(twin, recipe, journal, chosen) if twin else 0
+        todo = [problem for problem in chosen if not journal.is_finished(problem)]
+        _say_edited(journal.edited(todo))
+        if todo and not wait and all(map(journal.is_held, todo)):
+            return True, True
         if todo and journal.first:
             clear_stats(figures)
         with watch(recipe) if todo else unwatched(recipe) as live:
@@ -156,17 +152,16 @@ async def _generate_one(
                 before = engine_steps(ensemble)
                 with progress(f"decode {run.method}", len(chosen), len(chosen) - len(todo)) as display:
                     decode = decode_with_drivers if recipe.cluster and recipe.cluster.drivers > 1 else decode_all
-                    work = Decoding(recipe, todo, ensemble, journal, pool, display, live, wait)
-                    admission, held = await decode(work)
+                    admission, held = await decode(Decoding(recipe, todo, ensemble, journal, pool, display, live, wait))
                 steps = {name: count - before.get(name, 0) for name, count in engine_steps(ensemble).items()}
             if todo or not any(figures.glob("*.json")):
                 stats = {
                     "seconds": round(time.monotonic() - begun, 3),
                     "start_seconds": round(starting, 3),
-                    "resumed": journal.resumed,
+                    "resumed": journal.resumed or taken > 0,
                     "models": {name: asdict(meter) for name, meter in pool.meters.items()},
                     "problems": len(chosen),
-                    "decoded_now": journal.written,
+                    "decoded_now": journal.written - taken,
                     "admission": admission,
                     "engine_steps": steps,
                     **({"cluster": pool.cluster.figures()} if pool.cluster else {}),
@@ -174,24 +169,40 @@ async def _generate_one(
                 keep_stats(figures, stats)
             with journal.turn():
                 # Another process may have ended since: of all of them the last one in turn sees every row.
-                held = min(held, sum(not journal.has_row(problem.id, problem.content) for problem in chosen))
+                held = min(held, _without_row(journal, chosen))
                 live.complete = not held
                 if not held:
-                    write_rows(journal, problems, run.trajectories)
+                    write_rows(journal, work.problems, run.trajectories)
                     if todo or not run.generate_stats.exists():
                         write_stats(figures, run.generate_stats)
     finally:
         journal.close()
-    return len(todo), held
+    return bool(todo or taken), held > 0
 
 
-def _unfinished(recipe: Recipe, problems: list[Problem]) -> int:
-    """How many problems have no row: other processes may have ended while this one decoded another recipe."""
-    journal = open_journal(recipe, RunFolder.of(recipe))
+def _take_over(twin: Recipe, recipe: Recipe, journal: Journal, problems: Sequence[Problem]) -> int:
+    """How many rows of its twin the recipe's journal takes."""
+    source = open_journal(twin)
     try:
-        return sum(not journal.has_row(problem.id, problem.content) for problem in problems)
+        taken = take_over(source, journal, problems)
+    finally:
+        source.close()
+    if taken:
+        print(f"decode {RunFolder.of(recipe).method}: the same as {RunFolder.of(twin).method}, {taken} rows taken over")
+    return taken
+
+
+def _unfinished(work: Work) -> int:
+    """How many problems have no row: other processes may have ended while this one decoded another recipe."""
+    journal = open_journal(work.recipe)
+    try:
+        return _without_row(journal, work.chosen)
     finally:
         journal.close()
+
+
+def _without_row(journal: Journal, problems: Sequence[Problem]) -> int:
+    return sum(not journal.has_row(problem) for problem in problems)
 
 
 def engine_steps(ensemble: Ensemble) -> dict[str, int]:

@@ -12,27 +12,25 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_json, read_jsonl
-from cord_distill.decode.inputs import WHERE
 from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.model_files.content import by_content
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.problems import HardForConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Problem, Stop
 
 # What decides the text of a try. Devices and memory do not, nor does the rule, which reads what is written.
 MODEL_KEYS = {
     *("model", "revision", "engine", "script", "engine_args", "dtype", "kv_cache_dtype", "system_prompt"),
-    *("chat_template", "chat_template_kwargs", "temperature", "top_p", "top_k", "min_p"),
-    *("tries", "reasoning_tokens", "answer_tokens", "seed"),
+    *("chat_template", "chat_template_kwargs", "temperature", "top_p", "top_k", "min_p", *PROMPT_DEFAULTS),
+    *("repetition_detection", "served_model_name", "tries", "reasoning_tokens", "answer_tokens", "seed"),
 }
 SOURCE_KEYS = {
-    *("builder", "args", "path", "dataset", "subset", "revision", "split"),
+    *("builder", "args", "dataset", "subset", "revision", "split"),
     *("question", "answer", "id", "context"),
 }
-# Likewise, of keys that came later: unset they leave the fingerprint as it was.
-LATER_MODEL_KEYS = {"repetition_detection", "served_model_name"}
 RULE_KEYS = {"min_reasoning_tokens", "reasoning_length"}
 LENGTHS: dict[str, Callable[[Sequence[int]], float]] = {"mean": statistics.fmean, "min": min, "max": max}
 
@@ -57,25 +55,23 @@ def why_not_hard(tries: Sequence[Try], right: Sequence[bool], hard_for: HardForC
     return "short" if length <= hard_for.min_reasoning_tokens else None
 
 
-def try_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
-    """The recipe values that decide the tries. by_place: files by their paths, as earlier versions wrote it."""
+def try_inputs(recipe: Recipe) -> dict[str, Any]:
+    """The recipe values that decide the tries. Files and model folders count by their content."""
     problems, hard_for = recipe.problems, required(recipe)
     assert problems is not None
     models = recipe.models.model_dump(mode="json", exclude={"cache_dir"}) if recipe.models else None
-    asked = hard_for.model_dump(mode="json", include=MODEL_KEYS)
-    asked |= hard_for.model_dump(mode="json", include=LATER_MODEL_KEYS, exclude_none=True)
+    source, asked = (
+        part.model_dump(mode="json", include=keys) for part, keys in ((problems, SOURCE_KEYS), (hard_for, MODEL_KEYS))
+    )
     inputs = {
-        **{f"problems.{key}": value for key, value in problems.model_dump(mode="json", include=SOURCE_KEYS).items()},
-        **{f"problems.hard_for.{key}": value for key, value in {**hard_for.prompt_keys, **asked}.items()},
+        **{f"problems.{key}": value for key, value in source.items()},
+        **{f"problems.hard_for.{key}": value for key, value in asked.items()},
         **({"models": models} if hard_for.model.startswith("built:") else {}),
     }
-    if by_place:
-        return inputs
-    del inputs[WHERE]
     return {key: by_content(value) if isinstance(value, str) else value for key, value in inputs.items()}
 
 
-def filter_fingerprint(recipe: Recipe, *, by_place: bool = False) -> str:
+def filter_fingerprint(recipe: Recipe) -> str:
     """The hash of all that decides which problems are kept, `problems.limit` and the problems' own content left out."""
     assert recipe.problems is not None
     judge = recipe.evaluate.judge if recipe.problems.grader == "judge" else None
@@ -84,7 +80,7 @@ def filter_fingerprint(recipe: Recipe, *, by_place: bool = False) -> str:
         "grader": recipe.problems.grader,
         "judge": judge and judge.model_dump(mode="json"),
     }
-    return recipe_hash({**try_inputs(recipe, by_place=by_place), "rule": rule})
+    return recipe_hash({**try_inputs(recipe), "rule": rule})
 
 
 def required(recipe: Recipe) -> HardForConfig:
@@ -102,7 +98,7 @@ def hard_ids(recipe: Recipe, candidates: Sequence[Problem]) -> set[str]:
     make = "find them: cord problems RECIPE"
     if not stats or not run.hard_problems.is_file():
         raise CordError(f"problems.hard_for: {run.hard_problems} is not there yet; {make}")
-    if stats.get("fingerprint") not in (filter_fingerprint(recipe), filter_fingerprint(recipe, by_place=True)):
+    if stats.get("fingerprint") != filter_fingerprint(recipe):
         raise CordError(f"problems.hard_for: {run.hard_problems} was made under other settings; {make}")
     tried, wanted = stats.get("limit"), recipe.problems and recipe.problems.limit
     if tried is not None and (wanted is None or wanted > tried):

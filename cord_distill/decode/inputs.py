@@ -7,14 +7,14 @@ from typing import Any
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.model_files.content import by_content
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
 NEUTRAL = {
     # A trace that was merged in fewer tries stays as it is; one that was not gets more.
     "decode.integration.tries",
     "decode.max_failed_share",
-    # What problems say is bound to each row, whatever commit they were read from.
+    # What problems say is bound to each row (Problem.content), wherever they lie and whatever commit they are of.
+    "problems.path",
     "problems.revision",
     "decode.problems_in_flight",
     "decode.request_timeout",
@@ -38,26 +38,20 @@ NEUTRAL_OF_MODELS = {
     "url",
     "concurrency",
 }
-# Where problems lie. What they say is bound to each row instead (Problem.content).
-WHERE = "problems.path"
 
 
-def decode_inputs(recipe: Recipe, *, by_place: bool = False) -> dict[str, Any]:
+def decode_inputs(recipe: Recipe) -> dict[str, Any]:
     """The recipe values that decide every result of decoding, by dotted key, defaults included.
 
-    Files and model folders count by their content, so that a project that was moved is the same. by_place: by their
-    paths instead, as earlier versions wrote it.
+    Files and model folders count by their content, so that a project that was moved is the same.
     """
     sections = recipe.model_dump(
         mode="json", include={"seed", "models", "teachers", "meta_prover", "problems", "decode"}
     )
-    flat = dict(_flatten({**sections, "seed": recipe.decode_seed}, ""))
-    flat = {key: value for key, value in flat.items() if not _said_by_default(key, value)}
     return {
-        key: by_content(value) if isinstance(value, str) and not by_place else value
-        for key, value in flat.items()
+        key: by_content(value) if isinstance(value, str) else value
+        for key, value in _flatten({**sections, "seed": recipe.decode_seed}, "")
         if key not in NEUTRAL
-        and (by_place or key != WHERE)
         and not key.startswith(WHICH_PROBLEMS)
         and not (_of_model(key) and ".chat_template_kwargs." not in key and key.rsplit(".", 1)[-1] in NEUTRAL_OF_MODELS)
     }
@@ -69,12 +63,6 @@ def _flatten(value: Any, key: str) -> list[tuple[str, Any]]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [pair for i, v in enumerate(value) for pair in _flatten(v, f"{key}.{i}")]
     return [(key, value)]
-
-
-def _said_by_default(key: str, value: Any) -> bool:
-    """Of keys that came later: journals of before go on where they stand at their default."""
-    name = key.rsplit(".", 1)[-1]
-    return name in PROMPT_DEFAULTS and PROMPT_DEFAULTS[name] == value and _of_model(key)
 
 
 def _of_model(key: str) -> bool:

@@ -54,8 +54,7 @@ class ReplayEngine:
     timeout: seconds for one request; past it the request is cancelled and EngineError raised. admission: says when a
     continuation may be asked for; the wait is not part of the request's seconds. vocabulary: the number of token ids.
 
-    Every answer is looked at (answers.py) before it is written, and again when it comes out of the journal: a bad one
-    raises EngineError and is not kept.
+    Every answer is checked (answers.py) before it is written: a bad one raises EngineError and is not kept.
     """
 
     def __init__(
@@ -142,13 +141,12 @@ class ReplayEngine:
     async def _once(self, key: str, ask: Callable[[], Awaitable[Any]], read: Callable[[Any], Answer]) -> Answer:
         """The journal's answer, or that of a request under way, or a new one, written before it is given back.
 
-        read: makes of a value what the caller gets. Raises EngineError on a bad one, which is then not written; a bad
-        one that stands in the journal (of an earlier version) is asked for again.
+        read: makes of a value what the caller gets. Raises EngineError on a bad one, which is then not written.
         """
         known = self.journal.calls(self.problem_id).get(key)
-        if known is not None and (found := _readable(read, known)) is not None:
+        if known is not None:
             self.meter.replayed += 1
-            return found
+            return read(known)
         while key in self._under_way:
             self.meter.replayed += 1
             try:
@@ -192,13 +190,6 @@ class ReplayEngine:
             raise EngineError(too_late(self.timeout or 0.0)) from None
         finally:
             self.meter.request_seconds += time.monotonic() - begun
-
-
-def _readable(read: Callable[[Any], Answer], value: Any) -> Answer | None:
-    try:
-        return read(value)
-    except (EngineError, TypeError, KeyError, ValueError):
-        return None
 
 
 def request_key(identity: str, kind: str, ids: list[int], rest: Any) -> str:

@@ -115,5 +115,5 @@ class RowMaker:
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
     """Writes trajectories.jsonl: the row of each problem, in the problems' order."""
     with replacing(path) as file:
-        for row in journal.rows([(problem.id, problem.content) for problem in problems]):
+        for row in journal.rows(problems):
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

@@ -22,21 +22,14 @@ def earlier_twins(recipes: Sequence[Recipe]) -> list[Recipe | None]:
 
 def take_over(source: Journal, journal: Journal, problems: Sequence[Problem]) -> int:
     """Copies the finished rows of `source` that `journal` lacks, and what decoding them took; returns how many."""
-    lacking = [
-        problem
-        for problem in problems
-        if source.is_finished(problem.id, problem.content) and not journal.is_finished(problem.id, problem.content)
-    ]
+    lacking = [one for one in problems if source.is_finished(one) and not journal.is_finished(one)]
     if lacking and journal.first:
         _copy_figures(source.path / FIGURES, journal.path / FIGURES)
-    rows = source.rows([(problem.id, problem.content) for problem in lacking])
-    taken = 0
-    for problem, row in zip(lacking, rows, strict=True):
+    for problem, row in zip(lacking, source.rows(lacking), strict=True):
         # Another process may have begun it here; it ends it then.
-        if journal.claim(problem.id, problem.content) is Claim.OURS:
-            journal.finish(problem.id, row, problem.content)
-            taken += 1
-    return taken
+        if journal.claim(problem) is Claim.OURS:
+            journal.finish(problem, row)
+    return journal.written
 
 
 def _copy_figures(source: Path, target: Path) -> None:

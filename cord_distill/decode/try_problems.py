@@ -67,12 +67,11 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
     build_models(recipe)
     inputs = try_inputs(recipe)
     fingerprint = recipe_hash(inputs)
-    by_place = (recipe_hash(try_inputs(recipe, by_place=True)),)
     begun = time.monotonic()
-    journal = Journal(path, fingerprint=fingerprint, inputs=inputs, same=by_place, overwrite=overwrite, alone=True)
+    journal = Journal(path, fingerprint=fingerprint, inputs=inputs, overwrite=overwrite, alone=True)
     try:
         models = asyncio.run(_try_all(recipe, hard_for, problems, journal))
-        rows = {row["id"]: row for row in journal.rows([(problem.id, problem.content) for problem in problems])}
+        rows = {row["id"]: row for row in journal.rows(problems)}
     finally:
         journal.close()
     tries = {p.id: [_read(one) for one in rows[p.id]["tries"]] for p in problems if not rows[p.id].get("error")}
@@ -108,7 +107,7 @@ async def _try_all(
     recipe: Recipe, hard_for: HardForConfig, problems: list[Problem], journal: Journal
 ) -> dict[str, Any]:
     """Every problem's tries into the journal; returns what the model did for them in this process."""
-    todo = [problem for problem in problems if not journal.is_finished(problem.id, problem.content)]
+    todo = [problem for problem in problems if not journal.is_finished(problem)]
     if not todo:
         return {}
     # The tries have budgets of their own; where the engine looks for them they stand under `decode`.

@@ -83,10 +83,10 @@ def status(source: str, overrides: Sequence[str] = ()) -> Status:
 def _decoding(run: RunFolder, problems: int | None) -> Decoding:
     rows = RowFiles(run.journal / ROWS)
     rows.refresh()
-    failed = sum(place.failed for place in map(rows.find, rows.ids()) if place)
+    failed = rows.failed_by_id()
     written = [file.stat().st_mtime for name in (ROWS, OPEN) for file in (run.journal / name).glob("*.jsonl")]
     idle = round(time.time() - max(written), 1) if written else None
-    return Decoding(run.method, len(rows), failed, problems, _decoded_now(run.folder), idle)
+    return Decoding(run.method, len(failed), sum(failed.values()), problems, _decoded_now(run.folder), idle)
 
 
 def _decoded_now(folder: Path) -> bool:

@@ -100,8 +100,8 @@ class CallsFile:
                 size += len(line)
                 if line.endswith(b"\n"):
                     whole = size
-                entry = parsed(line, checked=True)
-                if entry is not None and "k" in entry and entry["p"] == self.problem_id:
+                entry = parsed(line)
+                if entry is not None:
                     self.calls[entry["k"]] = entry["v"]
         if size > whole:
             os.ftruncate(self._file, whole)

@@ -16,8 +16,7 @@ import enum
 import fcntl
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ from cord_distill.common.errors import CordError, Taken
 from cord_distill.common.files import lock_folder, unwritable
 from cord_distill.run_folder import archive
 from cord_distill.run_folder.calls_file import CallsFile, calls_name
-from cord_distill.run_folder.journal_header import FILE, Header, written_fingerprint
-from cord_distill.run_folder.journal_lines import row_content
-from cord_distill.run_folder.old_journal import convert, old_place
+from cord_distill.run_folder.journal_header import FILE, Header
 from cord_distill.run_folder.row_files import RowFiles
+from cord_distill.types import Problem
 
 ROWS, OPEN, FIGURES = "rows", "open", "figures"
 # Beside the journal: held in turn, for moments, by who opens it or makes files of all its rows.
@@ -46,25 +44,25 @@ class Claim(enum.Enum):
 class Journal:
     """Open for this process, beside others. alone: refused while another process has it open, and refuses others.
 
-    inputs: the recipe values that decide the results, by dotted key; a journal of other values is refused. same:
-    fingerprints that mean the same inputs (those of earlier versions). beside: files made of this journal, which move
-    with it. overwrite: a journal of other inputs is set aside (`stale/`) instead of refused. One of the same inputs
-    that lies in `stale/` is brought back in any case: it is the same run.
+    inputs: the recipe values that decide the results, by dotted key; a journal of other values is refused. beside:
+    files made of this journal, which move with it. overwrite: a journal of other inputs is set aside (`stale/`) instead
+    of refused. One of the same inputs that lies in `stale/` is brought back in any case: it is the same run.
 
     Raises CordError: written by another recipe or schema, damaged in the middle; Taken: another process is at work here
     whose results would have to move.
     """
 
     def __init__(
-        self, path: Path, *, fingerprint: str, inputs: dict[str, Any], same: Sequence[str] = (),
-        beside: Sequence[Path] = (), overwrite: bool = False, alone: bool = False,
+        self, path: Path, *, fingerprint: str, inputs: dict[str, Any], beside: Sequence[Path] = (),
+        overwrite: bool = False, alone: bool = False,
     ) -> None:  # fmt: skip
         self.path = path
+        self.fingerprint = fingerprint
         # Rows that this process wrote.
         self.written = 0
         self._claimed: dict[str, CallsFile] = {}
         self._rows = RowFiles(path / ROWS)
-        header = Header(fingerprint, inputs, same)
+        header = Header(fingerprint, inputs)
         with _turn(path.parent):
             # Whether nobody else was at work when this process came.
             self._lock, self.first = _joined(path.parent, alone)
@@ -72,8 +70,7 @@ class Journal:
                 if self.first:
                     # What another process writes is never moved away from under it.
                     _exchange(path, header, beside, overwrite)
-                    convert(path, header)
-                elif overwrite and written_fingerprint(path) not in header.fingerprints:
+                elif overwrite and not header.is_of(path):
                     raise Taken(
                         f"{path.parent}: another process is working in this run folder, so that its results cannot be "
                         "set aside; wait for it or choose another output_dir"
@@ -87,56 +84,49 @@ class Journal:
                 if isinstance(error, OSError):
                     raise CordError(unwritable(path, error)) from None
                 raise
-        self._failures_before = self._rows.failures.copy()
+        # How many rows with an error were there before this run, by problem. A driver begins later than the command
+        # that it belongs to, which tells it.
+        self.failures_before = self._rows.failures.copy()
         # Whether anything was answered before this process.
         self.resumed = _has_answers(path)
 
-    def is_finished(self, problem_id: str, content: str | None = None) -> bool:
-        """Whether there is a row without an error. content: the hash of what the problem says now (`content_of`); a
-        row of another question or answer is none. Rows of old journals that do not say theirs count."""
-        place = self._rows.find(problem_id, content)
+    def is_finished(self, problem: Problem) -> bool:
+        """Whether the problem, as it reads now, has a row without an error."""
+        place = self._rows.find(problem)
         return place is not None and not place.failed
 
-    def has_row(self, problem_id: str, content: str | None = None) -> bool:
+    def has_row(self, problem: Problem) -> bool:
         """Whether the problem came to an end, be it with an error."""
-        return self._rows.find(problem_id, content) is not None
+        return self._rows.find(problem) is not None
 
-    def is_other(self, problem_id: str, content: str | None) -> bool:
-        """Whether the only rows under this id are of another question or answer."""
-        return self._rows.has_any(problem_id) and not self.has_row(problem_id, content)
+    def edited(self, problems: Iterable[Problem]) -> int:
+        """How many of these problems have rows of another question or answer alone."""
+        known = self._rows.failed_by_id()
+        return sum(problem.id in known and not self.has_row(problem) for problem in problems)
 
-    @property
-    def failures(self) -> Counter[str]:
-        """How many rows with an error were there when this process began, by problem."""
-        return self._failures_before.copy()
-
-    def known_failures(self, failures: Counter[str]) -> None:
-        """Takes only these for older than its work: a driver begins later than the command that it belongs to."""
-        self._failures_before = failures.copy()
-
-    def claim(self, problem_id: str, content: str | None = None) -> Claim:
+    def claim(self, problem: Problem) -> Claim:
         """Takes the problem for this process, if no other has it or has finished it, be it with an error, since this
         one began."""
-        if problem_id in self._claimed:
+        if problem.id in self._claimed:
             return Claim.OURS
-        calls = CallsFile.claim(self.path / OPEN, problem_id)
+        calls = CallsFile.claim(self.path / OPEN, problem.id)
         # A row is written before the claim is given up, so this finds it where the claim was to be had.
         self._rows.refresh()
-        finished = self.is_finished(problem_id, content)
-        if finished or self._rows.failures[problem_id] > self._failures_before[problem_id]:
+        finished = self.is_finished(problem)
+        if finished or self._rows.failures[problem.id] > self.failures_before[problem.id]:
             if calls is not None:
                 (calls.discard if finished else calls.release)()
             return Claim.FINISHED
         if calls is None:
             return Claim.HELD
-        self._claimed[problem_id] = calls
+        self._claimed[problem.id] = calls
         return Claim.OURS
 
-    def is_held(self, problem_id: str) -> bool:
+    def is_held(self, problem: Problem) -> bool:
         """Whether another process decodes it at this moment."""
-        if problem_id in self._claimed or not (self.path / OPEN / calls_name(problem_id)).exists():
+        if problem.id in self._claimed or not (self.path / OPEN / calls_name(problem.id)).exists():
             return False
-        calls = CallsFile.claim(self.path / OPEN, problem_id)
+        calls = CallsFile.claim(self.path / OPEN, problem.id)
         if calls is not None:
             calls.release()
         return calls is None
@@ -151,20 +141,21 @@ class Journal:
         return self._claimed[problem_id].calls
 
     def record_call(self, problem_id: str, key: str, value: Any) -> None:
+        """Writes an answer for a problem that this process decodes."""
         self.calls(problem_id)
         self._claimed[problem_id].record(key, value)
 
-    def finish(self, problem_id: str, row: dict[str, Any], content: str | None = None) -> None:
+    def finish(self, problem: Problem, row: dict[str, Any]) -> None:
         """Writes a problem's row and forgets its calls. A row with an error is tried again by the next run, from the
         same calls."""
-        self._rows.append(problem_id, row, content or row_content(row))
+        self._rows.append(problem, row)
         self.written += 1
-        calls = self._claimed.pop(problem_id, None)
+        calls = self._claimed.pop(problem.id, None)
         if calls is not None:
             (calls.release if row.get("error") else calls.discard)()
 
-    def rows(self, problems: Sequence[str | tuple[str, str]]) -> Iterator[dict[str, Any]]:
-        """The row that counts of each problem (its id, or id and content), in this order, read one by one."""
+    def rows(self, problems: Iterable[Problem]) -> Iterator[dict[str, Any]]:
+        """The row that counts of each problem that has one, in this order, read one by one."""
         return self._rows.rows(problems)
 
     @contextlib.contextmanager
@@ -203,37 +194,33 @@ def _joined(folder: Path, alone: bool) -> tuple[int, bool]:
 
 def _exchange(path: Path, header: Header, beside: Sequence[Path], overwrite: bool) -> None:
     """Brings the journal of these inputs back where it was set aside; sets one of other inputs aside where asked."""
-    old = old_place(path)
-    here = next((one for one in (path, old) if os.path.lexists(one)), None)
-    written = written_fingerprint(here) if here else None
-    if written in header.fingerprints or (written is None and here):
+    here = Header.read(path)
+    if header.is_of(path) or (here is None and os.path.lexists(path)):
         return
-    names = (path.name, old.name)
-    looked = ((one, name) for one in header.fingerprints for name in names)
-    found = [kept for one, name in looked if (kept := archive.find(path.parent, one, name))]
-    if written is not None and not found and not overwrite:
-        return  # refused where its header is read, unless nothing was ever answered in it
-    if written is not None:
-        kept = archive.set_aside([path, old, *beside], written)
+    back = archive.find(path.parent, header.fingerprint, path.name)
+    if here:
+        if not back and not overwrite:
+            return  # refused by _check_whose, unless nothing was ever answered in it
+        kept = archive.set_aside([path, *beside], here.fingerprint)
         print(f"the results of the changed recipe are kept in {kept}", file=sys.stderr, flush=True)
-    if found:
-        archive.bring_back(found[0], path.parent)
-        print(f"goes on with what lay in {found[0]}: the same recipe made it", file=sys.stderr, flush=True)
+    if back:
+        archive.bring_back(back, path.parent)
+        print(f"goes on with what lay in {back}: the same recipe made it", file=sys.stderr, flush=True)
 
 
 def _check_whose(path: Path, header: Header, *, may_write: bool) -> None:
     """Makes the folder where there is none. Raises CordError where it is another recipe's, or nothing of ours."""
-    if os.path.lexists(path) and not path.is_dir():
-        raise CordError(f"{path}: not a folder; move it away, or choose another output_dir")
-    found = Header.read(path)
-    answers = _has_answers(path)
+    if header.is_of(path):
+        return
+    found, answers = Header.read(path), _has_answers(path)
     if found is None:
         _refuse_foreign(path, answers)
-    else:
-        header.check_schema(found, path)
-        if answers or found.get("fingerprint") in header.fingerprints:
-            header.check_inputs(found, path)
-            return
+    elif answers:
+        changed = ", ".join(header.changed(found)) or "the models"
+        raise CordError(
+            f"{path}: made by another recipe; changed since: {changed}. Change them back, choose another "
+            "output_dir, or pass --overwrite to set the old results aside and start anew"
+        )
     # Nothing was ever answered here, so it is no other recipe's.
     if not may_write:
         raise Taken(f"{path}: another process is beginning another recipe here; choose another output_dir")
@@ -244,12 +231,15 @@ def _check_whose(path: Path, header: Header, *, may_write: bool) -> None:
 
 def _refuse_foreign(path: Path, answers: bool) -> None:
     """Raises CordError unless the folder, whose header cannot be read, is what a kill leaves of our own."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise CordError(f"{path}: not a folder; move it away, or choose another output_dir")
     ours = {FILE, ROWS, OPEN, FIGURES}
     if path.is_dir() and any(name not in ours and not name.startswith(".") for name in os.listdir(path)):
         raise CordError(f"{path}: not a journal of cord; move it away, or choose another output_dir")
     if answers:
         raise CordError(
-            f"{path / FILE}: missing or damaged, so that nobody knows whose answers these are; move {path.name}/ away"
+            f"{path / FILE}: missing, damaged or of another version of cord, so that nobody knows whose answers these "
+            f"are; move {path.name}/ away"
         )
 
 

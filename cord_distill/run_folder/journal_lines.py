@@ -1,7 +1,4 @@
-"""One line of a journal: how it is made and appended, with a checksum of itself at its end, and how it is read.
-
-Journals of earlier versions have lines without a checksum; they are read as they are.
-"""
+"""One line of a journal: how it is made and appended, with a checksum of itself at its end, and how it is read."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.types import content_of
 
 # Made once: `json.dumps` with options of its own would build an encoder for each line.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -29,19 +25,10 @@ def encoded(entry: dict[str, Any]) -> bytes:
     return body[:-1] + b',"c":"%08x"}\n' % zlib.crc32(body)
 
 
-def parsed(line: bytes, *, checked: bool = False) -> dict[str, Any] | None:
-    """The entry of a line; None where it is torn, damaged, or nothing that a journal holds.
-
-    checked: the journal's header says that every line has a checksum.
-    """
-    fits = _fits(line)
-    if not fits and (checked or fits is False or not line.endswith(b"\n")):
-        return None
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) and _has_its_parts(entry) else None
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The entry of a line; None where it is torn or damaged."""
+    entry: dict[str, Any] | None = json.loads(line) if _is_whole(line) else None
+    return entry
 
 
 def row_head(line: bytes) -> dict[str, Any] | None:
@@ -50,13 +37,8 @@ def row_head(line: bytes) -> dict[str, Any] | None:
     None where the line is torn, damaged, or holds no row.
     """
     cut = line.find(_ROW)
-    if cut < 0 or not _fits(line):
-        return None
-    try:
-        head = json.loads(line[:cut] + b"}")
-    except (ValueError, RecursionError):
-        return None
-    return head if isinstance(head, dict) and isinstance(head.get("p"), str) else None
+    head: dict[str, Any] | None = json.loads(line[:cut] + b"}") if cut >= 0 and _is_whole(line) else None
+    return head
 
 
 def append_line(file: int, line: bytes, path: Path) -> None:
@@ -88,25 +70,9 @@ def _cut_back(file: int, size: int, written: int, path: Path) -> None:
         ) from error
 
 
-def _fits(line: bytes) -> bool | None:
-    """Whether the line is what its checksum says; None where it has none."""
+def _is_whole(line: bytes) -> bool:
+    """Whether the line is what the checksum at its end says."""
     found = _SUM.match(line, max(0, len(line) - _LENGTH_OF_SUM))
     if found is None:
-        return None
-    return int(found[1], 16) == zlib.crc32(b"}", zlib.crc32(memoryview(line)[: found.start()]))
-
-
-def _has_its_parts(entry: dict[str, Any]) -> bool:
-    if "journal" in entry:
-        return True
-    if not isinstance(entry.get("p"), str):
         return False
-    return isinstance(entry["row"], dict) if "row" in entry else isinstance(entry.get("k"), str) and "v" in entry
-
-
-def row_content(row: dict[str, Any]) -> str | None:
-    """`content_of` the problem in a trajectory row; None for a row that does not hold its problem."""
-    problem = row.get("problem")
-    if not isinstance(problem, dict) or not isinstance(problem.get("question"), str):
-        return None
-    return content_of(problem["question"], problem.get("answer"), problem.get("meta") or {})
+    return int(found[1], 16) == zlib.crc32(b"}", zlib.crc32(memoryview(line)[: found.start()]))

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,12 +20,12 @@ from typing import IO, Any, NamedTuple
 from cord_distill.common.errors import CordError
 from cord_distill.common.files import unwritable
 from cord_distill.run_folder.journal_lines import append_line, encoded, lost, parsed, row_head
+from cord_distill.types import Problem
 
 
 class Place(NamedTuple):
-    """Where one row stands."""
+    """Where one row stands. failed: it has an error."""
 
-    content: str | None
     failed: bool
     file: str
     at: int
@@ -42,28 +42,22 @@ class RowFiles:
         self.folder = folder
         # How many rows with an error were seen, by problem.
         self.failures: Counter[str] = Counter()
-        self._places: dict[str, tuple[Place, ...]] = {}
+        # By the problem's id and the hash of what it says.
+        self._places: dict[tuple[str, str], Place] = {}
         self._read: dict[str, int] = {}
         self._own: int | None = None
         self._own_name = ""
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def find(self, problem: Problem) -> Place | None:
+        """The row that counts of this problem, as it reads now."""
+        return self._places.get((problem.id, problem.content))
 
-    def ids(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def find(self, problem_id: str, content: str | None = None) -> Place | None:
-        """The row that counts. content: the hash of what the problem says now; a row that does not say its own fits."""
-        fitting = [
-            place
-            for place in self._places.get(problem_id, ())
-            if content is None or place.content is None or place.content == content
-        ]
-        return max(fitting, key=lambda p: (p.content == content, not p.failed, p.file, p.at), default=None)
-
-    def has_any(self, problem_id: str) -> bool:
-        return problem_id in self._places
+    def failed_by_id(self) -> dict[str, bool]:
+        """Whether a problem has rows with errors alone, by the id of each problem that has a row."""
+        found: dict[str, bool] = {}
+        for (problem_id, _), place in self._places.items():
+            found[problem_id] = place.failed and found.get(problem_id, True)
+        return found
 
     def refresh(self, *, strict: bool = False) -> None:
         """Reads on in every file, other writers' too. strict: raises CordError on damage with rows behind it; without
@@ -72,7 +66,7 @@ class RowFiles:
             if name.endswith(".jsonl") and name != self._own_name:
                 self._read_on(name, strict)
 
-    def append(self, problem_id: str, row: dict[str, Any], content: str | None) -> None:
+    def append(self, problem: Problem, row: dict[str, Any]) -> None:
         """Writes a row behind this process's others, on the disk when it returns."""
         if self._own is None:
             self._own = self._open_own()
@@ -82,30 +76,29 @@ class RowFiles:
                 f"{path}: another process writes into it too (its file system's locks hold on one machine alone, and "
                 "another machine has the same name); what is finished is safe: run the same command again"
             )
-        failed = bool(row.get("error"))
-        line = encoded({"p": problem_id, "h": content, "failed": failed, "row": row})
+        failed, content = bool(row.get("error")), problem.content
+        line = encoded({"p": problem.id, "h": content, "failed": failed, "row": row})
         append_line(self._own, line, path)
         try:
             os.fsync(self._own)
         except OSError as error:
             raise CordError(lost(path, error)) from error
         self._read[self._own_name] = at + len(line)
-        self._add(problem_id, Place(content, failed, self._own_name, at))
+        self._add(problem.id, content, Place(failed, self._own_name, at))
 
-    def rows(self, problems: Sequence[str | tuple[str, str]]) -> Iterator[dict[str, Any]]:
-        """The row that counts of each problem (its id, or id and content), in this order, read one by one."""
+    def rows(self, problems: Iterable[Problem]) -> Iterator[dict[str, Any]]:
+        """The row that counts of each problem, in this order, read one by one; a problem without one is left out."""
         with ExitStack() as opened:
             files: dict[str, IO[bytes]] = {}
-            for one in problems:
-                problem_id, content = (one, None) if isinstance(one, str) else one
-                place = self.find(problem_id, content)
+            for problem in problems:
+                place = self.find(problem)
                 if place is None:
                     continue
                 if place.file not in files:
                     files[place.file] = opened.enter_context(open(self.folder / place.file, "rb"))
                 files[place.file].seek(place.at)
-                entry = parsed(files[place.file].readline(), checked=True)
-                if entry is None or entry.get("p") != problem_id:
+                entry = parsed(files[place.file].readline())
+                if entry is None or entry["p"] != problem.id:
                     raise CordError(
                         f"{self.folder / place.file}: changed by another process; run the same command again"
                     )
@@ -115,19 +108,13 @@ class RowFiles:
         if self._own is not None:
             os.close(self._own)
 
-    def _add(self, problem_id: str, place: Place) -> None:
+    def _add(self, problem_id: str, content: str, place: Place) -> None:
         if place.failed:
             self.failures[problem_id] += 1
-        known = self._places.get(problem_id, ())
-        same = next((p for p in known if p.content == place.content), None)
-        if same is not None:
-            if same.failed and place.failed:
-                place = max(same, place, key=lambda p: (p.file, p.at))
-            elif same.failed or place.failed:
-                place = place if same.failed else same
-            else:
-                place = min(same, place, key=lambda p: (p.file, p.at))
-        self._places[problem_id] = (*(p for p in known if p is not same), place)
+        known = self._places.get((problem_id, content), place)
+        # A place without an error is less than one with an error.
+        counts = max if known.failed and place.failed else min
+        self._places[problem_id, content] = counts(known, place)
 
     def _read_on(self, name: str, strict: bool) -> None:
         path = self.folder / name
@@ -142,7 +129,7 @@ class RowFiles:
                 if head is None:
                     damaged = damaged or number
                 elif damaged is None:
-                    self._add(head["p"], Place(head.get("h"), bool(head.get("failed")), name, at))
+                    self._add(head["p"], head["h"], Place(head["failed"], name, at))
                     self._read[name] = at + len(line)
                 elif strict:
                     raise CordError(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from journals import calls, cut_anywhere, entries
+from journals import calls, cut_anywhere
 from scripted_world import write_recipe
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
-from cord_distill.recipe.file import load_recipe, recipe_hash
+from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 
 
@@ -83,17 +83,6 @@ def test_other_contents_under_the_same_path_are_another_recipe(project):
     changed = decode_inputs(load_recipe(project / "recipe.yaml"))
     assert [key for key in plain if plain[key] != changed[key]] == ["teachers.0.model"]
     assert not any(str(project) in str(value) for value in plain.values())
-
-
-def test_a_journal_that_an_earlier_version_bound_to_paths_goes_on(project):
-    _, rows = run(project)
-    lines = [{"p": e["p"], "row": e["row"]} for e in entries(project / "run" / "journal")]
-    shutil.rmtree(project / "run" / "journal")
-    inputs = decode_inputs(load_recipe(project / "recipe.yaml"), by_place=True)
-    assert any(str(project) in str(value) for value in inputs.values())
-    old = {"journal": 1, "fingerprint": recipe_hash(inputs), "inputs": inputs}
-    (project / "run" / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [old, *lines]))
-    assert run(project) == (False, rows)
 
 
 def test_meta_that_is_nested_without_end_is_a_sentence(project):

@@ -137,17 +137,6 @@ def test_odd_rewards_and_replies_are_errors(tmp_path):
     journal.close()
 
 
-def test_a_bad_answer_in_an_old_journal_is_asked_for_again(tmp_path):
-    """Journals of earlier versions hold them. Fails the version that only looks at what comes now."""
-    journal, engine = replay(tmp_path, [-1.0, -2.0], [-3.0, -4.0])
-    asyncio.run(engine.logprobs([1], [2, 3]))
-    (key,) = journal.calls("p")
-    journal.record_call("p", key, [float("nan"), -2.0])
-    assert asyncio.run(engine.logprobs([1], [2, 3])) == [-3.0, -4.0]
-    assert journal.calls("p")[key] == [-3.0, -4.0]
-    journal.close()
-
-
 def test_a_stop_without_a_token_ends_the_proposal(random_models):
     """A server answers `stop` in the middle of a line, for ever. Fails the version that asks again with the same ids:
     it never yields to the event loop once the journal answers, so that not even Ctrl-C ends it."""

@@ -274,6 +274,5 @@ def test_the_students_prompt_is_the_evaluations_and_results_are_bound_to_it(fold
     told, plain = made(**tags), made()
     (untrained,) = targets(told, ["untrained"])
     assert (untrained.model.think_close, untrained.model.prompt_suffix) == (closes, SUFFIX)
-    assert not {key.rsplit(".", 1)[-1] for key in decode_inputs(plain)} & set(tags)
     ours = {key for key, value in decode_inputs(told).items() if decode_inputs(plain).get(key) != value}
     assert ours == {"teachers.0.think_open", "teachers.0.think_close", "teachers.0.prompt_suffix"}

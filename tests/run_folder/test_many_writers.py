@@ -15,10 +15,12 @@ from cord_distill.common.errors import CordError
 from cord_distill.decode.decode_stats import summed
 from cord_distill.decode.generate import Decoded, generate, open_journal
 from cord_distill.decode.pipelines.rivals import with_rivals
+from cord_distill.decode.problems import load_candidates
 from cord_distill.decode.subset import Subset
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.journal import Claim, Journal
 from cord_distill.run_folder.paths import RunFolder
+from cord_distill.types import Problem
 
 PROBLEMS = 24
 HERE = Path(__file__).parents[1]
@@ -56,12 +58,16 @@ def ids(path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
+def problem(recipe, name: str) -> Problem:
+    return next(one for one in load_candidates(recipe) if one.id == name)
+
+
 class Other:
     """Another process's view of the run, as it would be on another machine: it holds some problems."""
 
     def __init__(self, recipe, *held: str) -> None:
-        self.journal = open_journal(recipe, RunFolder.of(recipe))
-        assert [self.journal.claim(name) for name in held] == [Claim.OURS] * len(held)
+        self.journal = open_journal(recipe)
+        assert [self.journal.claim(problem(recipe, name)) for name in held] == [Claim.OURS] * len(held)
 
 
 def test_what_another_process_holds_is_left_to_it_and_the_last_one_writes_the_files(recipe_path, whole, capsys):
@@ -73,7 +79,7 @@ def test_what_another_process_holds_is_left_to_it_and_the_last_one_writes_the_fi
     said = capsys.readouterr()
     assert "1 problem is being decoded by other processes" in said.out and "Traceback" not in said.err
     assert not run.trajectories.exists() and not (run.root / "stages.json").exists()
-    assert other.journal.claim("p3") is Claim.FINISHED
+    assert other.journal.claim(problem(recipe, "p3")) is Claim.FINISHED
     other.journal.close()
     assert main(["generate", str(recipe_path)]) == 0
     assert run.trajectories.read_text() == whole
@@ -142,9 +148,10 @@ def test_a_problem_that_fails_elsewhere_is_not_tried_again_in_the_same_run(recip
     """By the next run it is. Fails the version in which each of N processes tries every failing problem once."""
     recipe = load_recipe(recipe_path)
     first, second = Other(recipe, "p1").journal, Other(recipe).journal
-    first.finish("p1", {"id": "p1", "error": "EngineError: no"})
-    assert second.claim("p1") is Claim.FINISHED
-    assert Other(recipe).journal.claim("p1") is Claim.OURS
+    p1 = problem(recipe, "p1")
+    first.finish(p1, {"id": "p1", "error": "EngineError: no"})
+    assert second.claim(p1) is Claim.FINISHED
+    assert Other(recipe).journal.claim(p1) is Claim.OURS
 
 
 def test_the_figures_of_all_processes_are_summed_and_those_of_earlier_runs_are_not(recipe_path, whole, tmp_path):
@@ -184,16 +191,16 @@ def test_two_machines_whose_locks_do_not_reach_each_other_lose_nothing(recipe_pa
     monkeypatch.setattr("cord_distill.run_folder.calls_file.fcntl.flock", lambda file, how: None)
     finish, others = Journal.finish, []
 
-    def beside(journal, problem_id, row, content=None):
+    def beside(journal, problem, row):
         """The other machine finishes every problem just before this one does, under a name of its own."""
         if not others:
-            others.append(open_journal(recipe, run))
+            others.append(open_journal(recipe))
         if journal is not others[0]:
             monkeypatch.setattr("cord_distill.run_folder.row_files.socket.gethostname", lambda: "b-other")
-            others[0].calls(problem_id)
-            finish(others[0], problem_id, row, content)
+            others[0].calls(problem.id)
+            finish(others[0], problem, row)
             monkeypatch.setattr("cord_distill.run_folder.row_files.socket.gethostname", lambda: "a-here")
-        finish(journal, problem_id, row, content)
+        finish(journal, problem, row)
 
     monkeypatch.setattr("cord_distill.run_folder.journal.Journal.finish", beside)
     generate([recipe])

@@ -14,8 +14,14 @@ from cord_distill.common.files import lock_folder
 from cord_distill.run_folder import archive
 from cord_distill.run_folder.calls_file import calls_name
 from cord_distill.run_folder.journal import Claim, Journal
-from cord_distill.run_folder.journal_header import written_fingerprint
+from cord_distill.run_folder.journal_header import Header
 from cord_distill.run_folder.journal_lines import encoded
+from cord_distill.types import Problem
+
+
+def P(name: str, question: str = "") -> Problem:
+    return Problem(name, question, "")
+
 
 INPUTS = {"decode.beam_size": 4, "seed": 0}
 
@@ -42,17 +48,17 @@ def filled(path):
     log = journal(path)
     log.record_call("p1", "k1", [0.1])
     log.record_call("p2", "k2", {"ids": [1], "text": "é"})
-    log.finish("p1", {"id": "p1", "error": None})
+    log.finish(P("p1"), {"id": "p1", "error": None})
     log.close()
 
 
 def test_calls_of_finished_problems_are_forgotten_and_others_kept(path):
     filled(path)
     again = journal(path)
-    assert again.is_finished("p1") and not again.is_finished("p2")
+    assert again.is_finished(P("p1")) and not again.is_finished(P("p2"))
     assert again.calls("p1") == {}
     assert again.calls("p2") == {"k2": {"ids": [1], "text": "é"}}
-    assert list(again.rows(["p2", "p1"])) == [{"id": "p1", "error": None}]
+    assert list(again.rows(map(P, ["p2", "p1"]))) == [{"id": "p1", "error": None}]
     again.close()
 
 
@@ -66,7 +72,7 @@ def test_a_torn_last_line_is_cut_and_the_rest_kept(path):
     assert again.calls("p2") == {"k2": {"ids": [1], "text": "é"}}
     again.record_call("p2", "k3", [0.25])
     assert [json.loads(line)["k"] for line in calls_file(path, "p2").read_text().splitlines()] == ["k2", "k3"]
-    again.finish("p2", {"id": "p2", "error": None})
+    again.finish(P("p2"), {"id": "p2", "error": None})
     again.close()
     assert [json.loads(line)["p"] for line in rows_file(path).read_text().splitlines()] == ["p1", "p2"]
 
@@ -77,7 +83,7 @@ def test_the_answers_of_a_finished_problem_are_gone_from_the_disk(path):
     filled(path)
     log = journal(path)
     log.record_call("p4", "k", [0.5])
-    log.finish("p4", {"id": "p4", "error": "EngineError"})
+    log.finish(P("p4"), {"id": "p4", "error": "EngineError"})
     assert log.calls("p5") == {}
     log.close()
     assert {file.name for file in (path / "open").iterdir()} == {calls_name("p2"), calls_name("p4")}
@@ -91,7 +97,7 @@ def test_every_prefix_of_its_files_opens(path):
             file.write_bytes(text[:size])
             log = journal(path)
             log.record_call("p3", "k", [1.0])
-            log.finish("p3", {"id": "p3", "error": None})
+            log.finish(P("p3"), {"id": "p3", "error": None})
             log.close()
             assert all(json.loads(line) for line in rows_file(path).read_bytes().splitlines())
             for each, was in whole.items():
@@ -116,7 +122,7 @@ def test_damage_behind_the_last_finished_row_is_cut_off(path):
     whole = file.read_bytes()
     file.write_bytes(whole + b"\0" * 4096)
     log = journal(path)
-    log.finish("p2", {"id": "p2", "error": None})
+    log.finish(P("p2"), {"id": "p2", "error": None})
     log.close()
     assert file.read_bytes().startswith(whole + b'{"p":"p2"')
 
@@ -133,7 +139,7 @@ def test_damage_among_answers_costs_those_alone(path, damage):
     log.close()
     file.write_bytes(whole + damage + file.read_bytes()[len(whole) :])
     again = journal(path)
-    assert again.is_finished("p1") and {"k2", "k4"} <= set(again.calls("p2"))
+    assert again.is_finished(P("p1")) and {"k2", "k4"} <= set(again.calls("p2"))
     again.close()
 
 
@@ -141,27 +147,28 @@ def test_another_recipe_is_refused_and_the_changed_keys_are_named(path):
     filled(path)
     with pytest.raises(CordError, match=r"changed since: decode\.beam_size\."):
         journal(path, "f2", {"decode.beam_size": 8, "seed": 0})
-    assert written_fingerprint(path) == "f1"
+    assert Header.read(path).fingerprint == "f1"
 
 
 def test_a_run_that_failed_before_its_first_answer_binds_nobody(path):
     """Fails the version in which a mistyped model path makes the mended recipe 'another recipe'."""
     journal(path, "f1").close()
     journal(path, "f2").close()
-    assert written_fingerprint(path) == "f2"
+    assert Header.read(path).fingerprint == "f2"
 
 
 def test_a_newer_schema_is_refused(path):
     filled(path)
     header = json.loads((path / "header.json").read_text())
     (path / "header.json").write_bytes(encoded({**header, "journal": 3}))
-    with pytest.raises(CordError, match="schema 3"):
+    with pytest.raises(CordError, match="of another version of cord"):
         journal(path)
 
 
 def in_a_process(path, code: str, **more) -> str:
     """What a process of its own prints that opens the same journal as `log`."""
     begin = "import sys; from pathlib import Path; from cord_distill.run_folder.journal import Journal\n"
+    begin += "from cord_distill.types import Problem\np1, p2 = Problem('p1', '', ''), Problem('p2', '', '')\n"
     begin += f"log = Journal(Path(sys.argv[1]), fingerprint='f1', inputs={INPUTS!r}, **{more!r})\n"
     found = subprocess.run([sys.executable, "-c", begin + code, str(path)], capture_output=True, text=True, check=False)
     return found.stdout + found.stderr
@@ -170,31 +177,32 @@ def in_a_process(path, code: str, **more) -> str:
 def test_a_problem_is_one_process_s_until_it_ends_and_the_next_one_goes_on_from_its_answers(path):
     """Fails the claim that is a file of its own: one that a killed process left holds the problem for ever."""
     log = journal(path)
-    assert log.claim("p1") is Claim.OURS
+    assert log.claim(P("p1")) is Claim.OURS
     said = in_a_process(
         path,
-        "print(log.claim('p1'), log.is_held('p1'), log.claim('p2'), flush=True)\n"
+        "print(log.claim(p1), log.is_held(p1), log.claim(p2), flush=True)\n"
         "log.record_call('p2', 'k', [0.5])\n"
         "import os; os.kill(os.getpid(), 9)",
     )
     assert said == "Claim.HELD True Claim.OURS\n"
-    assert log.claim("p2") is Claim.OURS and log.calls("p2") == {"k": [0.5]}
-    log.finish("p1", {"id": "p1", "error": None})
-    assert in_a_process(path, "print(log.claim('p1'), log.is_held('p1'), log.claim('p2'))") == (
-        "Claim.FINISHED False Claim.HELD\n"
-    )
+    assert log.claim(P("p2")) is Claim.OURS and log.calls("p2") == {"k": [0.5]}
+    log.finish(P("p1"), {"id": "p1", "error": None})
+    assert in_a_process(
+        path,
+        "print(log.claim(p1), log.is_held(p1), log.claim(p2))",
+    ) == ("Claim.FINISHED False Claim.HELD\n")
     log.close()
 
 
 def test_rows_of_others_are_seen_when_a_problem_is_claimed_or_the_files_are_made(path):
     """Fails the version that looks at the rows when it starts and not again."""
     first, second = journal(path), journal(path)
-    first.finish("p1", {"id": "p1", "error": None})
-    assert not second.is_finished("p1") and second.claim("p1") is Claim.FINISHED and second.is_finished("p1")
-    first.finish("p2", {"id": "p2", "error": None})
-    second.finish("p3", {"id": "p3", "error": None})
+    first.finish(P("p1"), {"id": "p1", "error": None})
+    assert not second.is_finished(P("p1")) and second.claim(P("p1")) is Claim.FINISHED and second.is_finished(P("p1"))
+    first.finish(P("p2"), {"id": "p2", "error": None})
+    second.finish(P("p3"), {"id": "p3", "error": None})
     with second.turn():
-        assert [row["id"] for row in second.rows(["p3", "p2", "p1"])] == ["p3", "p2", "p1"]
+        assert [row["id"] for row in second.rows(map(P, ["p3", "p2", "p1"]))] == ["p3", "p2", "p1"]
     assert len(list((path / "rows").glob("*.jsonl"))) == 2
     first.close()
     second.close()
@@ -202,7 +210,7 @@ def test_rows_of_others_are_seen_when_a_problem_is_claimed_or_the_files_are_made
 
 
 def test_one_that_must_be_alone_refuses_others_and_is_refused(path):
-    """`cord problems`, and `cord` of an earlier version, whose lock is the same."""
+    """`cord problems`."""
     log = journal(path)
     with pytest.raises(CordError, match="another process is working"):
         Journal(path, fingerprint="f1", inputs=INPUTS, alone=True)
@@ -219,13 +227,13 @@ def test_of_two_rows_of_a_problem_every_process_takes_the_same(path, monkeypatch
     for name in ("b", "a"):
         monkeypatch.setattr("cord_distill.run_folder.row_files.socket.gethostname", lambda name=name: name)
         logs[name] = journal(path)
-        logs[name].finish("p1", {"id": "p1", "by": name, "error": "no" if name == "a" else None})
-        logs[name].finish("p2", {"id": "p2", "by": name, "error": None})
-        logs[name].finish("p3", {"id": "p3", "by": name, "error": "no"})
+        logs[name].finish(P("p1"), {"id": "p1", "by": name, "error": "no" if name == "a" else None})
+        logs[name].finish(P("p2"), {"id": "p2", "by": name, "error": None})
+        logs[name].finish(P("p3"), {"id": "p3", "by": name, "error": "no"})
     logs["c"] = journal(path)
     for log in logs.values():
         with log.turn():
-            assert [row["by"] for row in log.rows(["p1", "p2", "p3"])] == ["b", "a", "b"]
+            assert [row["by"] for row in log.rows(map(P, ["p1", "p2", "p3"]))] == ["b", "a", "b"]
         log.close()
 
 
@@ -243,14 +251,14 @@ def test_a_file_system_without_locks_is_a_clear_error(tmp_path, monkeypatch):
 def test_a_failed_row_is_tried_again_and_the_latest_row_counts(path):
     log = journal(path)
     log.record_call("p1", "k1", [0.5])
-    log.finish("p1", {"id": "p1", "error": "EngineError"})
-    assert not log.is_finished("p1")
+    log.finish(P("p1"), {"id": "p1", "error": "EngineError"})
+    assert not log.is_finished(P("p1"))
     log.close()
     again = journal(path)
-    assert not again.is_finished("p1")
+    assert not again.is_finished(P("p1"))
     assert again.calls("p1") == {"k1": [0.5]}
-    again.finish("p1", {"id": "p1", "error": None})
-    assert list(again.rows(["p1"])) == [{"id": "p1", "error": None}]
+    again.finish(P("p1"), {"id": "p1", "error": None})
+    assert list(again.rows(map(P, ["p1"]))) == [{"id": "p1", "error": None}]
     again.close()
 
 
@@ -273,12 +281,12 @@ def test_a_full_disk_is_a_clear_error_and_costs_no_finished_row(path, monkeypatc
         if at == "a call":
             log.record_call("p2", "k9", [1.0])
         else:
-            log.finish("p2", {"id": "p2", "error": None})
+            log.finish(P("p2"), {"id": "p2", "error": None})
     monkeypatch.undo()
     log.close()
     assert {file: file.stat().st_size for file in path.rglob("*.jsonl")} == sizes
     again = journal(path)
-    assert again.is_finished("p1") and again.calls("p2")
+    assert again.is_finished(P("p1")) and again.calls("p2")
     again.close()
 
 
@@ -305,7 +313,7 @@ def test_every_flipped_bit_is_found(path):
             assert flipped == files[0]
         else:
             # Of rows and answers the flipped one is decoded or asked for again.
-            assert log.is_finished("p1") == (flipped != files[1])
+            assert log.is_finished(P("p1")) == (flipped != files[1])
             assert log.calls("p2") == ({} if flipped == files[2] else {"k2": {"ids": [1], "text": "é"}})
             log.close()
         for file, was in whole.items():
@@ -317,29 +325,31 @@ def test_two_writers_of_one_name_without_a_lock_lose_nothing(path, monkeypatch):
     of its own: rows are lost."""
     filled(path)
     first = journal(path)
-    first.finish("p0", {"id": "p0", "error": None})
+    first.finish(P("p0"), {"id": "p0", "error": None})
     monkeypatch.setattr("cord_distill.run_folder.row_files.fcntl.flock", lambda lock, how: None)
     second = journal(path)
-    second.finish("p2", {"id": "p2", "error": None})
+    second.finish(P("p2"), {"id": "p2", "error": None})
     with pytest.raises(CordError, match="another process writes into it too"):
-        first.finish("p3", {"id": "p3", "error": None})
-    second.finish("p4", {"id": "p4", "error": None})
+        first.finish(P("p3"), {"id": "p3", "error": None})
+    second.finish(P("p4"), {"id": "p4", "error": None})
     monkeypatch.undo()
     first.close()
     second.close()
     again = journal(path)
-    assert [row["id"] for row in again.rows(["p0", "p1", "p2", "p3", "p4"])] == ["p0", "p1", "p2", "p4"]
+    assert [row["id"] for row in again.rows(map(P, ["p0", "p1", "p2", "p3", "p4"]))] == ["p0", "p1", "p2", "p4"]
     again.close()
 
 
 def test_an_edit_of_a_problem_that_is_taken_back_finds_its_row_again(path):
     log = journal(path)
-    log.finish("p1", {"id": "p1", "error": None, "n": 1}, "was")
-    log.finish("p1", {"id": "p1", "error": None, "n": 2}, "edited")
+    log.finish(P("p1", "was"), {"id": "p1", "error": None, "n": 1})
+    log.finish(P("p1", "edited"), {"id": "p1", "error": None, "n": 2})
     log.close()
     log = journal(path)
-    assert [row["n"] for row in log.rows([("p1", "was"), ("p1", "edited")])] == [1, 2]
-    assert log.is_other("p1", "third") and not log.is_finished("p1", "third") and log.claim("p1", "third") is Claim.OURS
+    assert [row["n"] for row in log.rows([P("p1", "was"), P("p1", "edited")])] == [1, 2]
+    third = P("p1", "third")
+    assert log.edited([third, P("p1", "was"), P("p2")]) == 1
+    assert not log.is_finished(third) and log.claim(third) is Claim.OURS
     log.close()
 
 
@@ -366,12 +376,12 @@ def test_more_problems_in_flight_than_open_files_are_a_sentence(path, monkeypatc
     used = len(os.listdir("/proc/self/fd"))
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
-        assert {log.claim(f"q{i}") for i in range(40)} == {Claim.OURS}
+        assert {log.claim(P(f"q{i}")) for i in range(40)} == {Claim.OURS}
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
         monkeypatch.setattr("cord_distill.run_folder.calls_file.resource.setrlimit", lambda which, limits: None)
         with pytest.raises(CordError, match=r"decode\.problems_in_flight: .*ulimit -n"):
             for i in range(40, 90):
-                log.claim(f"q{i}")
+                log.claim(P(f"q{i}"))
     finally:
         monkeypatch.undo()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -384,8 +394,8 @@ def test_nothing_is_moved_while_another_process_writes(path):
     running = journal(path)
     with pytest.raises(CordError, match="another process is working"):
         Journal(path, fingerprint="f2", inputs={}, overwrite=True)
-    running.finish("p2", {"id": "p2", "error": None})
-    assert len(list(running.rows(["p1", "p2"]))) == 2
+    running.finish(P("p2"), {"id": "p2", "error": None})
+    assert len(list(running.rows(map(P, ["p1", "p2"])))) == 2
     running.close()
 
 
@@ -399,15 +409,15 @@ def test_back_and_forth_between_two_recipes_loses_nothing(path):
     filled(path)
     beside.write_text("of f1")
     other = opened("f2", overwrite=True)
-    assert not other.is_finished("p1") and not beside.exists()
-    other.finish("q1", {"id": "q1", "error": None})
+    assert not other.is_finished(P("p1")) and not beside.exists()
+    other.finish(P("q1"), {"id": "q1", "error": None})
     other.close()
     for _ in range(3):
         first = opened("f1")
-        assert first.is_finished("p1") and not first.is_finished("q1") and beside.read_text() == "of f1"
+        assert first.is_finished(P("p1")) and not first.is_finished(P("q1")) and beside.read_text() == "of f1"
         first.close()
         second = opened("f2")
-        assert second.is_finished("q1") and not second.is_finished("p1")
+        assert second.is_finished(P("q1")) and not second.is_finished(P("p1"))
         second.close()
     with pytest.raises(CordError, match="changed since: seed"):
         opened("f3")
