@@ -28,6 +28,7 @@ from cord_distill.model_files.content import by_content
 from cord_distill.model_files.context import context_of, read_config
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.render import Renderer, renderer_of
+from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
 from cord_distill.recipe.recipe import Recipe
@@ -40,6 +41,8 @@ PER_REQUEST = {
     *("name", "temperature", "top_p", "top_k", "min_p", "repetition_detection"),
     *("system_prompt", "chat_template", "chat_template_kwargs", "same_as", *PROMPT_DEFAULTS),
 }
+# Nor is the engine's how a trace is read for its rewards, and what is made of them.
+NOT_THE_ENGINES = PER_REQUEST | {"step_separator", "aggregation"}
 
 
 @dataclass
@@ -77,7 +80,7 @@ class EnginePool:
             renderer = renderer_of(section, path)
         renderer.check_prompt()
         length = longest_context(renderer, recipe, problems)
-        engine = await self._engine(section, path, renderer, key, recipe, length)
+        engine = await self.engine(section, path, renderer, key, recipe, length)
         longest = engine.max_model_len
         if longest is not None and longest < length:
             where = "--max-model-len of its server" if section.engine == "server" else f"{key}.max_model_len"
@@ -119,43 +122,49 @@ class EnginePool:
             renderer = renderer_of(section, path)
             renderer.check_prompt(thinks=False)
             plain = ModelConfig(**section.model_dump(include=set(ModelConfig.model_fields)))
-            engine = EngineChat(await self._engine(plain, path, renderer, key, recipe, length), renderer)
+            engine = EngineChat(await self.engine(plain, path, renderer, key, recipe, length), renderer)
         self.meters.setdefault(section.label, Meter())
         identity = f"{by_content(path) or section.model or section.script}@{section.revision}@{section.system_prompt}"
         if section.prompt_keys:
             identity += f"@{recipe_hash(section.prompt_keys)}"
         return ChatModel(section.label, identity, engine, sampling_of(section, section.max_tokens))
 
-    async def _engine(
+    async def engine(
         self, section: ModelConfig, path: str, renderer: Renderer, key: str, recipe: Recipe, length: int
     ) -> Any:
-        settings = section.model_dump(exclude=PER_REQUEST)
-        identity = recipe_hash({**settings, "path": path})
-        if self.cluster and section.engine in ("vllm", "scripted"):
-            with named(key):
-                options = vllm_options(section, path, recipe, length) if section.engine == "vllm" else {}
-            return await self.cluster.engine(identity, EngineSpec.of(section, key, path, options))
-        if identity not in self.engines:
+        """The engine of a recipe section's weights and settings, started where none runs yet. length: tokens that it
+        has to hold."""
+        reward = isinstance(section, ProcessRewardConfig)
+        identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": reward})
+        if identity in self.engines:
+            return self.engines[identity]
+        timeout, wait = recipe.decode.request_timeout, recipe.decode.server_wait
+        with named(key):
+            options = vllm_options(section, path, recipe, length) if section.engine == "vllm" else {}
+            if self.cluster and section.engine in ("vllm", "scripted"):
+                return await self.cluster.engine(identity, EngineSpec.of(section, key, path, options, reward))
+            engine: Any
             if section.engine == "scripted":
                 from cord_distill.engines.scripted import ScriptedEngine
 
-                self.engines[identity] = ScriptedEngine.of(section, key, renderer)
+                engine = ScriptedEngine.of(section, key, renderer)
             elif section.engine == "vllm":
                 from cord_distill.engines.vllm.engine import VllmEngine
+                from cord_distill.engines.vllm.reward import VllmRewardEngine
 
-                with named(key):
-                    options = vllm_options(section, path, recipe, length)
-                    start = functools.partial(VllmEngine.start, section, path, **options)
-                    self.engines[identity] = await RestartingEngine.begin(start, timeout=recipe.decode.request_timeout)
-            elif section.engine == "server":
+                kind: Any = VllmRewardEngine if reward else VllmEngine
+                start = functools.partial(kind.start, section, path, **options)
+                engine = await RestartingEngine.begin(start, timeout=timeout)
+            elif isinstance(section, ProcessRewardConfig):
+                from cord_distill.engines.server.reward import ServerRewardEngine
+
+                engine = await ServerRewardEngine.start(section, key, timeout=timeout, wait=wait)
+            else:
                 from cord_distill.engines.server.engine import ServerEngine
 
-                self.engines[identity] = await ServerEngine.start(
-                    section, key, renderer, timeout=recipe.decode.request_timeout, wait=recipe.decode.server_wait
-                )
-            else:
-                raise CordError(f"{key}.engine: {section.engine!r} cannot decode; use vllm, server or scripted")
-        return self.engines[identity]
+                engine = await ServerEngine.start(section, key, renderer, timeout=timeout, wait=wait)
+        self.engines[identity] = engine
+        return engine
 
     def leave(self, problem: str) -> None:
         """Says that no more requests of this problem will come: engines of several replicas forget its home."""
@@ -231,13 +240,13 @@ def step_instructions(recipe: Recipe) -> str:
 
 def vllm_options(section: ModelConfig, path: str, recipe: Recipe, length: int) -> dict[str, Any]:
     """Keyword arguments of VllmEngine.start. length: tokens that it has to hold."""
-    # Some room, so that a second recipe with slightly longer questions can share the engine.
+    # Some room, so that a second recipe with slightly longer questions can share the engine; and for a reward model's
+    # separators, and its vocabulary, which may need more tokens than the budget's unit.
     cap = min(math.ceil(length * 1.25 / 64) * 64, model_positions(path, section))
-    decode = recipe.decode
     return {
-        "deterministic": decode.deterministic,
+        "deterministic": recipe.decode.deterministic,
         "max_model_len": cap,
-        "step_timeout": decode.request_timeout,
+        "step_timeout": recipe.decode.request_timeout,
     }
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cord_distill.common.errors import CordError
+from cord_distill.run_folder.shapes import first_fault
 from cord_distill.types import SCHEMA_VERSION, Trajectory
 
 FILE = Path(__file__).with_name("trajectory.schema.json")
+SCHEMA = f"{FILE.name}, schema {SCHEMA_VERSION}"
 TOKEN_COUNTS = ("reasoning", "answer", "generated_total", "scored_total")
 
 
@@ -29,22 +31,11 @@ def validate_row(row: dict[str, Any]) -> None:
     try:
         made = _adapter().validate_json(json.dumps(row))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".") or "row"
-        given = repr(first["input"])
-        seen = "" if first["type"] == "missing" else f": {given if len(given) <= 80 else given[:77] + '...'}"
-        raise CordError(f"trajectory row {_name(row)!r}: {field}{seen}: {first['msg']} ({_schema()})") from None
+        name = row.get("id") if isinstance(row, dict) else None
+        raise CordError(f"trajectory row {name!r}: {first_fault(error)} ({SCHEMA})") from None
     missing = [name for name in TOKEN_COUNTS if name not in made.num_tokens]
     if missing and made.error is None:
-        raise CordError(f"trajectory row {made.id!r}: num_tokens has no {', '.join(missing)} ({_schema()})")
-
-
-def _name(row: Any) -> Any:
-    return row.get("id") if isinstance(row, dict) else None
-
-
-def _schema() -> str:
-    return f"{FILE.name}, schema {SCHEMA_VERSION}"
+        raise CordError(f"trajectory row {made.id!r}: num_tokens has no {', '.join(missing)} ({SCHEMA})")
 
 
 def schema_text() -> str:

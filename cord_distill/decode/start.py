@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import replace
-from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.engine_pool import PER_REQUEST, EnginePool, decoding_sections, model_positions, path_of
+from cord_distill.decode.engine_pool import EnginePool, decoding_sections, path_of
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.replay import Meter
 from cord_distill.decode.reward_model import RewardModel, separator_of
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.engines.chat import ChatModel
-from cord_distill.engines.ray.spec import EngineSpec
-from cord_distill.engines.restart import RestartingEngine
 from cord_distill.grading import load_grader
 from cord_distill.model_files.content import by_content
 from cord_distill.model_files.locate import model_path
-from cord_distill.prompts.render import Renderer, renderer_of
-from cord_distill.recipe.decode import ProcessRewardConfig
-from cord_distill.recipe.file import recipe_hash
+from cord_distill.prompts.render import renderer_of
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Problem
 
 # What an integrator is told, without the question and the traces, and with some room (pipelines/integration.txt).
 PROMPT_TOKENS = 1024
 KEY = "decode.process_reward"
-# How a trace is read and what is made of its rewards is not the engine's.
-NOT_THE_ENGINES = PER_REQUEST | {"step_separator", "aggregation"}
-# The budget is counted in the meta-prover's tokens; this vocabulary may need more, and separators come on top.
-ROOM = 1.25
 
 
 async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> RewardModel | None:
@@ -47,8 +37,7 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
     renderer.check_prompt(thinks=False)
     budgets = recipe.decode.budgets
     prompt = max((len(renderer.turn_ids(problem.question)) for problem in problems), default=0)
-    whole = math.ceil((prompt + budgets.reasoning_tokens) * ROOM / 64) * 64
-    engine = await _engine(recipe, section, path, renderer, whole, pool)
+    engine = await pool.engine(section, path, renderer, KEY, recipe, prompt + budgets.reasoning_tokens)
     longest: int | None = engine.max_model_len
     needed = prompt + budgets.max_step_tokens
     if longest is not None and longest < needed:
@@ -59,39 +48,6 @@ async def start_reward_model(recipe: Recipe, problems: list[Problem], pool: Engi
     pool.meters.setdefault(section.label, Meter())
     separator = separator_of(renderer, section.step_separator)
     return RewardModel(section.label, f"{by_content(path)}@{section.revision}", engine, renderer, separator, longest)
-
-
-async def _engine(
-    recipe: Recipe, section: ProcessRewardConfig, path: str, renderer: Renderer, length: int, pool: EnginePool
-) -> Any:
-    identity = recipe_hash({**section.model_dump(exclude=NOT_THE_ENGINES), "path": path, "reward": True})
-    timeout = recipe.decode.request_timeout
-    options: dict[str, Any] = {}
-    if section.engine == "vllm":
-        options = {
-            "deterministic": recipe.decode.deterministic,
-            "max_model_len": min(length, model_positions(path, section)),
-            "step_timeout": timeout,
-        }
-    if pool.cluster and section.engine in ("vllm", "scripted"):
-        return await pool.cluster.engine(identity, EngineSpec.of(section, KEY, path, options, reward=True))
-    if identity in pool.engines:
-        return pool.engines[identity]
-    if section.engine == "scripted":
-        from cord_distill.engines.scripted import ScriptedEngine
-
-        engine: Any = ScriptedEngine.of(section, KEY, renderer)
-    elif section.engine == "server":
-        from cord_distill.engines.server.reward import ServerRewardEngine
-
-        engine = await ServerRewardEngine.start(section, KEY, timeout=timeout, wait=recipe.decode.server_wait)
-    else:
-        from cord_distill.engines.vllm.reward import VllmRewardEngine
-
-        start = functools.partial(VllmRewardEngine.start, section, path, **options)
-        engine = await RestartingEngine.begin(start, timeout=timeout)
-    pool.engines[identity] = engine
-    return engine
 
 
 async def start_ensemble(recipe: Recipe, problems: list[Problem], pool: EnginePool) -> Ensemble:

@@ -5,91 +5,88 @@ A part that is missing is none; a part of another type would end in a traceback 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Strict, ValidationError
+
+from cord_distill.run_folder.shapes import first_fault
 from cord_distill.types import Stop
 
 NO_ROW = "no row with an id"
-Check = Callable[[Any], str | None]
+# In JSON a Stop is its text.
+StopText = Annotated[Stop, Strict(False)]
 
 
-def _is(kind: type | tuple[type, ...], said: str, none: bool = True) -> Check:
-    def check(value: Any) -> str | None:
-        if (value is None and none) or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
-            return None
-        return said
-
-    return check
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True)
 
 
-def _number(value: Any) -> str | None:
-    # NaN is a number that nobody knows; readers take it for none.
-    fine = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return None if value is None or fine else "is no number"
+class _StepShape(_Shape):
+    teacher: str
+    text: str
+    score: float | None
+    n: int | None = None
+    num_tokens: int | None = None
+    stop: StopText | None = None
+    category: str | None = None
+    ids: list[int] | None = None
 
 
-def _stop(value: Any) -> str | None:
-    return None if value is None or value in list(Stop) else f"is none of {', '.join(Stop)}"
+class _CandidateShape(_Shape):
+    teacher: str
+    text: str
+    parent: int
+    sample: int
+    kept: bool
+    stop: StopText
+    score: float | None
+    error: str | None = None
 
 
-def _list_of(item: Check) -> Check:
-    def check(value: Any) -> str | None:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            return "is no list"
-        return next((f"[{i}]{_joined(found)}" for i, one in enumerate(value) if (found := item(one))), None)
-
-    return check
+class _RivalShape(_Shape):
+    answer: str
+    score: float
 
 
-def _object(required: tuple[str, ...] = (), others: Check | None = None, /, **fields: Check) -> Check:
-    def check(value: Any) -> str | None:
-        if value is None and not required:
-            return None
-        if not isinstance(value, dict):
-            return "is no object"
-        lacking = next((key for key in required if key not in value or (value[key] is None and key != "score")), None)
-        if lacking:
-            return f"has no {lacking}"
-        for key, one in value.items():
-            wanted = fields.get(key, others)
-            if wanted and (found := wanted(one)):
-                return f".{key}{_joined(found)}"
-        return None
-
-    return check
+class _ProblemShape(_Shape):
+    id: str | int | None = None
+    question: str | None = None
+    answer: str | None = None
+    meta: dict[str, Any] | None = None
 
 
-def _joined(found: str) -> str:
-    return found if found.startswith((".", "[")) else f" {found}"
+class _ChecksShape(_Shape):
+    steps_right: list[bool | None] | None = None
+    all_right: bool | None = None
 
 
-_text, _whole = _is(str, "is no text"), _is(int, "is no whole number")
-_yes_or_no = _is(bool, "is neither true nor false")
-_step = _object(
-    ("teacher", "text", "score"), teacher=_text, text=_text, n=_whole, num_tokens=_whole, score=_number, stop=_stop,
-    category=_text, ids=_list_of(_is(int, "is no token id", none=False)),
-)  # fmt: skip
-_candidate = _object(
-    ("teacher", "text", "parent", "sample", "kept", "stop", "score"), teacher=_text, text=_text, parent=_whole,
-    sample=_whole, score=_number, stop=_stop, kept=_yes_or_no, error=_text,
-)  # fmt: skip
-_fields = _object(
-    (), None,
-    id=_is((str, int), "is no id", none=False), error=_text, steps=_list_of(_step),
-    candidates=_list_of(_list_of(_candidate)), pipeline=_text, final_answer_text=_text, prediction=_text,
-    correct=_yes_or_no, score=_number, stop=_stop, recipe_hash=_text, seed=_whole, answer_rule=_text,
-    num_tokens=_object((), _number), problem=_object((), None, id=_is((str, int), "is no id"), question=_text,
-                                                     answer=_text, meta=_object()),
-    checks=_object((), None, steps_right=_list_of(_yes_or_no), all_right=_yes_or_no),
-)  # fmt: skip
+class _RowShape(_Shape):
+    id: str | int
+    error: str | None = None
+    steps: list[_StepShape] | None = None
+    candidates: list[list[_CandidateShape]] | None = None
+    rivals: list[_RivalShape] | None = None
+    pipeline: str | None = None
+    final_answer_text: str | None = None
+    prediction: str | None = None
+    correct: bool | None = None
+    score: float | None = None
+    stop: StopText | None = None
+    recipe_hash: str | None = None
+    seed: int | None = None
+    answer_rule: str | None = None
+    num_tokens: dict[str, float | None] | None = None
+    problem: _ProblemShape | None = None
+    checks: _ChecksShape | None = None
 
 
 def odd_part(row: Any) -> str | None:
-    """Where a row is not as it should be and what it should be there, e.g. `steps[0].text is no text`; else None."""
+    """Where a row is not as it should be and what it should be there, e.g. `steps[0].text is 5: Input should be a valid
+    string`; None for a row that can be read."""
     if not isinstance(row, dict) or row.get("id") is None:
         return NO_ROW
-    found = _fields(row)
-    return found.removeprefix(".") if found else None
+    try:
+        _RowShape.model_validate(row)
+    except ValidationError as error:
+        return first_fault(error)
+    return None

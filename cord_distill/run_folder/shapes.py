@@ -4,19 +4,19 @@ are named with the value that does not fit. Keys that are not named here are lef
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, ValidationError
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.jsonl import read_json
 from cord_distill.common.terminal import one_line
 
-Interval = tuple[FiniteFloat, FiniteFloat]
+Interval = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(strict=True)
 
 
 class SuiteShape(_Shape):
@@ -72,8 +72,13 @@ def _fitting(path: Path, value: dict[str, Any], shape: type[BaseModel]) -> dict[
     try:
         shape.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        got = one_line(repr(first["input"]), 60)
-        raise CordError(f"{path}: {where} is {got}: {first['msg']}; remove it and run the stage again") from None
+        raise CordError(f"{path}: {first_fault(error)}; remove it and run the stage again") from None
     return value
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first value that does not fit and why, such as `steps[0].text is 5: Input should be a valid string`."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".") or "it"
+    got = "" if first["type"] == "missing" else f" is {one_line(repr(first['input']), 60)}"
+    return f"{where}{got}: {first['msg']}"

@@ -291,7 +291,7 @@ def test_a_row_of_another_shape_is_named_by_its_line(tmp_path: Path) -> None:
     steps: a TypeError without a line. A blank line is none."""
     row = trajectory("p2").to_row()
     row["steps"][0]["text"] = 5
-    with pytest.raises(CordError, match=r"line 3: not a trajectory row: steps\[0\]\.text is no text"):
+    with pytest.raises(CordError, match=r"line 3: not a trajectory row: steps\[0\]\.text is 5: Input should"):
         built(tmp_path, [trajectory()], tail="\n" + json.dumps(row) + "\n")
 
 

@@ -126,7 +126,7 @@ def bad_script(renderer): raise ValueError("no weights")
         ("problems.grader", "half_answer", "half a surrogate pair; give a text of whole characters"),
         ("problems.grader", "number", "gave (4, True); give"),
         ("problems.process_check", "no_findings", "gave None; give a dict"),
-        ("problems.process_check", "ones", "checks.steps_right[0] is neither true nor false"),
+        ("problems.process_check", "ones", "checks.steps_right[0] is 1: Input should be a valid boolean"),
         ("problems.process_check", "nan", "gave {'speed': nan}: NaN or Infinity"),
         ("teachers.0.script", "half", "half a surrogate pair"),
         ("teachers.0.script", "nothing", "the text of an answer is None"),

@@ -42,18 +42,22 @@ def changed(path: list[Any], value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (["score"], 1.2, "score: 1.2: Input should be less than or equal to 1"),
-        (["score"], float("nan"), "score: nan: Input should be a finite number"),
-        (["score"], -0.1, "score: -0.1: Input should be greater than or equal to 0"),
-        (["steps", 2, "score"], float("inf"), "steps[2].score: inf: Input should be a finite number"),
-        (["steps", 0, "ids", 1], "7", "steps[0].ids[1]: '7': Input should be a valid integer"),
-        (["candidates", 0, 1, "stop"], "tired", "candidates[0][1].stop: 'tired': Input should be 'step', 'think_end'"),
-        (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept: 1: Input should be a valid boolean"),
+        (["score"], 1.2, "score is 1.2: Input should be less than or equal to 1"),
+        (["score"], float("nan"), "score is nan: Input should be a finite number"),
+        (["score"], -0.1, "score is -0.1: Input should be greater than or equal to 0"),
+        (["steps", 2, "score"], float("inf"), "steps[2].score is inf: Input should be a finite number"),
+        (["steps", 0, "ids", 1], "7", "steps[0].ids[1] is '7': Input should be a valid integer"),
+        (
+            ["candidates", 0, 1, "stop"],
+            "tired",
+            "candidates[0][1].stop is 'tired': Input should be 'step',",
+        ),
+        (["candidates", 0, 1, "kept"], 1, "candidates[0][1].kept is 1: Input should be a valid boolean"),
         (["num_tokens"], {"reasoning": 1}, "num_tokens has no answer, generated_total, scored_total"),
-        (["problem", "answer"], 7, "problem.answer: 7: Input should be a valid string"),
-        (["problem", "split"], "train", "problem.split: 'train': Unexpected"),
-        (["schema"], 2, "schema: 2: Input should be 1"),
-        (["mood"], "good", "mood: 'good': Unexpected"),
+        (["problem", "answer"], 7, "problem.answer is 7: Input should be a valid string"),
+        (["problem", "split"], "train", "problem.split is 'train': Unexpected"),
+        (["schema"], 2, "schema is 2: Input should be 1"),
+        (["mood"], "good", "mood is 'good': Unexpected"),
     ],
 )
 def test_a_wrong_field_is_named(path: list[Any], value: Any, said: str) -> None:

@@ -71,18 +71,23 @@ def test_every_odd_row_is_read_or_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"steps": [{"text": 5, "teacher": "a", "score": None}]}, "steps[0].text is no text"),
-        ({"steps": [{"text": "a"}]}, "steps[0] has no teacher"),
-        ({"steps": {}}, "steps is no list"),
+        ({"steps": [{"text": 5, "teacher": "a", "score": None}]}, "steps[0].text is 5: Input should be a valid string"),
+        ({"steps": [{"text": "a"}]}, "steps[0].teacher: Field required"),
+        ({"steps": {}}, "steps is {}: Input should be a valid list"),
         (
             {"candidates": [[{**ROW["candidates"][0][0], "kept": 1}]]},
-            "candidates[0][0].kept is neither true nor false",
+            "candidates[0][0].kept is 1: Input should be a valid boolean",
         ),
-        ({"score": "0.5"}, "score is no number"),
-        ({"stop": "never"}, "stop is none of step, think_end, eos, length, repetition, abort"),
-        ({"problem": []}, "problem is no object"),
-        ({"num_tokens": {"reasoning": "5"}}, "num_tokens.reasoning is no number"),
-        ({"correct": "false"}, "correct is neither true nor false"),
+        ({"score": "0.5"}, "score is '0.5': Input should be a valid number"),
+        (
+            {"stop": "never"},
+            "stop is 'never': Input should be 'step', 'think_end', 'eos', 'length'",
+        ),
+        ({"problem": []}, "problem is []: Input should be a valid dictionary"),
+        ({"num_tokens": {"reasoning": "5"}}, "num_tokens.reasoning is '5': Input should be a valid number"),
+        ({"correct": "false"}, "correct is 'false': Input should be a valid boolean"),
+        ({"rivals": [{"answer": "7"}]}, "rivals[0].score: Field required"),
+        ({"candidates": [None]}, "candidates[0] is None: Input should be a valid list"),
         ({"id": None}, "no row with an id"),
     ],
 )
