@@ -3,15 +3,16 @@
 An answer is taken apart into lists, tuples, intervals, sets, relations and finally expressions. Each kind has one sound
 rule; what no rule covers is different. So `[0,9)` is never `(0,9)`, a list is never its first element, and there is
 no tolerance: a decimal equals an exact number only when it is that number, or its rounding at six or more decimals.
-The leaf comparison (sympy) is handed in, so that this file needs the standard library alone.
+The mathematics (sympy) is handed in, so that this file needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from cord_distill.grading.latex import Written, in_radians, quantities, split_top, squeezed, written
 from cord_distill.grading.relations import bracketed, relation, signs, tuple_of, value_of
@@ -51,23 +52,50 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaves:
-    """The mathematics: each takes two formulas in the common spelling; None = one of them is not understood."""
+class Mathematics:
+    """What compares two formulas in the common spelling, by `rules` (leaves.py); a formula that it cannot read equals
+    none.
 
-    equal: Callable[[str, str, Rules], bool | None]
-    same_equation: Callable[[tuple[str, str], tuple[str, str], bool], bool | None]
+    same_equation: of two equations, each as its two sides; the last argument says that they are inequalities.
+    """
+
+    same_number: Callable[[str, str, Rules], bool]
+    same_equation: Callable[[tuple[str, str], tuple[str, str], bool], bool]
+    rules: Rules = Rules()
+
+    def equal(self, a: str, b: str) -> bool:
+        return self.same_number(a, b, self.rules)
 
 
-def equivalent(gold: str, prediction: str, leaves: Leaves, rules: Rules | None = None) -> bool:
+Same = Callable[[str, str], bool]
+
+
+def equivalent(gold: str, prediction: str, maths: Mathematics) -> bool:
     """Whether `prediction` gives the answer `gold`. Both as extracted: formulas, with or without $."""
-    rules = rules or Rules()
     one, other = quantities(gold), quantities(prediction)
     if one and other and any(item.unit for item in (*one, *other)):
-        return _same_quantities(one, other, leaves, rules)
-    return _same_written(written(gold), written(prediction), leaves, rules)
+        return _same_quantities(one, other, maths)
+    return _same_written(written(gold), written(prediction), maths)
 
 
-def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
+def _in_order(a: Sequence[str], b: Sequence[str], same: Same) -> bool:
+    return len(a) == len(b) and all(map(same, a, b))
+
+
+def _in_any_order(a: Sequence[str], b: Sequence[str], same: Same) -> bool:
+    """Whether each member of `a` has one of `b` to itself, and none of `b` is left."""
+    if len(a) != len(b):
+        return False
+    left = list(b)
+    for one in a:
+        match = next((other for other in left if same(one, other)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _same_written(a: Written, b: Written, maths: Mathematics) -> bool:
     if not a.core or not b.core or (a.condition and b.condition and a.condition != b.condition):
         return False
     if squeezed(a.core) == squeezed(b.core) and a.percent == b.percent and _units_agree(a.unit, b.unit):
@@ -75,11 +103,11 @@ def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
     b = replace(b, core=_rebound(a, b))
     a_choice, b_choice = _choice(a.core), _choice(b.core)
     if a_choice and b_choice:
-        return _same_choice(a_choice, b_choice, leaves, rules)
+        return _same_choice(a_choice, b_choice, maths)
     if "deg" in (a.unit, b.unit) and a.unit != b.unit and (r"\pi" in a.core + b.core or "radian" in (a.unit, b.unit)):
         a, b = in_radians(a), in_radians(b)
     if not _units_agree(a.unit, b.unit):
-        return _same_converted(a, b, leaves, rules)
+        return _same_converted(a, b, maths)
     # 1,5 is a decimal of the prediction; in a gold it is a list, unless two digits stand behind the comma.
     comma, point = (b.core, a.core) if DECIMAL_COMMA.fullmatch(b.core) else (a.core, b.core)
     if DECIMAL_COMMA.fullmatch(comma) and NUMBER.fullmatch(point) and "." in point:
@@ -87,8 +115,8 @@ def _same_written(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
     if a.percent != b.percent:
         # The sign may be left out (28 for 28%) or written out (0.28 for 28%); nothing else becomes equal by it.
         bare, signed = (b.core, a.core) if a.percent else (a.core, b.core)
-        return _same(bare, signed, leaves, rules) or _same(bare, f"\\frac{{{signed}}}{{100}}", leaves, rules)
-    return _same(a.core, b.core, leaves, rules)
+        return _same(bare, signed, maths) or _same(bare, f"\\frac{{{signed}}}{{100}}", maths)
+    return _same(a.core, b.core, maths)
 
 
 def _units_agree(a: str, b: str) -> bool:
@@ -96,28 +124,28 @@ def _units_agree(a: str, b: str) -> bool:
     return not a or not b or a == b or ("deg" in (a, b) and {a, b} <= {"deg", "celsius", "fahrenheit"})
 
 
-def _same_converted(a: Written, b: Written, leaves: Leaves, rules: Rules) -> bool:
+def _same_converted(a: Written, b: Written, maths: Mathematics) -> bool:
     """100 cm and 1 m, 5 N m and 5 J, 9 (mod 7) and 2 (mod 7): one quantity in two units of exact proportion."""
     factor = conversion(a.unit, b.unit)
     if factor is None or a.percent or b.percent:
         return False
-    return _same(f"\\frac{{{factor.numerator}}}{{{factor.denominator}}}*({a.core})", b.core, leaves, rules)
+    return _same(f"\\frac{{{factor.numerator}}}{{{factor.denominator}}}*({a.core})", b.core, maths)
 
 
-def _same_quantities(a: list[Written], b: list[Written], leaves: Leaves, rules: Rules) -> bool:
+def _same_quantities(a: list[Written], b: list[Written], maths: Mathematics) -> bool:
     """12 ducks and 9 goats: in any order where both sides say what each number counts, else in the same one."""
     if len(a) != len(b):
         return False
     if all(item.unit for item in (*a, *b)):
         a, b = (sorted(side, key=lambda item: item.unit) for side in (a, b))
-    return all(_same_written(x, y, leaves, rules) for x, y in zip(a, b, strict=True))
+    return all(_same_written(x, y, maths) for x, y in zip(a, b, strict=True))
 
 
-def _same_choice(a: tuple[str, str], b: tuple[str, str], leaves: Leaves, rules: Rules) -> bool:
+def _same_choice(a: tuple[str, str], b: tuple[str, str], maths: Mathematics) -> bool:
     """The letters decide where one side is the letter alone; where both say what is behind it, that has to agree."""
     if a[0] != b[0] or not a[1] or not b[1]:
         return a[0] == b[0]
-    return _same(a[1], b[1], leaves, rules)
+    return _same(a[1], b[1], maths)
 
 
 def _choice(core: str) -> tuple[str, str] | None:
@@ -138,39 +166,33 @@ def _choice(core: str) -> tuple[str, str] | None:
     return None if NO_CHOICE.match(rest) or SECOND_CHOICE.search(rest) else (letter, rest)
 
 
-def _same(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+def _same(a: str, b: str, maths: Mathematics) -> bool:
     if squeezed(a) == squeezed(b):
         return True
     a_set, b_set = number_set(a), number_set(b)
     if a_set and b_set and (a_set.spelled or b_set.spelled):
-        return _same_sets(a_set, b_set, b, leaves, rules)
+        return _same_sets(a_set, b_set, b, maths)
     a, b = _member_by_member(a, b), _member_by_member(b, a)
     a_items, b_items = _items(a), _items(b)
     if len(a_items) > 1 or len(b_items) > 1 or _is_set(a) or _is_set(b):
-        return _same_lists(a_items, b_items, a, b, leaves, rules)
-    return _same_single(a_items[0], b_items[0], leaves, rules)
+        return _same_lists(a_items, b_items, a, b, maths)
+    return _same_single(a_items[0], b_items[0], maths)
 
 
-def _same_sets(a: NumberSet, b: NumberSet, prediction: str, leaves: Leaves, rules: Rules) -> bool:
+def _same_sets(a: NumberSet, b: NumberSet, prediction: str, maths: Mathematics) -> bool:
     """The same intervals in any order, and the same name where both name one."""
     if a.name and b.name and a.name != b.name:
         return False
-    if b.name and not a.name and r"\in" not in prediction and not rules.set_for_relation:
+    if b.name and not a.name and r"\in" not in prediction and not maths.rules.set_for_relation:
         return False
-    left = list(b.pieces)
-    for piece in a.pieces:
-        match = next((other for other in left if _same_interval(piece, other, leaves, rules)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
+    return _in_any_order(a.pieces, b.pieces, partial(_same_interval, maths=maths))
 
 
-def _same_interval(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+def _same_interval(a: str, b: str, maths: Mathematics) -> bool:
     one, other = bracketed(a), bracketed(b)
     if not one or not other:
-        return not one and not other and _same(a, b, leaves, rules)
-    return one[0] == other[0] and all(_same(x, y, leaves, rules) for x, y in zip(one[1], other[1], strict=True))
+        return not one and not other and _same(a, b, maths)
+    return one[0] == other[0] and _in_order(one[1], other[1], partial(_same, maths=maths))
 
 
 def _member_by_member(core: str, other: str) -> str:
@@ -209,30 +231,20 @@ def _plus_minus(piece: str) -> list[str]:
     return [re.sub(r"\\pm\s*", "+", piece).removeprefix("+"), re.sub(r"\\pm\s*", "-", piece)]
 
 
-def _same_lists(a_items: list[str], b_items: list[str], a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+def _same_lists(a_items: list[str], b_items: list[str], a: str, b: str, maths: Mathematics) -> bool:
+    same = partial(_same_single, maths=maths)
     ordered = None
     if len(a_items) != len(b_items):
         ordered = a if len(a_items) == 1 else b if len(b_items) == 1 else None
-    if ordered is not None and tuple_of(ordered):
+    if ordered is not None and (parts := tuple_of(ordered)):
         # One side is a tuple (1,2), the other the bare list 1, 2: the same when the order is.
-        parts, items = tuple_of(ordered), b_items if ordered is a else a_items
-        bare = not _is_set(b if ordered is a else a)
-        return bool(parts and bare and len(parts) == len(items)) and all(
-            _same_single(x, y, leaves, rules) for x, y in zip(parts or [], items, strict=False)
-        )
+        other, items = (b, b_items) if ordered is a else (a, a_items)
+        return not _is_set(other) and _in_order(parts, items, same)
     a_items, b_items = (_distinct_tuples(_strip_first_name(items)) for items in (a_items, b_items))
     a_items, b_items = (
-        _distinct(items, leaves, rules) if _is_set(core) else items for items, core in ((a_items, a), (b_items, b))
+        _distinct(items, maths) if _is_set(core) else items for items, core in ((a_items, a), (b_items, b))
     )
-    if len(a_items) != len(b_items):
-        return False
-    left = list(b_items)
-    for item in a_items:
-        match = next((other for other in left if _same_single(item, other, leaves, rules)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return True
+    return _in_any_order(a_items, b_items, same)
 
 
 def _strip_first_name(items: list[str]) -> list[str]:
@@ -245,11 +257,11 @@ def _distinct_tuples(items: list[str]) -> list[str]:
     return list(dict.fromkeys(map(squeezed, items))) if all(item[:1] == "(" for item in items) else items
 
 
-def _distinct(items: list[str], leaves: Leaves, rules: Rules) -> list[str]:
+def _distinct(items: list[str], maths: Mathematics) -> list[str]:
     """The members of a set: one that is written twice is one."""
     found: list[str] = []
     for item in items:
-        if not any(_same_single(item, other, leaves, rules) for other in found):
+        if not any(_same_single(item, other, maths) for other in found):
             found.append(item)
     return found
 
@@ -258,49 +270,44 @@ def _is_set(core: str) -> bool:
     return core.lstrip().startswith((r"\{", "{")) and core.rstrip().endswith("}")
 
 
-def _same_single(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
+def _same_single(a: str, b: str, maths: Mathematics) -> bool:
     b = _renamed(a, _with_constant(a, b))
     if squeezed(a) == squeezed(b):
         return True
-    a_rel, b_rel = relation(a), relation(b)
-    if a_rel or b_rel:
-        return _same_relations(a, b, a_rel, b_rel, leaves, rules)
-    unions = [split_top(re.sub(r"\\cup(?![A-Za-z])", "∪", side), "∪") for side in (a, b)]
-    if len(unions[0]) > 1 or len(unions[1]) > 1:
-        return len(unions[0]) == len(unions[1]) and _same_lists(unions[0], unions[1], "", "", leaves, rules)
+    if relation(a) or relation(b):
+        return _same_relations(a, b, maths)
+    same = partial(_same, maths=maths)
+    a_union, b_union = (split_top(re.sub(r"\\cup(?![A-Za-z])", "∪", side), "∪") for side in (a, b))
+    if len(a_union) > 1 or len(b_union) > 1:
+        return len(a_union) == len(b_union) and _same_lists(a_union, b_union, "", "", maths)
     vectors = _coordinates(a, b)
     if vectors is not None:
-        return len(vectors[0]) == len(vectors[1]) and all(
-            _same(x, y, leaves, rules) for x, y in zip(*vectors, strict=True)
-        )
+        return _in_order(*vectors, same)
     a_pair, b_pair = bracketed(a), bracketed(b)
+    if a_pair and b_pair:
+        return a_pair[0] == b_pair[0] and _in_order(a_pair[1], b_pair[1], same)
     if a_pair or b_pair:
-        if not (a_pair and b_pair) or a_pair[0] != b_pair[0] or len(a_pair[1]) != len(b_pair[1]):
-            return False
-        return all(_same(x, y, leaves, rules) for x, y in zip(a_pair[1], b_pair[1], strict=True))
-    if _is_set(a) and _is_set(b):
-        return _same(_unbraced(a), _unbraced(b), leaves, rules) if (a, b) != (_unbraced(a), _unbraced(b)) else False
-    ratio = [split_top(side, ":") for side in (a, b)]
-    if len(ratio[0]) > 1 or len(ratio[1]) > 1:
-        return _same_ratio(ratio[0], ratio[1], leaves, rules)
-    return _same_leaf(a, b, leaves, rules)
-
-
-def _same_ratio(a: list[str], b: list[str], leaves: Leaves, rules: Rules) -> bool:
-    """3:4 is 6:8 and 3/4; not where it could be a time of day (1:15 is no 2:30), or where a part is 0."""
-    if len(a) == len(b) and all(_same_single(x, y, leaves, rules) for x, y in zip(a, b, strict=True)):
-        return True
-    if any(CLOCK.fullmatch(":".join(side)) or leaves.equal(x, "0", rules) for side in (a, b) for x in side):
         return False
-    if len(a) != len(b):
-        one, other = sorted((a, b), key=len)
-        return (
-            len(one) == 1
-            and len(other) == 2
-            and "/" in one[0].replace(r"\frac", "/")
-            and bool(leaves.equal(one[0], f"\\frac{{{other[0]}}}{{{other[1]}}}", rules))
-        )
-    return all(leaves.equal(f"({x})*({b[0]})", f"({y})*({a[0]})", rules) for x, y in zip(a[1:], b[1:], strict=True))
+    if _is_set(a) and _is_set(b):
+        return (a, b) != (_unbraced(a), _unbraced(b)) and same(_unbraced(a), _unbraced(b))
+    a_ratio, b_ratio = split_top(a, ":"), split_top(b, ":")
+    if len(a_ratio) > 1 or len(b_ratio) > 1:
+        return _same_ratio(a_ratio, b_ratio, maths)
+    return _same_leaf(a, b, maths)
+
+
+def _same_ratio(a: list[str], b: list[str], maths: Mathematics) -> bool:
+    """3:4 is 6:8 and 3/4; not where it could be a time of day (1:15 is no 2:30), or where a part is 0."""
+    if _in_order(a, b, partial(_same_single, maths=maths)):
+        return True
+    if any(CLOCK.fullmatch(":".join(side)) or maths.equal(x, "0") for side in (a, b) for x in side):
+        return False
+    if len(a) == len(b):
+        return all(maths.equal(f"({x})*({b[0]})", f"({y})*({a[0]})") for x, y in zip(a[1:], b[1:], strict=True))
+    one, other = sorted((a, b), key=len)
+    if len(one) != 1 or len(other) != 2 or "/" not in one[0].replace(r"\frac", "/"):
+        return False
+    return maths.equal(one[0], f"\\frac{{{other[0]}}}{{{other[1]}}}")
 
 
 def _coordinates(a: str, b: str) -> tuple[list[str], list[str]] | None:
@@ -354,47 +361,47 @@ def _with_letter(core: str, old: str, new: str) -> str:
     return re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda m: new if m[0] == old else m[0], core)
 
 
-def _same_leaf(a: str, b: str, leaves: Leaves, rules: Rules) -> bool:
-    if NUMBER.fullmatch(a) and NUMBER.fullmatch(b) and rules.decimals is None and "." not in a + b:
+def _same_leaf(a: str, b: str, maths: Mathematics) -> bool:
+    if NUMBER.fullmatch(a) and NUMBER.fullmatch(b) and maths.rules.decimals is None and "." not in a + b:
         return int(a) == int(b)
     words = same_words(a, b)
     if words is not None:
         return words
     if same_formula(a, b):
         return True
-    based = [BASED.fullmatch(side) for side in (a, b)]
-    if based[0] or based[1]:
+    a_based, b_based = BASED.fullmatch(a), BASED.fullmatch(b)
+    if a_based or b_based:
         # The base may be left out, as a unit: the question asks in it. A base that the gold has not is a claim.
-        return bool(based[0]) and not based[1] and b == based[0][1] if based[0] else False
-    texts = around_texts(a), around_texts(b)
-    if texts[0][0] or texts[1][0]:
-        return texts[0][0] == texts[1][0] and all(
-            x == y or (bool(x and y) and _same(x, y, leaves, rules))
-            for x, y in zip(texts[0][1], texts[1][1], strict=True)
+        return a_based is not None and not b_based and b == a_based[1]
+    (a_words, a_rest), (b_words, b_rest) = around_texts(a), around_texts(b)
+    if a_words or b_words:
+        return a_words == b_words and _in_order(
+            a_rest, b_rest, lambda x, y: x == y or (bool(x and y) and _same(x, y, maths))
         )
-    if leaves.equal(a, b, rules):
+    if maths.equal(a, b):
         return True
     # \log without a base is natural where the gold says \ln; where the gold says \log it may be another.
     if r"\ln" in a and r"\log" not in a and PLAIN_LOG.search(b):
-        return bool(leaves.equal(a, PLAIN_LOG.sub(r"\\ln", b), rules))
+        return maths.equal(a, PLAIN_LOG.sub(r"\\ln", b))
     return False
 
 
-def _same_relations(
-    a: str, b: str, a_rel: list[str] | None, b_rel: list[str] | None, leaves: Leaves, rules: Rules
-) -> bool:
+def _same_relations(a: str, b: str, maths: Mathematics) -> bool:
+    a_rel, b_rel = relation(a), relation(b)
+    same = partial(_same, maths=maths)
     if a_rel and b_rel and signs(a_rel) == signs(b_rel):
-        if len(a_rel) == 3 and a_rel[1] in ("=", "<", r"\le", r"\ne"):
-            directed = a_rel[1] in ("<", r"\le")
-            sides = _same(a_rel[0], b_rel[0], leaves, rules) and _same(a_rel[2], b_rel[2], leaves, rules)
-            if _is_graph(a_rel[0], b_rel[0]) or _is_graph(b_rel[0], a_rel[0]):
-                return _same(a_rel[2], b_rel[2], leaves, rules)
-            return sides or bool(leaves.same_equation((a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), directed))
-        return all(_same(x, y, leaves, rules) for x, y in zip(a_rel[::2], b_rel[::2], strict=True))
+        if len(a_rel) != 3 or a_rel[1] not in ("=", "<", r"\le", r"\ne"):
+            return _in_order(a_rel[::2], b_rel[::2], same)
+        if _is_graph(a_rel[0], b_rel[0]) or _is_graph(b_rel[0], a_rel[0]):
+            return same(a_rel[2], b_rel[2])
+        directed = a_rel[1] in ("<", r"\le")
+        return _in_order(a_rel[::2], b_rel[::2], same) or maths.same_equation(
+            (a_rel[0], a_rel[2]), (b_rel[0], b_rel[2]), directed
+        )
     a_value, b_value = value_of(a), value_of(b)
-    if (a_value, b_value) != (a, b) and _same(a_value, b_value, leaves, rules):
+    if (a_value, b_value) != (a, b) and same(a_value, b_value):
         return True
-    return _same_chain(a, b, a_rel, b_rel, leaves, rules)
+    return not (a_rel and b_rel) and _same_chain(a, b, maths)
 
 
 def _is_graph(one: str, other: str) -> bool:
@@ -403,22 +410,23 @@ def _is_graph(one: str, other: str) -> bool:
     return function is not None and function[2] == "x" and other == "y"
 
 
-def _same_chain(a: str, b: str, a_rel: list[str] | None, b_rel: list[str] | None, leaves: Leaves, rules: Rules) -> bool:
+def _same_chain(a: str, b: str, maths: Mathematics) -> bool:
     """\\sqrt{51} \\approx 7.14 against \\sqrt{51}, or 6/4 = 3/2 against 3/2: every exact member has to be the answer.
 
-    A rounding counts for a gold that is this rounding, where it is the right one of the exact member in front of it.
+    One of the two is a relation. A rounding counts for a gold that is this rounding, where it is the right one of the
+    exact member in front of it.
     """
-    if bool(_chain(a_rel)) == bool(_chain(b_rel)) or (a_rel and b_rel):
+    of_gold = relation(a)
+    chain, other = (_chain(of_gold), b) if of_gold else (_chain(relation(b)), a)
+    if chain is None:
         return False
-    of_gold = bool(_chain(a_rel))
-    exact, rounded = _chain(a_rel) or _chain(b_rel) or ([], [])
-    other = b if of_gold else a
-    if exact and all(_same(*((x, other) if of_gold else (other, x)), leaves, rules) for x in exact):
+    exact, rounded = chain
+    if exact and all(_same(*((x, other) if of_gold else (other, x)), maths) for x in exact):
         return True
     if len(rounded) != 1 or not NUMBER.fullmatch(rounded[0]) or squeezed(rounded[0]) != squeezed(other):
         return False
     places = len(rounded[0].partition(".")[2])
-    return not exact or bool(leaves.equal(exact[-1], rounded[0], Rules(decimals=places)))
+    return not exact or maths.same_number(exact[-1], rounded[0], Rules(decimals=places))
 
 
 def _chain(found: list[str] | None) -> tuple[list[str], list[str]] | None:

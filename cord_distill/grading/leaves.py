@@ -59,11 +59,11 @@ def read(formula: str) -> Any:
     return value if isinstance(value, Basic) and value not in (nan, zoo) and not hasattr(value, "as_set_") else None
 
 
-def equal(a: str, b: str, rules: Rules) -> bool | None:
-    """Whether two formulas are the same number, expression or matrix. None when one of them cannot be read."""
+def same_number(a: str, b: str, rules: Rules) -> bool:
+    """Whether two formulas are the same number, expression or matrix; False where one of them cannot be read."""
     x, y = read(a), read(b)
     if x is None or y is None:
-        return None
+        return False
     if isinstance(x, MatrixBase) or isinstance(y, MatrixBase):
         if not (isinstance(x, MatrixBase) and isinstance(y, MatrixBase)) or x.shape != y.shape:
             return False
@@ -80,18 +80,18 @@ def equal(a: str, b: str, rules: Rules) -> bool | None:
     return False
 
 
-def same_equation(a: tuple[str, str], b: tuple[str, str], directed: bool) -> bool | None:
+def same_equation(a: tuple[str, str], b: tuple[str, str], directed: bool) -> bool:
     """Whether lhs - rhs of the two differ by a constant factor (a positive one for inequalities)."""
     sides = [read(side) for side in (*a, *b)]
     if any(side is None or isinstance(side, MatrixBase) or not hasattr(side, "free_symbols") for side in sides):
-        return None
+        return False
     try:
         p, q = expand(sides[0] - sides[1]), expand(sides[2] - sides[3])
         if p == 0 or q == 0 or p.free_symbols != q.free_symbols or not p.free_symbols or p.atoms(AppliedUndef):
             return False
         ratio = simplify(p / q)
     except (TypeError, ValueError, AttributeError):
-        return None
+        return False
     return bool(ratio.is_number and ratio.is_finite and ratio != 0 and (not directed or ratio.is_positive))
 
 

@@ -4,6 +4,7 @@ by the global random stream, "No significant difference" read as no, the abstrac
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,11 @@ from cord_distill.evaluation.records import judge, sample_figures
 from cord_distill.evaluation.samples import Sample
 from cord_distill.evaluation.suite import Hub
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, hub_revision, load_suite
-from cord_distill.grading.tatqa import Answer, read_answer, scores
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.types import Problem, Stop
+
+TATQA = runpy.run_path(str(Path(__file__).parents[2] / "eval" / "tatqa.py"))
+Answer, read_answer, scores = (TATQA[name] for name in ("Answer", "read_answer", "scores"))
 
 
 def loaded(name: str, folder: Path, rows: list[dict[str, Any]], **evaluate: Any) -> LoadedSuite:
