@@ -64,7 +64,7 @@ class Answers:
 
     async def __call__(self, questions: list[Question]) -> list[list[Sample]]:
         wanted = [self._wanted(question, i) for question in questions for i in range(question.n)]
-        missing = [w for w in wanted if self.store.get(w.key) is None]
+        missing = [w for w in wanted if w.key not in self.store.samples]
         with progress(f"evaluate {self.target.label}", len(wanted), len(wanted) - len(missing)) as display:
             if missing:
                 await self._make(missing, display)
@@ -112,15 +112,8 @@ class Answers:
             ),
         )
         question = wanted.question
+        text = self.renderer.thought.read(out.text)
         about = (question.suite, question.id, wanted.sample, wanted.seed)
-        self.store.add(
-            Sample(
-                *about,
-                text=self.renderer.thought.read(out.text),
-                stop=out.stop,
-                num_tokens=len(out.ids),
-                key=wanted.key,
-            )
-        )
+        self.store.add(Sample(*about, text, out.stop, len(out.ids), wanted.key))
         self.made += 1
         display.advance()

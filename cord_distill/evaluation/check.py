@@ -11,7 +11,7 @@ from cord_distill.evaluation.judging import required
 from cord_distill.evaluation.overlap import check_disjoint
 from cord_distill.evaluation.suite import Suite
 from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite, samples_per_problem
-from cord_distill.evaluation.targets import engine_section, methods
+from cord_distill.evaluation.targets import NOTHING, engine_section, methods, refuse_equal_labels
 from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.look import folder_faults
 from cord_distill.recipe.recipe import Recipe
@@ -23,12 +23,10 @@ def evaluation_faults(recipe: Recipe, problems: list[Problem], gpus: int | None 
     None = unknown. Data of the hub is not looked at."""
     evaluate = recipe.evaluate
     if not evaluate.suites:
-        named = next((key for key in ("data", "tasks", "models") if getattr(evaluate, key)), None)
-        return (
-            [f"evaluate.{named}: evaluate.suites names no suite, so nothing would be evaluated; add one"]
-            if named
-            else []
-        )
+        named = [key for key in ("data", "tasks", "models") if getattr(evaluate, key)][:1]
+        return [
+            f"evaluate.{key}: evaluate.suites names no suite, so nothing would be evaluated; add one" for key in named
+        ]
     try:
         suites = find_suites(evaluate)
     except CordError as error:
@@ -98,14 +96,9 @@ def _suite_faults(suite: Suite, recipe: Recipe, problems: list[Problem]) -> list
 
 def _model_faults(recipe: Recipe) -> list[str]:
     found = faults_in(engine_section, recipe)
-    labels = [model.label for model in recipe.evaluate.models]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        found.append(f"evaluate: two models are called {twice[0]!r}; give one of them another `name`")
+    found += faults_in(refuse_equal_labels, [model.label for model in recipe.evaluate.models])
     if not recipe.evaluate.models and not recipe.train and not (recipe.evaluate.teachers and recipe.teachers):
-        found.append(
-            "evaluate: nothing to evaluate; give train.model_name_or_path, evaluate.teachers: true, or evaluate.models"
-        )
+        found.append(NOTHING)
     for number, model in enumerate(recipe.evaluate.models):
         key = f"evaluate.models.{number}.model"
         if yet_to_build(recipe, model.model):

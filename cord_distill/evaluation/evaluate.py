@@ -20,7 +20,6 @@ from cord_distill.common.files import write_atomic
 from cord_distill.common.quiet import prepare_environment
 from cord_distill.engines.start_engine import start_engine
 from cord_distill.evaluation.answering import Answer, Answers, Question
-from cord_distill.evaluation.comparison import compare
 from cord_distill.evaluation.jobs import MODEL_KEYS, Job, is_done, make_job
 from cord_distill.evaluation.overlap import check_disjoint, training_questions
 from cord_distill.evaluation.protocol import comparability, protocol_lines
@@ -31,8 +30,6 @@ from cord_distill.evaluation.suites import LoadedSuite, find_suites, load_suite
 from cord_distill.evaluation.targets import Target, methods, refuse_missing_models, targets
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import JUDGEMENTS, PROBLEMS, RESULTS, SAMPLES, TRAIN_FILE, RunFolder
-
-__all__ = ["check_disjoint", "compare", "evaluate_recipe"]
 
 TABLE = "results.md"
 

@@ -114,9 +114,7 @@ def _graded(
     if not isinstance(suite, Suite):
         raise CordError(f"suite {name}: a task of lighteval's own, graded by lighteval alone")
     if any("keys" not in row for row in rows):
-        raise CordError(
-            f"suite {name}: {folder.name} was evaluated by an earlier version; run cord evaluate on it again"
-        )
+        raise CordError(f"suite {name}: a row of {PROBLEMS} names no samples; run cord evaluate on it again")
     if missing := [key for row in rows for key in row["keys"] if key not in samples]:
         raise CordError(f"suite {name}: {len(missing)} samples are not in {SAMPLES} any more")
     if suite.judged:

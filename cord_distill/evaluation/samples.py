@@ -73,9 +73,6 @@ class SampleStore:
         self.samples, whole = read_samples(path)
         os.truncate(path, whole)
 
-    def get(self, key: str) -> Sample | None:
-        return self.samples.get(key)
-
     def add(self, sample: Sample) -> None:
         """Writes one sample; it is handed to the operating system before this returns."""
         self._file.write((json.dumps(asdict(sample), ensure_ascii=False) + "\n").encode())

@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +22,7 @@ from cord_distill.common.hub import resolved_commit
 from cord_distill.common.jsonl import read_jsonl, refuse_duplicates
 from cord_distill.common.paths import bundled
 from cord_distill.common.plugins import loaded
+from cord_distill.common.suggest import nearest
 from cord_distill.common.terminal import listed
 from cord_distill.data.problem_rows import built_problems, problem_id
 from cord_distill.evaluation.suite import MODULE_PREFIX, Hub, Row, Suite
@@ -67,9 +67,8 @@ def find_suites(evaluate: EvaluateConfig) -> dict[str, Any]:
         known |= _suites_of(_module(source))
     for name, file in evaluate.files.items():
         if name not in known and name in evaluate.suites:
-            near = get_close_matches(name, [*known], n=1, cutoff=0.9)
-            if near:
-                raise CordError(f"evaluate.suites: there is no suite {name!r}; did you mean {near[0]!r}?")
+            if near := nearest(name, known, cutoff=0.9):
+                raise CordError(f"evaluate.suites: there is no suite {name!r}; did you mean {near!r}?")
             known[name] = Suite(name, grader=file.grader or "math", hub=Hub("", problem="question"))
         elif file.grader:
             raise CordError(f"evaluate.data.{name}.grader: suite {name} has a grader of its own; remove the key")
@@ -86,9 +85,8 @@ def _members(asked: str, known: Mapping[str, Any], data: Mapping[str, Any]) -> l
         return [asked]
     members = [name for name, suite in known.items() if isinstance(suite, Suite) and suite.group == asked]
     if not members:
-        near = get_close_matches(asked, [*known], n=1, cutoff=0.85)
-        if near:
-            raise CordError(f"evaluate.suites: there is no suite {asked!r}; did you mean {near[0]!r}?")
+        if near := nearest(asked, known, cutoff=0.85):
+            raise CordError(f"evaluate.suites: there is no suite {asked!r}; did you mean {near!r}?")
         groups = {suite.group for suite in known.values() if isinstance(suite, Suite) and suite.group}
         raise CordError(
             f"evaluate.suites: there is no suite {asked!r}; there are: {', '.join(sorted(known))} "
@@ -164,10 +162,11 @@ def _module(source: str) -> ModuleType:
         raise CordError(f"evaluate.tasks: {path} is not there; give the path of a lighteval task file")
     spec = importlib.util.spec_from_file_location(f"{MODULE_PREFIX}{path.stem}", path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    loader = spec.loader
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
 
     def run() -> ModuleType:
+        # A dataclass looks its own module up.
+        sys.modules[module.__name__] = module
         loader.exec_module(module)
         return module
 

@@ -10,6 +10,7 @@ from typing import Any
 from cord_distill.common.markdown import markdown_table
 from cord_distill.evaluation import over_seeds
 from cord_distill.evaluation.comparison import is_finished, paired, sentence
+from cord_distill.evaluation.figures import ModelScores
 from cord_distill.evaluation.paper import differs_from_paper, paper, paper_row
 from cord_distill.evaluation.protocol import differences
 from cord_distill.run_folder.paths import RESULTS
@@ -29,23 +30,23 @@ def results_table(eval_folder: Path, order: Iterable[str] = ()) -> str:
     if not suites:
         return ""
     notes: list[str] = []
+    rows = with_means(results)
     parts = [
         "# Evaluation\n",
         "avg@k (pass@1 over k samples) in percent, with its 95 % interval over problems. "
         "Cut-off outputs count as wrong.\n",
-        _scores(with_means(results), suites, notes),
+        _scores(rows, suites, notes),
         *(f"[{number}] {note}  " for number, note in enumerate(notes, 1)),
     ]
-    if any(r.get("num_seeds") for r in with_means(results)):
+    if any(r.get("num_seeds") for r in rows):
         parts.append(over_seeds.NOTE)
-    if any(_published(r) for r in with_means(results)):
+    if any(_published(r) for r in rows):
         parts.append(
             f"paper: {paper()['source']}, one run of its own; {MARK} = ours was measured under another protocol."
         )
     parts += ["\n## How the outputs ended\n", _details(results, suites)]
-    paired = _paired(eval_folder, results)
-    if paired:
-        parts += ["\n## Against the untrained model\n", "Paired over problems; sign-flip p-value.\n", *paired]
+    if differing := _paired(eval_folder, results):
+        parts += ["\n## Against the untrained model\n", "Paired over problems; sign-flip p-value.\n", *differing]
     return "\n".join(parts) + "\n"
 
 
@@ -75,13 +76,12 @@ def with_means(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _mean_suites(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The means over runs, of the suites that every run was measured on in the same way."""
-    out = {}
-    for suite, first in runs[0]["suites"].items():
-        found = [run["suites"].get(suite, {}) for run in runs]
-        if "avg_at_k" in first and len({(x.get("k"), x.get("num_problems")) for x in found}) == 1:
-            share, interval = over_seeds.mean_over_seeds([x["avg_at_k"] for x in found])
-            out[suite] = {**first, "avg_at_k": share, "avg_at_k_ci": interval}
-    return out
+    means = over_seeds.over_seeds({run["seed"]: ModelScores.of(run, ()) for run in runs}, len(runs)).suites
+    return {
+        suite: {**runs[0]["suites"][suite], "avg_at_k": mean.avg_at_k, "avg_at_k_ci": mean.avg_at_k_ci}
+        for suite, mean in means.items()
+        if mean.avg_at_k is not None
+    }
 
 
 def _scores(results: list[dict[str, Any]], suites: list[str], notes: list[str]) -> str:

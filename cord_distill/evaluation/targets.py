@@ -3,14 +3,15 @@ only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.suggest import nearest
 from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.evaluate import EvaluateConfig
@@ -24,6 +25,7 @@ from cord_distill.run_folder.training_folder import TrainingFolder
 
 # What decides how an answer is sampled: the protocol's, the same for every model.
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_detection")
+NOTHING = "evaluate: nothing to evaluate; give train.model_name_or_path, evaluate.teachers: true, or evaluate.models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +67,23 @@ def targets(recipe: Recipe, labels: list[str] | None = None) -> list[Target]:
             if labels is None or method.label in labels:
                 trained = _student(recipe, method.label, _trained(recipe, method), base)
                 found.append(replace(trained, method=method.student, seed=method.seed))
-    if evaluate.teachers:
-        for i, teacher in enumerate(recipe.teachers):
-            if labels is None or teacher.label in labels:
-                path = model_path(recipe, teacher.model, f"teachers.{i}.model")
-                samples = evaluate.teacher_samples or evaluate.samples
-                found.append(_other(recipe, teacher, path, samples))
-    for i, model in enumerate(evaluate.models):
+    of_teachers = evaluate.teacher_samples or evaluate.samples
+    others = [(f"teachers.{i}.model", model, of_teachers) for i, model in enumerate(recipe.teachers)]
+    others = others if evaluate.teachers else []
+    others += [(f"evaluate.models.{i}.model", model, evaluate.samples) for i, model in enumerate(evaluate.models)]
+    for key, model, samples in others:
         if labels is None or model.label in labels:
-            path = model_path(recipe, model.model, f"evaluate.models.{i}.model")
-            found.append(_other(recipe, model, path, evaluate.samples))
+            found.append(_other(recipe, model, model_path(recipe, model.model, key), samples))
     if not found:
-        raise CordError(
-            "evaluate: nothing to evaluate; give train.model_name_or_path, evaluate.teachers: true, or evaluate.models"
-        )
-    twice = {t.label for t in found if [x.label for x in found].count(t.label) > 1}
-    if twice:
-        raise CordError(f"evaluate: two models are called {min(twice)!r}; give one of them another `name`")
+        raise CordError(NOTHING)
+    refuse_equal_labels([target.label for target in found])
     return found
+
+
+def refuse_equal_labels(labels: Sequence[str]) -> None:
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise CordError(f"evaluate: two models are called {twice[0]!r}; give one of them another `name`")
 
 
 def checkpoint_target(recipe: Recipe, training: TrainingFolder, checkpoint: Path) -> Target:
@@ -173,6 +174,6 @@ def _with(model: ModelConfig, recipe: Recipe) -> ModelConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        near = get_close_matches(key, ModelConfig.model_fields, n=1) if first["type"] == "extra_forbidden" else []
-        said = f"unknown key; did you mean {near[0]!r}?" if near else first["msg"]
+        near = nearest(key, ModelConfig.model_fields) if first["type"] == "extra_forbidden" else None
+        said = f"unknown key; did you mean {near!r}?" if near else first["msg"]
         raise CordError(f"evaluate.engine.{key}: {said}") from None

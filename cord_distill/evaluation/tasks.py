@@ -72,7 +72,8 @@ def task_config(suite: Suite, n: int, prompt: Callable[..., Doc], hub: Hub) -> t
         higher_is_better={name: name != "truncated" for name in names},
         category=SamplingMethod.GENERATIVE,
         sample_level_fn=fn,
-        corpus_level_fn=dict.fromkeys(names, mean),
+        # By its name lighteval takes the standard error of a mean; for others it starts processes that bootstrap.
+        corpus_level_fn=dict.fromkeys(names, metrics.mean),
     )
     config = LightevalTaskConfig(
         name=suite.task,
@@ -86,11 +87,6 @@ def task_config(suite: Suite, n: int, prompt: Callable[..., Doc], hub: Hub) -> t
         version=suite.version,
     )
     return config, fn
-
-
-def mean(values: list[float]) -> float:
-    # By this name lighteval takes the standard error of a mean; for others it starts processes that bootstrap.
-    return metrics.mean(values)
 
 
 def loaded_task(

@@ -17,8 +17,9 @@ import pytest
 
 from cord_distill.common.errors import CordError
 from cord_distill.evaluation.answering import Answers, Question
-from cord_distill.evaluation.evaluate import check_disjoint, compare, evaluate_recipe
-from cord_distill.evaluation.overlap import training_questions
+from cord_distill.evaluation.comparison import compare
+from cord_distill.evaluation.evaluate import evaluate_recipe
+from cord_distill.evaluation.overlap import check_disjoint, training_questions
 from cord_distill.evaluation.records import Record, judge, majority, sample_figures
 from cord_distill.evaluation.samples import Sample, SampleStore, sample_key
 from cord_distill.evaluation.suite import Suite
@@ -61,9 +62,13 @@ def test_bundled_suites_and_modules_are_found_without_lighteval() -> None:
 
 
 def test_a_task_file_of_the_user(tmp_path: Path) -> None:
+    """Fails the version that runs the file as a module that nobody can look up: a dataclass of postponed annotations
+    does."""
     task = tmp_path / "mine.py"
     task.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
         "from cord_distill.evaluation.task_file import Suite, tasks_table\n"
+        "@dataclass\nclass Line:\n    text: str\n"
         "SUITES = {'mine': Suite('mine', grader='exact')}\n__getattr__ = tasks_table(SUITES)\n"
     )
     evaluate = EvaluateConfig(

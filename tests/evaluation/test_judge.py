@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_server import FakeServer
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.server import http
@@ -88,40 +87,24 @@ def test_the_form_is_asked_for_in_the_prompt() -> None:
     assert in_form("Of a user's own.", "json").endswith('{"correctness": "False"}.')
 
 
-class Server:
-    """An OpenAI-compatible server: right is what holds `good`. Keeps its requests; fails as often as it is told."""
+class Server(FakeServer):
+    """A judge at a server: right is what holds `good`. failures: the statuses that it answers with first."""
 
     def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.headers: list[str | None] = []
         self.failures: list[int] = []
-        outer = self
+        super().__init__(self.judged)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append({"path": self.path, **body})
-                outer.headers.append(self.headers["Authorization"])
-                if outer.failures:
-                    self.send_response(outer.failures.pop(0))
-                    self.end_headers()
-                    return
-                asked = body["messages"][-1]["content"].partition("Answer to judge:")[2]
-                verdict = "Verdict: " + ("correct" if "good" in asked.partition("The answer")[0] else "incorrect")
-                said = "<think>hm</think>" + ("I cannot say." if "odd" in asked else verdict)
-                reply = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(reply)))
-                self.end_headers()
-                self.wfile.write(reply)
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return [{"path": path, **body} for path, body in self.asked]
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+    def judged(self, path: str, body: dict[str, Any]) -> Any:
+        if self.failures:
+            return self.failures.pop(0), "", {}
+        asked = body["messages"][-1]["content"].partition("Answer to judge:")[2]
+        verdict = "Verdict: " + ("correct" if "good" in asked.partition("The answer")[0] else "incorrect")
+        said = "<think>hm</think>" + ("I cannot say." if "odd" in asked else verdict)
+        return {"choices": [{"message": {"role": "assistant", "content": said}}]}
 
 
 @pytest.fixture
@@ -130,12 +113,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(judge_engines, "WAIT", 1.0)
     found = Server()
     yield found
-    found.http.shutdown()
-    found.http.server_close()
+    found.stop()
 
 
 def section(server: Server, **values: Any) -> JudgeConfig:
-    return JudgeConfig(engine="server", url=server.url, model="judge-32b", **values)
+    return JudgeConfig(engine="server", url=f"{server.url}/v1", model="judge-32b", **values)
 
 
 def judge_of(server: Server, folder: Path, **values: Any) -> Judge:
@@ -170,7 +152,7 @@ def test_a_served_judge(server: Server, tmp_path: Path, monkeypatch: pytest.Monk
     assert not any({"top_k", "min_p"} & set(r) for r in server.requests)
     first = server.requests[0]
     assert (first["path"], first["model"], first["temperature"]) == ("/v1/chat/completions", "judge-32b", 0.0)
-    assert server.headers[0] == "Bearer k"
+    assert server.headers["Authorization"] == "Bearer k"
     asked_of_judge = [request["messages"][0]["content"] for request in server.requests]  # in any order: they overlap
     assert sum("Reference conclusion (yes): It is 0." in text for text in asked_of_judge) == 2
 
@@ -221,19 +203,18 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_said(server: Server, tmp_
 def test_verdicts_so_far_survive_a_dead_server_and_a_torn_line(server: Server, tmp_path: Path) -> None:
     judge = judge_of(server, tmp_path, concurrency=1)
     asyncio.run(judge.decide(["one"]))
-    server.http.shutdown()
-    server.http.server_close()
+    server.stop()
     with pytest.raises(CordError, match="verdicts so far are kept, run it again"):
         asyncio.run(judge.decide(["one", "two"]))
     with open(tmp_path / "judgements.jsonl", "a") as file:
         file.write('{"key": "k", "rep')
     again = Server()
-    asked = JudgeConfig(engine="server", url=again.url, model="judge-32b")
+    asked = section(again)
     resumed = Judge(judge.identity, judge.path, judge_engines.asker(asked))
     asyncio.run(resumed.decide(["one", "two"]))
     assert len(again.requests) == 1
     assert Judge(judge.identity, judge.path, judge_engines.asker(asked)).verdicts == resumed.verdicts
-    again.http.shutdown()
+    again.stop()
 
 
 class Verdicts:
@@ -286,7 +267,7 @@ def test_without_a_judge_nothing_starts(random_models: dict[str, Path], tmp_path
 def test_an_open_ended_suite_through_lighteval(
     random_models: dict[str, Path], tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judge = {"engine": "server", "url": server.url, "model": "judge-32b"}
+    judge = {"engine": "server", "url": f"{server.url}/v1", "model": "judge-32b"}
     recipe = open_recipe(tmp_path, random_models["r1"], judge)
     evaluate_recipe(recipe)
     folder = tmp_path / "out" / "eval" / "m"
