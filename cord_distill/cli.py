@@ -255,7 +255,8 @@ def _refuse_below(least: float, arguments: argparse.Namespace, *flags: str) -> N
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from cord_distill.run.check import Machine, check
+    from cord_distill.run.check import check
+    from cord_distill.run.machine import Machine
     from cord_distill.training.launch import gpu_count
 
     _refuse_below(1, arguments, "gpus", "gpus_per_node")

@@ -7,12 +7,14 @@ import json
 import shlex
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from cord_distill.common.errors import CordError, faults_in
 from cord_distill.common.terminal import plain
+from cord_distill.decode.check_templates import facts_of, local_folder_of, rendering_sections
+from cord_distill.decode.model_facts import facts_line
 from cord_distill.decode.problems import Readings
 from cord_distill.decode.same_questions import repeated_line
-from cord_distill.decode.take_over import earlier_twins
 from cord_distill.evaluation.check import on_the_hub
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.experiment import Experiment
@@ -20,16 +22,15 @@ from cord_distill.recipe.file import dump_recipe
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stages_of
 from cord_distill.run.check_cluster import cluster_page
-from cord_distill.run.check_later_stages import Machine, later_stage_memory
+from cord_distill.run.check_later_stages import later_stage_memory
 from cord_distill.run.check_plan import plan_lines
 from cord_distill.run.check_servers import servers
-from cord_distill.run.cost import bound
+from cord_distill.run.cost import cost_lines
 from cord_distill.run.decode_memory import decode_memory
 from cord_distill.run.first_pass import STAGES, first_pass, local_problems, looked_at, not_built_yet, not_looked_up
-from cord_distill.run.model_lines import model_lines
-from cord_distill.run.predict import predicted
+from cord_distill.run.machine import Machine
 from cord_distill.run.stages import plan_stages
-from cord_distill.run_folder.paths import RunFolder, method_name
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.memory.advice import memory_page
 
 
@@ -89,9 +90,9 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     repeated = repeated_line(problems or [])
     lines += [repeated] if repeated else []
     lines += plan_lines(variants, plan_stages(experiment), count)
-    sent = model_lines(variants)
+    sent = _model_lines(variants)
     lines += ["what the models are sent (cord show: the prompts themselves)", *sent] if sent else []
-    lines += _costs(variants, count, machine)
+    lines += cost_lines(variants, count, machine) if count else []
     decoding, too_much = decode_memory(recipe, machine.gpu_memory if machine else None)
     lines += [decoding] if decoding else []
     for page, wrong in _memory(variants, machine):
@@ -113,20 +114,18 @@ def look(experiment: Experiment, machine: Machine | None = None) -> Page:
     )
 
 
-def _costs(variants: list[Recipe], problems: int | None, machine: Machine | None) -> list[str]:
-    """Of each method: the most that decoding can cost, where the number of problems is known; and what it will cost,
-    where enough of them were decoded before, be it under other settings. Variants that take another's rows cost
-    nothing."""
-    if not problems:
-        return []
-    twins = zip(variants, earlier_twins(variants), strict=True)
-    paid = [one for one, twin in twins if twin is None and one.teachers]
-    found = [(method_name(one), bound(one, problems)) for one in paid]
-    rate, price = (machine.tokens_per_second, machine.gpu_hour_price) if machine else (None, None)
-    gpus = machine.gpus if machine else None
-    most = [cost.line(method, rate, gpus, price) for method, cost in found if cost is not None]
-    likely = [predicted(one, problems, rate, gpus, price) for one in paid]
-    return [*most, *filter(None, likely)]
+def _model_lines(variants: list[Recipe]) -> list[str]:
+    """What each local model is sent, from its files alone, a line per model; one of several keys names all of them."""
+    keys: dict[str, list[str]] = {}
+    for recipe in variants:
+        for key, section in rendering_sections(recipe).items():
+            folder = local_folder_of(recipe, key, section)
+            if folder is None or (section.chat_template and not Path(section.chat_template).is_file()):
+                continue
+            line = f"{section.label}: {facts_line(facts_of(section, folder))}"
+            if key not in keys.setdefault(line, []):
+                keys[line].append(key)
+    return [f"  {', '.join(found)}: {line}" for line, found in keys.items()]
 
 
 def ablation_faults(experiment: Experiment) -> list[str]:

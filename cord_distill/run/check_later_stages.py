@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cord_distill.common.errors import CordError
 from cord_distill.model_files.locate import DONE, is_on_the_hub, model_path, models_folder
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stages_of
+from cord_distill.run.machine import Machine
 from cord_distill.run_folder.paths import PREFERENCES_FILE, RunFolder
 from cord_distill.training.arguments import resolved_section
 from cord_distill.training.check import stage_faults, trains_here
 from cord_distill.training.memory.later_stages import stage_page
 from cord_distill.training.memory.shapes import shape_of
 from cord_distill.training.teacher import Teacher, checked_teacher, named_teacher, of_one_vocabulary, refuse_no_teacher
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What training may use: GPUs in all and per host; GiB of one GPU and of one host, None = not asked.
-
-    tokens_per_second: of all engines together; gpu_hour_price: what a GPU costs an hour, in any currency.
-    """
-
-    gpus: int
-    gpu_memory: float | None = None
-    host_memory: float | None = None
-    per_node: int = 8
-    tokens_per_second: float | None = None
-    gpu_hour_price: float | None = None
 
 
 def later_stage_faults(recipe: Recipe, processes: int | None = None) -> dict[str, list[str]]:
@@ -49,8 +33,8 @@ def later_stage_faults(recipe: Recipe, processes: int | None = None) -> dict[str
             elif stage == stages[0]:
                 raise CordError(f"{stage}.model_name_or_path is missing: name the student, or add `train:`")
             resolved_section(one, {})
-            if stage == "distil" and (said := section_of(one).get("teacher")):
-                refuse_no_teacher(one, str(said))
+            if stage == "distil" and (teacher := section_of(one).get("teacher")):
+                refuse_no_teacher(one, str(teacher))
             if stage == "distil" and not _to_be_built(one):
                 _teacher(one)
         except CordError as error:
@@ -66,15 +50,17 @@ def _to_be_built(recipe: Recipe) -> bool:
 def _teacher(recipe: Recipe) -> Teacher | None:
     """The checked teacher of `distil:`; None where that would need the hub. Raises CordError."""
     student = _student(recipe)
-    said = section_of(recipe).get("teacher")
+    name = section_of(recipe).get("teacher")
+    if name is not None:
+        teacher = named_teacher(recipe, str(name))
+        return (
+            teacher if is_on_the_hub(student) or is_on_the_hub(teacher.path) else checked_teacher(recipe, name, student)
+        )
     if is_on_the_hub(student):
-        return named_teacher(recipe, str(said)) if said else None
-    if said is None:
-        away = any(is_on_the_hub(one.model) for one in recipe.teachers)
-        found = of_one_vocabulary(recipe, student, only_here=True)
-        return found[0] if away and found else None if away else checked_teacher(recipe, None, student)
-    teacher = named_teacher(recipe, str(said))
-    return teacher if is_on_the_hub(teacher.path) else checked_teacher(recipe, said, student)
+        return None
+    if not any(is_on_the_hub(one.model) for one in recipe.teachers):
+        return checked_teacher(recipe, None, student)
+    return next(iter(of_one_vocabulary(recipe, student, only_here=True)), None)
 
 
 def _student(recipe: Recipe) -> str:

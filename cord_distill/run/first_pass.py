@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +32,13 @@ from cord_distill.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong, one sentence each, by the stage that would trip over it."""
+    """What is wrong, one sentence each, by the stage that would trip over it, or `run` for the run itself."""
 
-    run: tuple[str, ...] = ()
-    generate: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
-    train: tuple[str, ...] = ()
-    dpo: tuple[str, ...] = ()
-    distil: tuple[str, ...] = ()
-    evaluate: tuple[str, ...] = ()
+    by_stage: Mapping[str, Sequence[str]]
 
     def of(self, stages: Sequence[str]) -> list[str]:
         """Those of `stages` and of the run itself, each once."""
-        return list(dict.fromkeys(x for stage in ("run", *stages) for x in getattr(self, stage)))
+        return list(dict.fromkeys(fault for stage in ("run", *stages) for fault in self.by_stage[stage]))
 
 
 STAGES = ("generate", "data", "train", "dpo", "distil", "evaluate")
@@ -70,7 +64,7 @@ def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read |
             found[stage] += faults
         found["evaluate"] += evaluation.evaluation_faults(recipe, problems, here)
         found["evaluate"] += evaluation.published_faults(recipe, labels) + _evaluating_gpus(recipe, here)
-    return Faults(**{stage: tuple(dict.fromkeys(said)) for stage, said in found.items()})
+    return Faults(found)
 
 
 def refuse(variants: Sequence[Recipe], stages: Sequence[str] = STAGES, read: Read | None = None) -> None:
@@ -112,42 +106,40 @@ def local_problems(recipe: Recipe, read: Read = load_candidates) -> list[Problem
         return None
 
 
+def _models_of(recipe: Recipe) -> list[str]:
+    """The models that decode, the student and those that are evaluated besides."""
+    named = [section.model for section in started_sections(recipe).values()]
+    return [*named, str(recipe.train.get("model_name_or_path") or ""), *(one.model for one in recipe.evaluate.models)]
+
+
 def not_looked_up(recipe: Recipe) -> list[str]:
     """Names that a run takes from the hub."""
-    named = [s.model for s in started_sections(recipe).values()]
-    named += [str(recipe.train.get("model_name_or_path") or ""), *(model.model for model in recipe.evaluate.models)]
     later = [section for section in (recipe.dpo, recipe.distil) if section]
+    named = _models_of(recipe)
     named += [str(section.get(key) or "") for section in later for key in ("model_name_or_path", "teacher")]
     named += [recipe.problems.dataset or ""] if recipe.problems else []
     named += [source.dataset or "" for source in recipe.data.sources]
     labels = {teacher.label for teacher in recipe.teachers}
-    named = [name for name in named if is_on_the_hub(name) and name not in labels]
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(name for name in named if is_on_the_hub(name) and name not in labels))
 
 
 def not_built_yet(recipe: Recipe) -> list[str]:
     """Models of the recipe that it builds itself, as long as they are not there."""
-    named = [s.model for s in started_sections(recipe).values()]
-    named += [str(recipe.train.get("model_name_or_path") or ""), *(model.model for model in recipe.evaluate.models)]
-    return list(dict.fromkeys(name for name in named if yet_to_build(recipe, name)))
+    return list(dict.fromkeys(name for name in _models_of(recipe) if yet_to_build(recipe, name)))
 
 
 def looked_at(recipe: Recipe, problems: int | None) -> str:
     """What the pass went through, as a list for the last line."""
-    parts = [f"{problems} problems" if problems else "", *_counted(recipe)]
-    return ", ".join(filter(None, parts)) or "the recipe's keys"
-
-
-def _counted(recipe: Recipe) -> list[str]:
     local = {local_folder_of(recipe, key, section) for key, section in started_sections(recipe).items()} - {None}
-    evaluate, train = recipe.evaluate, recipe.train
-    return [
+    parts = [
+        f"{problems} problems" if problems else "",
         f"{len(local)} model folders" if local else "",
         "settings of decoding" if recipe.teachers else "",
-        "values of train" if train else "",
-        f"suites {', '.join(evaluate.suites)}" if evaluate.suites else "",
+        "values of train" if recipe.train else "",
+        f"suites {', '.join(recipe.evaluate.suites)}" if recipe.evaluate.suites else "",
         f"{len(recipe.data.sources)} sources of rows" if recipe.data.sources else "",
     ]
+    return ", ".join(filter(None, parts)) or "the recipe's keys"
 
 
 def _writable(root: Path) -> None:

@@ -102,12 +102,10 @@ def _about(file: Path) -> str:
 
 
 def _ask(flag: str, what: str) -> str:
-    if not sys.stdin.isatty():
+    answer = input(f"{what}: ").strip() if sys.stdin.isatty() else ""
+    if not answer:
         raise CordError(f"cord init: {flag} is missing: {what}")
-    said = input(f"{what}: ").strip()
-    if not said:
-        raise CordError(f"cord init: {flag} is missing: {what}")
-    return said
+    return answer
 
 
 def _column(row: dict[str, Any], names: Sequence[str], file: Path) -> str:

@@ -11,6 +11,8 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +94,10 @@ def run(experiment: Experiment, overwrite: bool = False) -> Summary:
     try:
         write_atomic(root / "recipe.yaml", dump_recipe(recipe))
         log = RunLog(root)
-        for group in _grouped(plan_stages(experiment, overwrite)):
-            watched = group[0].group == "train" and recipe.evaluate.when == "with_training"
+        for kind, group in groupby(plan_stages(experiment, overwrite), key=attrgetter("group")):
+            watched = kind == "train" and recipe.evaluate.when == "with_training"
             beside = watch_command(experiment) if watched else None
-            _run_group(group, log, recipe.launch.parallel_jobs, beside)
+            _run_group(list(group), log, recipe.launch.parallel_jobs, beside)
         from cord_distill.report.finish import finish
 
         return finish(experiment)
@@ -182,9 +184,7 @@ def _run_side_by_side(stages: list[tuple[Stage, str, str]], log: RunLog) -> None
             begun = time.monotonic()
             say(stage.key if reason == NEW else f"{stage.key}: again, {reason}")
             if stage.call is not None:
-                said = stage.call()
-                if said:
-                    say(f"{stage.key}: {said}")
+                say(f"{stage.key}: {stage.call()}")
                 log.done(stage, fingerprint, time.monotonic() - begun)
             elif stage.command is not None:
                 argv, environment = stage.command()
@@ -229,30 +229,19 @@ def children_stopped(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 def set_stage_aside(stage: Stage, fingerprint: str) -> None:
     """Sets a stage's old results aside. `generate` does its own; evaluation keeps what still holds."""
-    for made in filter(Path.exists, stage.made):
-        say(f"{stage.key}: the old results are in {short_path(set_aside([made], fingerprint[:12]))}")
+    for folder in filter(Path.exists, stage.folders):
+        say(f"{stage.key}: the old results are in {short_path(set_aside([folder], fingerprint[:12]))}")
 
 
 def bring_stage_back(stage: Stage, fingerprint: str) -> bool:
     """Brings back what an earlier run of this fingerprint had made and another one set aside. False: nothing whole."""
-    kept = {made: archive.find(made.parent, fingerprint[:12], made.name) for made in stage.made}
+    kept = {folder: archive.find(folder.parent, fingerprint[:12], folder.name) for folder in stage.folders}
     if not kept or None in kept.values() or any(map(Path.exists, kept)):
         return False
-    for made, place in kept.items():
+    for folder, place in kept.items():
         if place is not None:
-            archive.bring_back(place, made.parent)
+            archive.bring_back(place, folder.parent)
     return all(path.exists() for path in stage.outputs)
-
-
-def _grouped(stages: list[Stage]) -> Iterator[list[Stage]]:
-    group: list[Stage] = []
-    for stage in stages:
-        if group and stage.group != group[0].group:
-            yield group
-            group = []
-        group.append(stage)
-    if group:
-        yield group
 
 
 def say(line: str) -> None:

@@ -40,35 +40,34 @@ Command = tuple[list[str], dict[str, str]]
 class Stage:
     """key: `train/cord`, say. fingerprint: taken when asked for, since it reads earlier stages' files.
 
-    outputs: what proves that it is done. made: the folders that it fills alone. again: why it has to run although
-    it is done, or None. command: gives argv and environment of a child process; call: runs here instead and gives a
-    line to show, or None. group: stages of one group may run side by side.
+    outputs: what proves that it is done. folders: those that it fills alone. again: why it has to run although it is
+    done, or None. command: gives argv and environment of a child process; call: runs here instead and gives a line to
+    show.
     """
 
     key: str
     fingerprint: Callable[[], str]
     outputs: tuple[Path, ...]
-    command: Callable[[], tuple[list[str], dict[str, str]]] | None = None
-    call: Callable[[], Any] | None = None
-    group: str = ""
+    command: Callable[[], Command] | None = None
+    call: Callable[[], str] | None = None
     again: Callable[[], str | None] | None = None
-    made: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """`train` of `train/cord`: stages of one group may run side by side."""
+        return self.key.partition("/")[0]
 
 
 def plan_stages(experiment: Experiment, overwrite: bool = False) -> list[Stage]:
-    """The recipe's stages in order. Fingerprints are taken when asked for, since they read earlier stages' files.
-
-    overwrite: decoding sets a changed recipe's results aside instead of refusing.
-    """
+    """The recipe's stages in order. overwrite: decoding sets a changed recipe's results aside instead of refusing."""
     recipe, variants, overrides = experiment.recipe, experiment.variants, experiment.overrides
     path = str(experiment.path)
     stages: list[Stage] = []
     asked = ["--overwrite"] if overwrite else []
     if recipe.models is not None:
         folder = models_folder(recipe.models)
-        stages.append(
-            Stage("models", lambda: str(folder), (folder / DONE,), _cord("models", path, overrides), group="models")
-        )
+        stages.append(Stage("models", lambda: str(folder), (folder / DONE,), _cord("models", path, overrides)))
     if recipe.problems and recipe.problems.hard_for:
         stages.append(_problems_stage(path, [*asked, *overrides], recipe))
     if recipe.teachers:
@@ -95,7 +94,7 @@ def _problems_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stag
         return failed_before(read_json(run.problem_filter / "stats.json").get("dropped", {}).get("failed", 0))
 
     command = _cord("problems", path, overrides)
-    return Stage("problems", fingerprint, (run.hard_problems,), command, group="problems", again=again)
+    return Stage("problems", fingerprint, (run.hard_problems,), command, again=again)
 
 
 def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) -> Stage:
@@ -112,7 +111,7 @@ def _generate_stage(path: str, overrides: Sequence[str], recipes: list[Recipe]) 
         return failed_before(sum(failures_of(path).failed for path in outputs))
 
     command = _cord("generate", path, overrides)
-    return Stage("generate", fingerprint, outputs, command, group="generate", again=again)
+    return Stage("generate", fingerprint, outputs, command, again=again)
 
 
 def failed_before(count: int) -> str | None:
@@ -131,13 +130,11 @@ def _data_stage(recipe: Recipe) -> Stage:
     def call() -> str:
         return kept_and_dropped(make_data(recipe))
 
-    asked = {
-        TRAIN_FILE: True,
-        PREFERENCES_FILE: recipe.data.preferences is not None,
-        STEP_VALUES_FILE: recipe.data.step_values,
-    }
-    outputs = tuple(run.dataset / file for file, wanted in asked.items() if wanted)
-    return Stage(f"data/{run.method}", fingerprint, outputs, call=call, group="data", made=(run.dataset,))
+    files = [TRAIN_FILE]
+    files += [PREFERENCES_FILE] if recipe.data.preferences is not None else []
+    files += [STEP_VALUES_FILE] if recipe.data.step_values else []
+    outputs = tuple(run.dataset / file for file in files)
+    return Stage(f"data/{run.method}", fingerprint, outputs, call=call, folders=(run.dataset,))
 
 
 def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
@@ -162,13 +159,13 @@ def _train_stage(path: str, overrides: Sequence[str], recipe: Recipe) -> Stage:
             read["teachers"] = [teacher.model_dump(mode="json") for teacher in recipe.teachers]
         return recipe_hash(read)
 
-    def command() -> tuple[list[str], dict[str, str]]:
+    def command() -> Command:
         return training_command(path, recipe, [*overrides, *variant_overrides(recipe)])
 
     plain = run.label if name == "train" else RunFolder.of(recipe.model_copy(update={"stage": "train"})).label
-    made = tuple(dict.fromkeys((run.checkpoints, training_folder(recipe))))
+    folders = tuple(dict.fromkeys((run.checkpoints, training_folder(recipe))))
     done = (run.final_model / "config.json",)
-    return Stage(f"{name}/{plain}", fingerprint, done, command, group=name, made=made)
+    return Stage(f"{name}/{plain}", fingerprint, done, command, folders=folders)
 
 
 def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variants: list[Recipe]) -> Stage:
@@ -187,7 +184,7 @@ def _evaluate_stage(path: str, overrides: Sequence[str], recipe: Recipe, variant
         }
         return recipe_hash(read)
 
-    return Stage("evaluate", fingerprint, (run.eval,), _cord("evaluate", path, overrides), group="evaluate")
+    return Stage("evaluate", fingerprint, (run.eval,), _cord("evaluate", path, overrides))
 
 
 def _model_stamps(recipe: Recipe, model: str, key: str) -> list[list[Any]]:
@@ -210,7 +207,7 @@ def watch_command(experiment: Experiment) -> Command:
     return _cord("evaluate", str(experiment.path), ["--watch", *experiment.overrides])()
 
 
-def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], tuple[list[str], dict[str, str]]]:
+def _cord(command: str, path: str, arguments: Sequence[str]) -> Callable[[], Command]:
     argv = [sys.executable, "-m", "cord_distill.cli", command, path, *arguments]
     return lambda: (argv, quiet_environment())
 

@@ -134,7 +134,7 @@ def python(code: str) -> tuple[list[str], dict[str, str]]:
 
 
 def stage(tmp_path: Path, code: str) -> Stage:
-    return Stage("train/x", lambda: "f", (tmp_path,), lambda: python(code), group="train")
+    return Stage("train/x", lambda: "f", (tmp_path,), lambda: python(code))
 
 
 def test_the_watcher_of_a_run_is_waited_for_and_its_failure_fails_nothing(tmp_path: Path, capsys: Any) -> None:

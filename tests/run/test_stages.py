@@ -136,8 +136,9 @@ def test_data_and_trainings_are_set_aside_by_number_and_brought_back(tmp_path):
             for file in (made, elsewhere):
                 file.parent.mkdir(exist_ok=True, parents=True)
                 file.write_text(fingerprint)
+            return fingerprint
 
-        return Stage("train/cord", lambda: fingerprint, (made,), call=call, made=(made.parent, elsewhere.parent))
+        return Stage("train/cord", lambda: fingerprint, (made,), call=call, folders=(made.parent, elsewhere.parent))
 
     for fingerprint in ("first", "second", "first", "second", "third", "first"):
         _run_group([stage(fingerprint)], RunLog(tmp_path), 1)
@@ -192,7 +193,7 @@ def wait_until(true, seconds: float = 300.0) -> None:
 
 def child(key: str, code: str) -> Stage:
     command = ([sys.executable, "-c", code], dict(os.environ))
-    return Stage(key, lambda: "1", (), command=lambda: command, group="train")
+    return Stage(key, lambda: "1", (), command=lambda: command)
 
 
 def test_a_stage_is_done_when_it_ends_whatever_runs_beside_it(tmp_path):
@@ -228,7 +229,7 @@ def test_what_ended_well_beside_a_stage_that_failed_is_on_record(tmp_path, monke
             return self.returncode
 
     monkeypatch.setattr("cord_distill.run.run.subprocess.Popen", Ended)
-    stages = [Stage(key, lambda: "1", (), command=lambda code=code: ([code], {}), group="train")
+    stages = [Stage(key, lambda: "1", (), command=lambda code=code: ([code], {}))
               for key, code in (("failed", "3"), ("fine", "0"))]  # fmt: skip
     log = RunLog(tmp_path)
     with pytest.raises(CordError, match="failed stopped with exit code 3"):
