@@ -8,8 +8,8 @@ import io
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cord_distill.common.other_tools import foreign_words
 from cord_distill.common.paths import short_path
@@ -30,6 +30,8 @@ RECIPE is a file or the name of a bundled recipe; key.sub=value after it overrid
 """
 
 
+# What a command does with its arguments; gives the exit code, None = 0.
+Command = Callable[[argparse.Namespace], "int | None"]
 RECIPE = "a file, or the name of a bundled recipe (cord recipes lists them)"
 OVERRIDES = "an override, such as decode.beam_size=8; variant=NAME picks a variant"
 
@@ -108,12 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cord-distill {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def recipe_command(name: str, function, text: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-        sub = commands.add_parser(name, help=text, description=text)
-        _completed(sub.add_argument("recipe", metavar="RECIPE", help=RECIPE), "recipe_names")
-        overrides = sub.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=OVERRIDES)
-        _completed(overrides, "override_keys")
-        sub.set_defaults(command=function)
+    def recipe_command(name: str, function: Command, text: str) -> argparse.ArgumentParser:
+        sub = _add_command(commands, name, function, text)
+        _add_recipe(sub, help=RECIPE)
         return sub
 
     check = recipe_command("check", _check, "show the resolved recipe, what would run, what is missing, what it needs")
@@ -158,18 +157,34 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--students", action="store_true", help="train and evaluate a student on each, too")
     ablate.add_argument("--tables", action="store_true", help="run nothing: the tables from what is there")
     text = "compare predictions with gold answers, or grade an evaluation's stored samples anew"
-    grade = commands.add_parser("grade", help=text, description=_grade.__doc__)
+    grade = _add_command(commands, "grade", _grade, text, _grade.__doc__)
     grade.add_argument("file", metavar="FILE.jsonl|RUN")
     grade.add_argument(
         "--json", metavar="FILE", help="write one object per row (`id`, `accepted`), or per changed verdict"
     )
     grade.add_argument("--task", metavar="FILE", action="append", default=[], help="the task file of a suite of yours")
-    grade.set_defaults(command=_grade)
     _add_beginnings(commands)
     for one in commands.choices.values():
         one.add_argument("-v", "--verbose", action="count", default=0, help="what vLLM and the others say; -vv: all")
         one.add_argument("-q", "--quiet", action="store_true", help="no progress: results, warnings and errors alone")
     return parser
+
+
+def _add_command(
+    commands: Any, name: str, function: Command, text: str, description: str | None = None
+) -> argparse.ArgumentParser:
+    sub: argparse.ArgumentParser = commands.add_parser(
+        name, help=text.replace("%", "%%"), description=description or text
+    )
+    sub.set_defaults(command=function)
+    return sub
+
+
+def _add_recipe(sub: argparse.ArgumentParser, **options: Any) -> None:
+    """The two positionals of most commands, which the Tab key knows."""
+    _completed(sub.add_argument("recipe", metavar="RECIPE", **options), "recipe_names")
+    overrides = sub.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=OVERRIDES)
+    _completed(overrides, "override_keys")
 
 
 def _completed(argument: argparse.Action, function: str) -> None:
@@ -183,10 +198,10 @@ def _completed(argument: argparse.Action, function: str) -> None:
     argument.completer = offered  # type: ignore[attr-defined]
 
 
-def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
+def _add_beginnings(commands: Any) -> None:
     """What stands before a run: a recipe of one's own, the bundled ones, the editor's schema, the machine."""
     text = "write a recipe for your questions, models and GPUs; asks for what the flags leave out"
-    init = commands.add_parser("init", help=text, description=text)
+    init = _add_command(commands, "init", _init, text)
     init.add_argument("file", metavar="FILE.yaml", help="the recipe to write")
     init.add_argument("--questions", metavar="FILE", help="JSONL, CSV or Parquet with known answers, or a hub data set")
     init.add_argument("--teachers", metavar="MODEL", nargs="+", default=[], help="hub ids or folders")
@@ -194,31 +209,20 @@ def _add_beginnings(commands) -> None:  # type: ignore[no-untyped-def]
     init.add_argument("--student", metavar="MODEL", help="hub id or folder")
     init.add_argument("--gpus", metavar="N", type=int, default=0, help="of this node (default 0: the CPU)")
     init.add_argument("--suite", metavar="NAME", action="append", default=[], help="measured on (default math_500)")
-    init.set_defaults(command=_init)
-    text = "list the bundled recipes, or copy one to change it"
-    recipes = commands.add_parser("recipes", help=text, description=text)
+    recipes = _add_command(commands, "recipes", _recipes, "list the bundled recipes, or copy one to change it")
     recipes.add_argument("name", metavar="NAME", nargs="?", help="the one to copy")
     recipes.add_argument("--copy", metavar="FILE.yaml", help="where to (default: NAME.yaml here)")
-    recipes.set_defaults(command=_recipes)
-    text = "the recipe's JSON Schema, for editors that complete and check YAML"
-    schema = commands.add_parser("schema", help=text, description=text)
-    schema.set_defaults(command=_schema)
+    _add_command(commands, "schema", _schema, "the recipe's JSON Schema, for editors that complete and check YAML")
     text = 'print what a shell needs to complete commands, recipes and keys: eval "$(cord completion bash)"'
-    completion = commands.add_parser("completion", help=text.replace("%", "%%"), description=text)
+    completion = _add_command(commands, "completion", _completion, text)
     completion.add_argument("shell", choices=["bash", "zsh", "fish"])
-    completion.set_defaults(command=_completion)
-    text = "versions, GPUs and settings, for a bug report"
-    env = commands.add_parser("env", help=text, description=text)
-    env.set_defaults(command=_env)
+    _add_command(commands, "env", _env, "versions, GPUs and settings, for a bug report")
 
 
-def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
+def _add_evaluation(commands: Any) -> None:
     text = "run the evaluation suites on the recipe's models, or on one --model without a recipe"
-    evaluate = commands.add_parser("evaluate", help=text, description=text)
-    recipe = evaluate.add_argument("recipe", metavar="RECIPE", nargs="?", help="not needed with --model")
-    _completed(recipe, "recipe_names")
-    overrides = evaluate.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=OVERRIDES)
-    _completed(overrides, "override_keys")
+    evaluate = _add_command(commands, "evaluate", _evaluate, text)
+    _add_recipe(evaluate, nargs="?", help="not needed with --model")
     evaluate.add_argument("--model", metavar="PATH", help="a folder or hub id, instead of the recipe's models")
     evaluate.add_argument("--name", metavar="LABEL", help="what the tables call --model (default: its folder's name)")
     evaluate.add_argument("--suite", metavar="NAME", action="append", default=[], help="a suite, or a group like math")
@@ -228,13 +232,11 @@ def _add_evaluation(commands) -> None:  # type: ignore[no-untyped-def]
     evaluate.add_argument("--output", metavar="DIR", help="where eval/LABEL is written (default outputs/evaluations)")
     evaluate.add_argument("--calibrate", action="store_true", help="hold the figures against evaluate.published")
     evaluate.add_argument("--watch", action="store_true", help="each checkpoint of the training as soon as it is there")
-    evaluate.set_defaults(command=_evaluate)
     text = "the paired difference of two evaluated checkpoints (eval/LABEL folders)"
-    compare = commands.add_parser("compare", help=text, description=text)
+    compare = _add_command(commands, "compare", _compare, text)
     compare.add_argument("a", metavar="A")
     compare.add_argument("b", metavar="B")
     compare.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
-    compare.set_defaults(command=_compare)
 
 
 def _experiment(arguments: argparse.Namespace) -> Experiment:

@@ -134,8 +134,6 @@ def results_of(rows: Iterable[dict[str, Any]], seed: int, checked: bool) -> dict
 
 def figures(results: Results) -> VariantFigures:
     """Shares over all problems with Wilson intervals, means over those that did not fail; None = not measured."""
-    if not results:
-        raise ValueError("no results")
     every = list(results.values())
     done = [r for r in every if not r.failed]
     right, valid = (_share(results, measure) for measure in MEASURES)
@@ -162,8 +160,8 @@ def figures(results: Results) -> VariantFigures:
 
 def difference(a: Results, b: Results, measure: str = "right") -> Difference | None:
     """Of a less b. None where they share no problem, or the measure was not taken."""
-    pairs = {key: _minus(getattr(a[key], measure), getattr(b[key], measure)) for key in a if key in b}
-    return _paired({key: value for key, value in pairs.items() if value is not None})
+    pairs = {key: (getattr(a[key], measure), getattr(b[key], measure)) for key in a if key in b}
+    return _paired({key: ours - theirs for key, (ours, theirs) in pairs.items() if None not in (ours, theirs)})
 
 
 def at_equal_tokens(
@@ -232,7 +230,7 @@ def _share(results: Results, measure: str) -> _Share:
     )
 
 
-def _by_seed(values: Mapping[Key, float]) -> dict[str, float | None]:
+def _by_seed(values: Mapping[Key, float]) -> BySeed:
     seeds = sorted({seed for seed, _ in values})
     return {str(seed): rounded_mean(v for (s, _), v in values.items() if s == seed) for seed in seeds}
 
@@ -250,7 +248,3 @@ def _paired(differences: Mapping[Key, float]) -> Difference | None:
         by_seed=_by_seed(differences),
         num_problems=len(differences),
     )
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b

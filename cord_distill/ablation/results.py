@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from cord_distill.ablation.figures import AtEqualTokens, VariantFigures
 from cord_distill.ablation.students import StudentFigures
-from cord_distill.common.errors import CordError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +29,6 @@ class AblationFigures:
     missing: dict[str, list[int]]
     left_out: dict[str, str]
     paper: dict[str, list[float]]
-
-    @classmethod
-    def read(cls, path: Path) -> AblationFigures:
-        """Of an ablations.json. Raises CordError naming the key that is not as it should be."""
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise CordError(f"{path}: {key}: {first['msg']}; write it anew with cord ablate --tables") from None
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"

@@ -56,11 +56,9 @@ def markdown(made: AblationFigures) -> str:
     parts = [f"# Ablations: {made.name}", _about(made)]
     for title, head, rows in tables_of(made):
         parts += [f"## {title}", markdown_table(head, rows)]
-        if title == EQUAL_TITLE:
-            parts.append(_equal_notes(made))
-        if title == STUDENTS_TITLE:
-            parts.append(STUDENTS_NOTES.format(baseline=made.baseline))
-    return "\n\n".join([*parts, _notes(made), *_remarks(made)]) + "\n"
+        if title in (EQUAL_TITLE, STUDENTS_TITLE):
+            parts.append(_note(made, title))
+    return "\n\n".join([*parts, *_closing(made)]) + "\n"
 
 
 def terminal(made: AblationFigures) -> str:
@@ -68,9 +66,9 @@ def terminal(made: AblationFigures) -> str:
         return "Nothing measured yet."
     width = shutil.get_terminal_size((120, 24)).columns
     parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
-    equal = [_equal_notes(made)] if made.at_equal_tokens else []
-    students = [STUDENTS_NOTES.format(baseline=made.baseline)] if made.students else []
-    return "\n\n".join([*parts, *equal, *students, _notes(made), *_remarks(made)])
+    parts += [_note(made, EQUAL_TITLE)] if made.at_equal_tokens else []
+    parts += [_note(made, STUDENTS_TITLE)] if made.students else []
+    return "\n\n".join([*parts, *_closing(made)])
 
 
 def _about(made: AblationFigures) -> str:
@@ -79,22 +77,21 @@ def _about(made: AblationFigures) -> str:
     return f"{most} problems per variant: {made.seed_key} {seeds}. Figures: ablations.json."
 
 
-def _notes(made: AblationFigures) -> str:
-    return NOTES.format(baseline=made.baseline)
+def _note(made: AblationFigures, title: str) -> str:
+    """What is said below one of the two tables that have a note of their own."""
+    plain = ", ".join(f"`{name}`" for name in made.plain_search)
+    return (EQUAL_NOTES if title == EQUAL_TITLE else STUDENTS_NOTES).format(plain=plain, baseline=made.baseline)
 
 
-def _equal_notes(made: AblationFigures) -> str:
-    return EQUAL_NOTES.format(plain=", ".join(f"`{name}`" for name in made.plain_search))
-
-
-def _remarks(made: AblationFigures) -> list[str]:
-    """What the tables do not show: failed problems, variants that are not finished, rows that mean nothing here."""
+def _closing(made: AblationFigures) -> list[str]:
+    """The notes on all tables, and what they do not show: failed problems, variants that are not finished, rows that
+    mean nothing here."""
     said = [f"`{name}`: {v.failed} of {v.num_problems} problems failed (counted as wrong)."
             for name, v in made.variants.items() if v.failed]  # fmt: skip
     waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made.missing.items()]
     said += [f"Not run yet: {', '.join(waiting)}."] if waiting else []
     said += [f"{what}: left out; {why}." for what, why in made.left_out.items()]
-    return ["\n".join(f"- {line}" for line in said)] if said else []
+    return [NOTES.format(baseline=made.baseline), *(["\n".join(f"- {line}" for line in said)] if said else [])]
 
 
 def _row(made: AblationFigures, name: str) -> list[str]:

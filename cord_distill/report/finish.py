@@ -44,7 +44,7 @@ def closing_lines(experiment: Experiment, summary: Summary) -> str:
     """What a terminal shows of a finished run: the story, the tables, and where everything lies."""
     folder = RunFolder.of(experiment.recipe)
     width = min(shutil.get_terminal_size((120, 24)).columns, 100)
-    parts = ["", *(textwrap.fill(text, width) for text in story(summary).sentences), terminal_table(summary)]
+    parts = ["", *(textwrap.fill(text, width) for text in story(summary)), terminal_table(summary)]
     places = {"figures": folder.summary, "report": folder.report, "view": folder.root / VIEW_FILE}
     parts += [f"{name:8s} {short_path(path)}" for name, path in places.items() if path.is_file()]
     sync = sync_line(experiment.recipe)

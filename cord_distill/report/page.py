@@ -121,7 +121,7 @@ def render_page(
         f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
         for title, svg in pictures(summary, losses)
     ]
-    said = story(summary).sentences
+    said = story(summary)
     tables = {title: f"<h2>{title}</h2>{_table(*cells)}" if cells[1] else "" for title, cells in first_tables(summary)}
     view = f' <a href="{VIEW_FILE}">Every problem, with its tree and its trace</a>.' if trees["problems"] else ""
     template = Template(asset("page.html", HERE))
@@ -148,7 +148,7 @@ def render_page(
 
 def render_markdown(summary: Summary, recipe_yaml: str, more: Sequence[Section] = ()) -> str:
     fence = "````"
-    parts = [f"# {' '.join(summary.name.split())}", *story(summary).sentences, protocol_line(summary)]
+    parts = [f"# {' '.join(summary.name.split())}", *story(summary), protocol_line(summary)]
     tables = [(title, cells) for title, cells in first_tables(summary) if cells[1]]
     for title, (head, rows) in tables:
         parts += [f"## {title}", markdown_table(head, rows)]

@@ -120,9 +120,7 @@ def _losses(losses: Mapping[str, Curve]) -> list[tuple[str, str]]:
     axes.set_xlabel("update")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    axes.tick_params(length=0)
-    columns = min(len(losses), 3)
-    axes.legend(ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1, borderpad=0.2)
+    _legend(axes, len(losses))
     return [("Training loss per token", _svg(figure, "loss"))]
 
 
@@ -142,10 +140,14 @@ def _deciles(title: str, deciles: list[dict[str, float]], everyone: list[str], p
     axes.set_xticks(range(0, 101, 20))
     axes.set_yticks([0, 50, 100])
     axes.set_xlabel("% of the trace")
-    axes.tick_params(length=0)
-    columns = min(len(names), 3)
-    axes.legend(ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1, borderpad=0.2)
+    _legend(axes, len(names))
     return [(title, _svg(figure, prefix))]
+
+
+def _legend(axes: Any, entries: int) -> None:
+    columns = min(entries, 3)
+    axes.tick_params(length=0)
+    axes.legend(ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1, borderpad=0.2)
 
 
 def teacher_order(protocol: list[str], seen: Any) -> list[str]:

@@ -6,33 +6,15 @@ left out, and nothing is called a reason unless the interval of the difference l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cord_distill.report.summary import StudentDifference, Summary
 
 SPELLED = {"cord": "CoRD", "curation": "Curation", "integration": "Integration", "mcts": "MCTS"}
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """found: the students, or the data where there are no students. data, why: more sentences, or ""."""
-
-    found: str = ""
-    data: str = ""
-    why: str = ""
-
-    @property
-    def sentences(self) -> list[str]:
-        return [text for text in (self.found, self.data, self.why) if text]
-
-
-def story(summary: Summary) -> Story:
+def story(summary: Summary) -> list[str]:
+    """Up to three sentences: the students, the data, and why."""
     pair = compared_methods(summary)
-    if not pair:
-        return Story()
-    found = _students(summary, pair)
-    data = _data(summary, pair)
-    return Story(found, data, _why(summary, pair)) if found else Story(data, "", _why(summary, pair))
+    return [text for part in (_students, _data, _why) if pair and (text := part(summary, pair))]
 
 
 def compared_methods(summary: Summary) -> list[str]:

@@ -32,7 +32,7 @@ def track_report(recipe: Recipe, summary: Summary) -> None:
     tables = {name: cells for name, cells in tables.items() if cells[1]}
     if not tables or (read_object(sent) or {}).get("figures") == digest:
         return
-    told = story(summary).sentences
+    told = story(summary)
     opened = wandb_run(recipe, "report", "report", {"found": told, "protocol": asdict(summary.protocol)})
     with faults_are_warnings("the report"), opened as tracked:
         if tracked is None:

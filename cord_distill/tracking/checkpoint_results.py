@@ -17,8 +17,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import RESULTS, checkpoint_label
 from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking.live import faults_are_warnings
-from cord_distill.tracking.run_file import read_run_file
-from cord_distill.tracking.wandb_run import wandb_run
+from cord_distill.tracking.wandb_run import read_run_file, wandb_run
 
 STEP = "checkpoint/step"
 # In the training folder: the fingerprint of each result that is in its W&B run, by label.

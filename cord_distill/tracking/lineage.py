@@ -16,6 +16,7 @@ from typing import Any
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.paths import STATS_FILE, TRAIN_FILE, RunFolder
 from cord_distill.run_folder.training_folder import TrainingFolder
+from cord_distill.tracking.wandb_run import read_run_file
 
 SMALL = 8_000_000
 
@@ -23,7 +24,7 @@ SMALL = 8_000_000
 def trajectories(recipe: Recipe) -> Any:
     """Artifact of a method's trajectories, or None where none were decoded."""
     run = RunFolder.of(recipe)
-    return _file(recipe, run, "trajectories", run.trajectories) if run.trajectories.is_file() else None
+    return _of_files(recipe, "trajectories", run.method, run.trajectories) if run.trajectories.is_file() else None
 
 
 def dataset(recipe: Recipe) -> Any:
@@ -32,7 +33,7 @@ def dataset(recipe: Recipe) -> Any:
     counted = run.dataset / STATS_FILE
     stats = json.loads(counted.read_text(encoding="utf-8")) if counted.is_file() else {}
     kept = {key: stats[key] for key in ("kept", "dropped") if key in stats}
-    return _file(recipe, run, "dataset", run.dataset / TRAIN_FILE, **kept)
+    return _of_files(recipe, "dataset", run.method, run.dataset / TRAIN_FILE, **kept)
 
 
 def model(recipe: Recipe, trained: TrainingFolder, step: int | None = None) -> Any:
@@ -41,8 +42,6 @@ def model(recipe: Recipe, trained: TrainingFolder, step: int | None = None) -> A
     Its one file says which: the fingerprint of the training's inputs, its W&B run, the step. None without a training.
     """
     import wandb
-
-    from cord_distill.tracking.run_file import read_run_file
 
     training = trained.fingerprint
     if training is None:
@@ -67,21 +66,12 @@ def weights(recipe: Recipe, run: RunFolder) -> Any:
 
 def results(recipe: Recipe, path: Path, label: str) -> Any:
     """Artifact of one checkpoint's results.json."""
-    import wandb
-
-    made = wandb.Artifact(_name(recipe, label, "evaluation"), "evaluation")
-    _add(made, path)
-    return made
+    return _of_files(recipe, "evaluation", label, path)
 
 
 def report(recipe: Recipe, *paths: Path) -> Any:
     """Artifact of the report of a run: its pages and its summary."""
-    import wandb
-
-    made = wandb.Artifact(_name(recipe, "report"), "report")
-    for path in paths:
-        _add(made, path)
-    return made
+    return _of_files(recipe, "report", "", *paths)
 
 
 def produces(tracked: Any, artifact: Any, *aliases: str) -> None:
@@ -96,19 +86,17 @@ def consumes(tracked: Any, artifact: Any) -> None:
         tracked.use_artifact(artifact)
 
 
-def _file(recipe: Recipe, run: RunFolder, kind: str, path: Path, **metadata: Any) -> Any:
+def _of_files(recipe: Recipe, kind: str, of: str, *paths: Path, **metadata: Any) -> Any:
+    """Artifact of files. of: the method or checkpoint that they belong to, "" for those of the whole run."""
     import wandb
 
-    made = wandb.Artifact(_name(recipe, run.method, kind), kind, metadata=metadata)
-    _add(made, path)
+    made = wandb.Artifact(_name(recipe, *filter(None, (of, kind))), kind, metadata=metadata)
+    for path in paths:
+        if path.stat().st_size < SMALL:
+            made.add_file(str(path), name=path.name)
+        else:
+            made.add_reference(path.absolute().as_uri(), name=path.name)
     return made
-
-
-def _add(artifact: Any, path: Path) -> None:
-    if path.stat().st_size < SMALL:
-        artifact.add_file(str(path), name=path.name)
-    else:
-        artifact.add_reference(path.absolute().as_uri(), name=path.name)
 
 
 def _name(recipe: Recipe, *parts: str) -> str:

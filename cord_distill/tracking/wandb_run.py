@@ -3,12 +3,15 @@ callback, and `training/callbacks.py` beside it."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cord_distill.common.files import write_atomic
+from cord_distill.common.jsonl import read_object
 from cord_distill.common.paths import short_path
 from cord_distill.common.quiet import keep_private
 from cord_distill.common.terminal import plain
@@ -19,7 +22,8 @@ from cord_distill.tracking.live import faults_are_warnings, warn_of
 from cord_distill.tracking.wandb_mode import Mode, wandb_mode
 
 DATA_DIR = "WANDB_DATA_DIR"
-
+# In a training folder: which W&B run it is logged to.
+RUN_FILE = "wandb.json"
 SAMPLES = 4
 MAX_TAG = 64  # W&B refuses longer ones
 
@@ -90,6 +94,17 @@ def _opened(mode: Mode, **options: Any) -> Any:
         except Exception as error:
             warn_of(what, error)
     return None
+
+
+def write_run_file(folder: Path, run: Any) -> None:
+    """Keeps in a training folder which run it is logged to, for whoever goes on with it."""
+    known = {"id": run.id, "name": run.name, "project": run.project, "entity": run.entity or None}
+    write_atomic(folder / RUN_FILE, json.dumps(known) + "\n")
+
+
+def read_run_file(folder: Path) -> dict[str, Any] | None:
+    """The W&B run of a training folder; None where it has none."""
+    return read_object(folder / RUN_FILE)
 
 
 def end_service() -> None:

@@ -14,7 +14,7 @@ from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_new_results
 from cord_distill.tracking.live import faults_are_warnings
-from cord_distill.tracking.run_file import write_run_file
+from cord_distill.tracking.wandb_run import table, write_run_file
 
 LOOK_EVERY_SECONDS = 15.0
 
@@ -63,8 +63,6 @@ class InWandb(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and "wandb" in args.report_to:
             import wandb
-
-            from cord_distill.tracking.wandb_run import table
 
             if wandb.run is None:
                 return

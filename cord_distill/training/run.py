@@ -22,7 +22,7 @@ from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of, stage_before
 from cord_distill.run_folder.checkpoints import ADAPTER_FILE
 from cord_distill.run_folder.training_folder import replace_folder
-from cord_distill.tracking.run_file import read_run_file
+from cord_distill.tracking.wandb_run import read_run_file
 from cord_distill.training import deepspeed
 from cord_distill.training.arguments import training_arguments
 from cord_distill.training.check import training_faults

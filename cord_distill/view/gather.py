@@ -15,16 +15,13 @@ from cord_distill.common.terminal import plain
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.run_folder.paths import AUDIT_FILE, RunFolder, method_name
 from cord_distill.run_folder.trajectories import read_rows, row_facts
-from cord_distill.view.pack import packed
-from cord_distill.view.payload import cut, tree_of
+from cord_distill.view.payload import cut, packed, tree_of
 
 ROWS = "trajectories.jsonl"
 # Runs with more bytes of rows than WHOLE_BELOW keep CUT_TEXT characters of a candidate that is not on the chosen trace.
 WHOLE_BELOW = 64_000_000
 CUT_TEXT = 200
 DIGITS = 6
-# A run's name, its methods, and its teachers with their notes, in a recipe's order.
-Facts = tuple[str, list[str], dict[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +54,22 @@ def find_run(source: str | Path, overrides: Sequence[str] = ()) -> Run:
             raise
     if overrides:
         raise CordError(f"{overrides[0]}: {source} is a run folder, and overrides are a recipe's: leave it out")
-    return _run(folder.absolute(), _facts_in(folder), "cord generate RECIPE")
+    return _run(folder.absolute(), _recipe_in(folder), "RECIPE")
 
 
 def run_of(experiment: Experiment) -> Run:
-    """The run that a recipe describes (`find_run`)."""
-    root = RunFolder.of(experiment.methods[0]).root
-    return _run(root, _facts(experiment), f"cord generate {experiment.source}")
+    """The run that a recipe describes. Raises CordError as `find_run`."""
+    return _run(RunFolder.of(experiment.methods[0]).root, experiment, experiment.source)
 
 
-def _run(root: Path, facts: Facts, again: str) -> Run:
-    name, order, teachers = facts
+def _run(root: Path, experiment: Experiment | None, source: str) -> Run:
+    """experiment: whose name, methods and teachers are shown, in its order; None = those that the rows name."""
+    recipes = experiment.methods if experiment else []
+    name, order = recipes[0].name if recipes else root.name, [method_name(one) for one in recipes]
+    teachers = {teacher.label: teacher.note for one in recipes for teacher in one.teachers}
     methods = _methods(root, order, name)
     if not methods:
-        raise CordError(f"{root}: no {ROWS} in it or one folder below; make some: {again}")
+        raise CordError(f"{root}: no {ROWS} in it or one folder below; make some: cord generate {source}")
     return Run(name, root, methods, list(teachers), {name: note for name, note in teachers.items() if note})
 
 
@@ -177,18 +176,12 @@ def _methods(root: Path, order: list[str], name: str) -> dict[str, Path]:
     return {method: found[method] for method in [*(x for x in order if x in found), *found]}
 
 
-def _facts_in(folder: Path) -> Facts:
-    """The facts of a run folder's own recipe; a recipe that is missing or cannot be read any more has none."""
+def _recipe_in(folder: Path) -> Experiment | None:
+    """The recipe of a run folder; None where it is missing or cannot be read any more."""
     if not (folder / "recipe.yaml").is_file():
-        return folder.absolute().name, [], {}
+        return None
     try:
-        return _facts(Experiment.load(folder / "recipe.yaml"))
+        return Experiment.load(folder / "recipe.yaml")
     except CordError as error:
         print(plain(f"note: methods and teachers by name: {error}"), file=sys.stderr)
-        return folder.absolute().name, [], {}
-
-
-def _facts(experiment: Experiment) -> Facts:
-    recipes = experiment.methods
-    teachers = {teacher.label: teacher.note for one in recipes for teacher in one.teachers}
-    return recipes[0].name, [method_name(one) for one in recipes], teachers
+        return None

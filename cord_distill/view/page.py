@@ -14,7 +14,7 @@ from cord_distill.common.files import replacing
 from cord_distill.common.html import asset, content_hash
 from cord_distill.common.progress import progress
 from cord_distill.view.gather import CUT_TEXT, Run, gather
-from cord_distill.view.pack import packed
+from cord_distill.view.payload import packed
 
 HERE = Path(__file__).parent
 STYLES = HERE.parent / "common"

@@ -1,17 +1,19 @@
-"""Trajectory rows as the compact JSON that tree.js draws: columns of candidates, the path of the chosen trace."""
+"""Trajectory rows as the compact JSON that beam_tree.js draws: columns of candidates, the path of the chosen trace."""
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 MAX_TEXT = 6000  # characters of one candidate; the whole text is in trajectories.jsonl
+KINDS = ("right", "wrong", "lucky", "failed", "ungraded")
 
-Kind = str
 
-
-def kind_of(row: dict[str, Any]) -> Kind:
+def kind_of(row: dict[str, Any]) -> str:
     """`failed`, `wrong`, `lucky` (right answer, a wrong step), `right`, or `ungraded`."""
     if row.get("error") is not None:
         return "failed"
@@ -24,19 +26,11 @@ def kind_of(row: dict[str, Any]) -> Kind:
 
 def pick_problems(rows: Iterable[dict[str, Any]], count: int) -> list[str]:
     """Ids of up to `count` problems, in file order: right, wrong, lucky and the other kinds in turn."""
-    order: dict[str, int] = {}
-    kinds: dict[Kind, list[str]] = {}
-    last = {row["id"]: kind_of(row) for row in rows}
-    for i, (name, kind) in enumerate(last.items()):
-        order[name] = i
-        kinds.setdefault(kind, []).append(name)
-    queues = [kinds[kind] for kind in ("right", "wrong", "lucky", "failed", "ungraded") if kind in kinds]
-    picked: list[str] = []
-    while len(picked) < count and any(queues):
-        for queue in queues:
-            if queue and len(picked) < count:
-                picked.append(queue.pop(0))
-    return sorted(picked, key=order.__getitem__)
+    kinds = {row["id"]: kind_of(row) for row in rows}
+    queues = [[name for name, of in kinds.items() if of == kind] for kind in KINDS]
+    in_turn = [name for turn in zip_longest(*queues) for name in turn if name is not None]
+    picked = set(in_turn[:count])
+    return [name for name in kinds if name in picked]
 
 
 def tree_of(row: dict[str, Any], teachers: list[str], max_text: int | None = MAX_TEXT) -> dict[str, Any]:
@@ -133,6 +127,13 @@ def embedded_json(value: Any) -> str:
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
+
+
+def packed(value: Any) -> str:
+    """JSON made small: deflated, then base64, so that no text of it can mean anything to HTML. In the page,
+    `DecompressionStream("deflate")` and JSON.parse turn it back into `value`, lone surrogates included."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode("ascii"), 6)).decode("ascii")
 
 
 def cut(text: str, max_text: int | None) -> str:

@@ -20,6 +20,8 @@ from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.tracking import lineage
 from cord_distill.tracking.live import Live, faults_are_warnings
 from cord_distill.tracking.wandb_run import wandb_run
+from cord_distill.view.gather import CUT_TEXT, gather_rows
+from cord_distill.view.page import page
 
 # More rows of long traces would make a panel that nobody's browser opens; all of them are in the artifact.
 ROWS = 100
@@ -84,9 +86,6 @@ def _trajectories(recipe: Recipe, rows: list[dict[str, Any]]) -> Any:
 def _page(recipe: Recipe, rows: list[dict[str, Any]]) -> Any:
     """The page of `cord view` for these rows alone."""
     import wandb
-
-    from cord_distill.view.gather import CUT_TEXT, gather_rows
-    from cord_distill.view.page import page
 
     method = RunFolder.of(recipe).method
     teachers = list(dict.fromkeys(teacher.label for teacher in recipe.teachers))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from made_rows import made_row
+from pydantic import TypeAdapter
 
 from cord_distill.ablation.ablate import ablate, list_of_variants, load_ablation
 from cord_distill.ablation.results import AblationFigures
@@ -73,7 +74,7 @@ def test_every_variant_runs_once_per_seed_and_a_second_call_starts_no_engine(rec
     assert made.missing == {} and made.variants["narrow"].changes == {"decode.beam_size": 1}
     assert made.variants["wide"].generated > made.variants["narrow"].generated
     assert made.variants["wide"].seconds > 0
-    assert AblationFigures.read(root / "ablations.json") == made
+    assert (root / "ablations.json").read_text() == made.as_json()
     assert (root / "ablations.md").read_text() == markdown(made)
     monkeypatch.setattr("cord_distill.decode.generate.start_ensemble", None)
     assert ablate(str(recipe)) == made
@@ -245,15 +246,6 @@ def tokens(generated: int) -> dict[str, int]:
     return {"reasoning": 72, "answer": 9, "generated_total": generated, "scored_total": 5000}
 
 
-def test_figures_of_another_version_are_named_by_their_key(recipe) -> None:
-    put_rows(recipe, "wide", 0, [made_row(0)])
-    ablate(str(recipe), run=False)
-    path = recipe.parent / "run" / "ablations.json"
-    path.write_text(path.read_text().replace('"num_problems"', '"problems"'))
-    with pytest.raises(CordError, match=r"ablations\.json: variants\.wide\.num_problems: .*cord ablate --tables"):
-        AblationFigures.read(path)
-
-
 def test_nothing_run_yet_is_said(recipe, capsys) -> None:
     assert main(["ablate", str(recipe), "--tables"]) == 0
     assert "Nothing measured yet." in capsys.readouterr().out
@@ -352,7 +344,7 @@ def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
 def test_the_tables_in_benchmarks_are_those_of_the_figures_beside_them(recipe) -> None:
     """Fails a page whose figures were not kept with it, or were edited."""
     folder = Path(__file__).parents[2] / "benchmarks"
-    made = AblationFigures.read(folder / f"ablations_{recipe}.json")
+    made = TypeAdapter(AblationFigures).validate_json((folder / f"ablations_{recipe}.json").read_bytes())
     assert json.loads(made.as_json()) == json.loads((folder / f"ablations_{recipe}.json").read_text()), "a key came"
     page = (folder / "ABLATIONS.md").read_text()
     for title, head, rows in tables_of(made):

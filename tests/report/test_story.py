@@ -41,7 +41,7 @@ def figures(**changes: Any) -> Summary:
 
 
 def test_a_whole_run_is_told_in_three_sentences() -> None:
-    assert story(figures()).sentences == [
+    assert story(figures()) == [
         "The student trained on CoRD's traces answers 66.5 % of 80 unseen problems, the one trained on Curation's "
         "21.8 %: +44.8 points [36.0, 53.5], p < 0.001. Before fine-tuning it answers 0.0 %.",
         "CoRD's traces end in the right answer for 86 % of 100 training problems, Curation's for 34 %; per problem "
@@ -55,19 +55,19 @@ def test_a_whole_run_is_told_in_three_sentences() -> None:
 def test_a_difference_that_may_be_nothing_gets_no_why(low: float) -> None:
     """Fails the story that gives CoRD's reasons for a win that the interval does not show."""
     one = replace(WINS, ci=[low, 0.1], p_value=0.21)
-    found = story(figures(differences=[one]))
-    assert "p = 0.21" in found.found and found.why.startswith("No teacher alone")
+    students, _, why = story(figures(differences=[one]))
+    assert "p = 0.21" in students and why.startswith("No teacher alone")
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    assert story(made_summary()).sentences == []
-    assert story(made_summary(methods={"cord": MethodFigures(4)})).sentences == []
+    assert story(made_summary()) == []
+    assert story(made_summary(methods={"cord": MethodFigures(4)})) == []
     alone = story(figures(students={}, differences=[], teachers={}))
     assert alone.found.startswith("CoRD's traces end") and alone.data == "" and alone.why.startswith("CoRD changes")
     without = story(figures(differences=[])).found
     assert without.endswith("Curation's 21.8 %. Before fine-tuning it answers 0.0 %.")
     one = figures(methods={"mine": CORD}, students={}, differences=[])
-    assert story(one).found == (
+    assert story(one)[0] == (
         "mine's traces end in the right answer for 86 % of 100 training problems; "
         "per problem 593 tokens were generated and 5,900 read for scores."
     )
@@ -75,7 +75,7 @@ def test_what_is_not_known_is_not_said() -> None:
 
 def test_scores_that_nobody_counted_are_not_said() -> None:
     bare = {name: replace(one, scored_tokens_per_problem=None) for name, one in figures().methods.items()}
-    assert story(figures(methods=bare)).data.endswith("per problem 593 tokens were generated, against 1,972.")
+    assert story(figures(methods=bare))[1].endswith("per problem 593 tokens were generated, against 1,972.")
 
 
 def test_cord_is_held_against_curation_whatever_the_order() -> None:
@@ -100,7 +100,7 @@ def test_the_paired_difference_of_the_students_is_in_the_summary(tmp_path: Path)
     (one,) = build_summary(Experiment.load(recipe)).differences
     assert (one.a, one.b, one.suite, one.difference) == ("cord", "curation", "ledger", 0.75)
     assert (one.share_a, one.share_b, one.num_problems) == (1.0, 0.25, 4)
-    assert "the one trained on Curation's 16.0 %: +75.0 points" in story(build_summary(Experiment.load(recipe))).found
+    assert "the one trained on Curation's 16.0 %: +75.0 points" in story(build_summary(Experiment.load(recipe)))[0]
 
 
 def test_stages_side_by_side_count_once_by_the_clock(tmp_path: Path) -> None:

@@ -26,8 +26,7 @@ from cord_distill.run_folder.training_folder import TrainingFolder
 from cord_distill.tracking import lineage
 from cord_distill.tracking.checkpoint_results import log_after_training, log_new_results
 from cord_distill.tracking.dataset import track_dataset
-from cord_distill.tracking.run_file import write_run_file
-from cord_distill.tracking.wandb_run import sync_line, wandb_run
+from cord_distill.tracking.wandb_run import sync_line, wandb_run, write_run_file
 from cord_distill.view.wandb_panels import decoding_run
 
 TREE = b'type="text/plain" id="c'  # where a page holds the tree of one problem

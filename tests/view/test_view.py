@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,19 @@ from made_rows import MALICE, TEACHERS, made_row, write_run
 from cord_distill.cli import main
 from cord_distill.common.html import content_hash
 from cord_distill.view.gather import Run, chunk, find_run, gather
-from cord_distill.view.pack import packed, unpacked
 from cord_distill.view.page import write_view
+from cord_distill.view.payload import packed
 
 
 def rows_at(path: Path, *rows: dict[str, Any]) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     (path / "trajectories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def unpacked(text: str) -> Any:
+    """What the page's script makes of `packed` text."""
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def gathered(path: Path, max_text: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
