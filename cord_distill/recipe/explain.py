@@ -62,12 +62,13 @@ def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
         return f"{place}: {gone}"
     kind = item["type"]
     if kind == "extra_forbidden":
-        section = _section_fields(loc[:-1])
+        section = _section_at(loc[:-1])
+        keys = list(section.model_fields) if section else []
         deeper = _deeper(loc)
         hint = (
             f"did you mean {' or '.join(map(repr, deeper[:3]))}?"
             if deeper
-            else did_you_mean(loc[-1], section, f"known keys here: {', '.join(sorted(section))}")
+            else did_you_mean(loc[-1], keys, f"known keys here: {', '.join(sorted(keys))}")
         )
         message = f"unknown key; {hint}"
     elif kind in ("model_type", "model_attributes_type") and item["ctx"]["class_name"] in PLAIN:
@@ -107,13 +108,8 @@ def _gone(item: Any, key: str) -> str | None:
     return None
 
 
-def _section_fields(loc: list[str]) -> list[str]:
-    """The keys of the section that `loc` leads to; empty where that is none."""
-    section = _section_at(loc)
-    return list(section.model_fields) if section else []
-
-
 def _section_at(loc: list[str]) -> type[BaseModel] | None:
+    """The class of the section that `loc` leads to; None where that is no section."""
     here: Any = Recipe
     free = 0  # the user's own names of a mapping that stand before the section's keys
     for part in loc:

@@ -25,9 +25,8 @@ from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
 
 # Keys whose value is always a path. Keys of models take hub ids too, so there only ./x, ../x, ~/x and /x are paths.
-PATHS = ("decode.integration.prompt", "output_dir", "problems.path", "models.cache_dir")
 ALWAYS_PATHS = {
-    *PATHS,
+    *("decode.integration.prompt", "output_dir", "problems.path", "models.cache_dir"),
     *(f"{stage}.{key}" for stage in TRAININGS for key in ("deepspeed", "output_dir")),
 }
 DEEPSPEED = {f"{stage}.deepspeed" for stage in TRAININGS}

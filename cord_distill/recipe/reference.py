@@ -33,9 +33,8 @@ def reference() -> str:
     """The page as Markdown: `Recipe` first, then each section once, in the order in which keys lead to it."""
     sections: list[type[Section]] = [Recipe]
     for section in sections:
-        for kind in _sections_of(section):
-            if kind not in sections:
-                sections.append(kind)
+        for field in section.model_fields.values():
+            sections += [kind for kind in _sections_in(field.annotation) if kind not in sections]
     return HEAD + "".join(f"\n{_page_of(section)}" for section in sections)
 
 
@@ -86,16 +85,11 @@ def shown_default(field: FieldInfo) -> str:
     return f"`{text if len(text) <= 80 else text[:60] + ' …'}`"
 
 
-def _sections_of(kind: Any) -> list[type[Section]]:
-    if isinstance(kind, type) and issubclass(kind, Section):
-        return [x for field in kind.model_fields.values() for x in _named_in(field.annotation)]
-    return []
-
-
-def _named_in(kind: Any) -> list[type[Section]]:
+def _sections_in(kind: Any) -> list[type[Section]]:
+    """The sections that a key's type names, each behind the one whose keys it shares."""
     if isinstance(kind, type) and issubclass(kind, Section):
         return [base for base in reversed(kind.__mro__) if issubclass(base, Section) and base is not Section]
-    return [x for arg in get_args(kind) for x in _named_in(arg)]
+    return [x for arg in get_args(kind) for x in _sections_in(arg)]
 
 
 def _cell(text: str) -> str:

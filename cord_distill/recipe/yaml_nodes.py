@@ -16,7 +16,9 @@ from cord_distill.common.errors import CordError
 LONGEST_TEXT = 2**18
 MOST_VALUES = 20_000
 DEEPEST = 40
-_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+_YAML = "tag:yaml.org,2002:"
+_PLAIN = {f"{_YAML}{kind}" for kind in ("str", "int", "float", "bool", "null")}
+_TAGS = {yaml.ScalarNode: _PLAIN, yaml.MappingNode: {f"{_YAML}map"}, yaml.SequenceNode: {f"{_YAML}seq"}}
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -107,8 +109,9 @@ def _look_over(node: yaml.Node, said: str, sizes: dict[int, int], above: set[int
         raise CordError(f"{where}: nested deeper than {DEEPEST} levels, which no section of a recipe is")
     above.add(id(node))
     size = 1
+    if node.tag not in _TAGS[type(node)]:
+        raise CordError(f"{where}: the tag {node.tag.removeprefix(_YAML)!r} has no place in a recipe")
     if isinstance(node, yaml.MappingNode):
-        _plain_tag(node, "map", where)
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise CordError(f"{where}: a key is a list or a mapping; keys are names")
@@ -116,20 +119,12 @@ def _look_over(node: yaml.Node, said: str, sizes: dict[int, int], above: set[int
                 raise CordError(f"{where}: a key holds a NUL or half a character; keys are names")
             size += _look_over(value, said, sizes, above, depth + 1)
     elif isinstance(node, yaml.SequenceNode):
-        _plain_tag(node, "seq", where)
         size += sum(_look_over(item, said, sizes, above, depth + 1) for item in node.value)
-    elif node.tag not in _PLAIN:
-        raise CordError(f"{where}: the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no place in a recipe")
     if size > MOST_VALUES:
         raise CordError(f"{where}: its anchors expand to more than {MOST_VALUES} values; write out what is meant")
     above.discard(id(node))
     sizes[id(node)] = size
     return size
-
-
-def _plain_tag(node: yaml.Node, kind: str, where: str) -> None:
-    if node.tag != f"tag:yaml.org,2002:{kind}":
-        raise CordError(f"{where}: the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} has no place in a recipe")
 
 
 def _line(node: yaml.Node) -> int:

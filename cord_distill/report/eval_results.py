@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -18,24 +17,12 @@ from cord_distill.recipe.recipe import Recipe
 FILE = Path(".eval_results") / "cord-distill.yaml"
 
 
-def write_eval_results(folder: Path, recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> Path | None:
-    """Writes the scores of one student beside its weights; None, and no file, where there is nothing to publish.
+def write_eval_results(folder: Path, recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> None:
+    """Writes the scores of one student beside its weights, and no file where there is nothing to publish.
 
+    There is an entry, avg@k in percent, for every suite whose problems are a data set of the hub, all of them asked. A
+    suite of one's own, a file in place of the hub's rows, and the first N problems alone are no benchmark's score.
     suites: name -> figures of this student.
-    """
-    entries = eval_results(recipe, suites)
-    if not entries:
-        (folder / FILE).unlink(missing_ok=True)
-        return None
-    (folder / FILE).parent.mkdir(exist_ok=True)
-    write_atomic(folder / FILE, yaml.safe_dump(entries, sort_keys=False))
-    return folder / FILE
-
-
-def eval_results(recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> list[dict[str, Any]]:
-    """The hub's entries: avg@k in percent of every suite whose problems are a data set of the hub, all of them asked.
-
-    A suite of one's own, a file in place of the hub's rows, and the first N problems alone are no benchmark's score.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -50,10 +37,10 @@ def eval_results(recipe: Recipe, suites: Mapping[str, SuiteFigures]) -> list[dic
         notes = f"avg@{figures.k}, T={asked.temperature:g}, top_p={asked.top_p:g}, at most {asked.max_new_tokens} new "
         notes += f"tokens, graded by cord-distill {__version__}"
         task, value = hub.subset if hub.subset != "default" else name, round(100 * share, 2)
-        entries.append(
-            EvalResultEntry(
-                hub.repo, task, value, dataset_revision=asked.revisions.get(name, hub.revision), notes=notes
-            )
-        )
-    written: list[dict[str, Any]] = eval_result_entries_to_yaml(entries)
-    return written
+        revision = asked.revisions.get(name, hub.revision)
+        entries.append(EvalResultEntry(hub.repo, task, value, dataset_revision=revision, notes=notes))
+    if not entries:
+        (folder / FILE).unlink(missing_ok=True)
+        return
+    (folder / FILE).parent.mkdir(exist_ok=True)
+    write_atomic(folder / FILE, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))

@@ -209,14 +209,8 @@ def _training(recipe: Recipe, done: dict[str, Any]) -> str:
 
 def _stage_tags(recipe: Recipe) -> list[str]:
     """What was done to the base model, in order, as the hub calls it."""
-    tags: list[str] = []
-    one = recipe
-    while True:
-        tags.insert(0, TAGS[one.stage])
-        before = stage_before(one)
-        if before is None:
-            return tags
-        one = before
+    before = stage_before(recipe)
+    return [*(_stage_tags(before) if before else []), TAGS[recipe.stage]]
 
 
 def _limits(recipe: Recipe, stats: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import base_model, section_of
 from cord_distill.tracking.wandb_mode import wandb_mode
-from cord_distill.training.arguments import refuse_half_weights, resolved_section
+from cord_distill.training.arguments import DEFAULTS, refuse_half_weights, resolved_section
 from cord_distill.training.check_values import value_faults
 from cord_distill.training.deepspeed import stage_in
 from cord_distill.training.launch import gpu_count, launcher_file
@@ -144,7 +144,7 @@ def _length_faults(recipe: Recipe, folder: Path) -> list[str]:
         positions = folder_facts(folder, STUDENT).positions
     except CordError as error:
         return [str(error)]
-    own = recipe.train.get("max_length", 20480)
+    own = recipe.train.get("max_length", DEFAULTS["max_length"])
     limits = {"train.max_length": own, f"{STUDENT}'s positions": positions}
     return [
         f"{name} {limit} is less than a row may have under decode.budgets ({budgets.reasoning_tokens} + "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cord_distill.common.errors import CordError
 from cord_distill.recipe.recipe import Recipe
@@ -28,11 +27,12 @@ class MemoryLimits(NamedTuple):
 
 
 class MemorySaving(NamedTuple):
-    """kind: two of one kind exclude each other."""
+    """A change that needs less memory. kind: two of one kind exclude each other. text: as it is advised. changes: the
+    fields of Setup that it sets."""
 
     kind: str
-    said: str
-    apply: Callable[[Setup], Setup]
+    text: str
+    changes: dict[str, Any]
 
 
 def memory_page(
@@ -78,12 +78,10 @@ def smallest_change(shape: Shape, setup: Setup, limits: MemoryLimits) -> str | N
     harmless = list(_harmless(shape, setup))
     for count in (1, 2, 3):
         for chosen in combinations(harmless, count):
-            if len({change.kind for change in chosen}) == count:
-                changed = setup
-                for change in chosen:
-                    changed = change.apply(changed)
-                if what_is_wrong(shape, changed, limits) is None:
-                    return " and ".join(change.said for change in chosen)
+            changes = {key: value for saving in chosen for key, value in saving.changes.items()}
+            apart = len({saving.kind for saving in chosen}) == count
+            if apart and what_is_wrong(shape, replace(setup, **changes), limits) is None:
+                return " and ".join(saving.text for saving in chosen)
     for length in range(setup.length // 1024 * 1024, 1023, -1024):
         if what_is_wrong(shape, replace(setup, length=length), limits) is None:
             return f"train.max_length={length}"
@@ -94,42 +92,25 @@ def smallest_change(shape: Shape, setup: Setup, limits: MemoryLimits) -> str | N
 
 
 def _harmless(shape: Shape, setup: Setup) -> Iterator[MemorySaving]:
-    """Changes that leave the trained weights as they would be, cheapest first."""
+    """Changes that leave the trained weights as they would be, cheapest first. Where two set one field, the later one
+    holds what the earlier one sets too."""
+    zero3 = replace(setup.zero, stage=3)
     if not setup.checkpointing:
-        yield MemorySaving(
-            "checkpointing", "train.gradient_checkpointing=true", lambda s: replace(s, checkpointing=True)
-        )
+        yield MemorySaving("checkpointing", "train.gradient_checkpointing=true", {"checkpointing": True})
     if setup.rows > 1:
-        yield MemorySaving("rows", "train.per_device_train_batch_size=1", lambda s: replace(s, rows=1, masked=False))
+        yield MemorySaving("rows", "train.per_device_train_batch_size=1", {"rows": 1, "masked": False})
     if setup.zero.stage < 3:
-        yield MemorySaving("zero", "ZeRO-3 (launch.accelerate_config=zero3)", _with_zero3)
+        yield MemorySaving("zero", "ZeRO-3 (launch.accelerate_config=zero3)", {"zero": zero3})
     for sp in (2, 4, 8):
         if sp > setup.sp and shape.heads % sp == 0 and setup.gpus % sp == 0:
-            said = f"sequence parallelism over {sp} ranks (accelerate_configs/zero3_sp.yaml, sp_size {sp})"
-            yield MemorySaving("sp", said, partial(_with_sp, sp))
+            text = f"sequence parallelism over {sp} ranks (accelerate_configs/zero3_sp.yaml, sp_size {sp})"
+            yield MemorySaving("sp", text, {"sp": sp, "zero": zero3, "masked": False})
     if not setup.zero.offload_optimizer:
-        yield MemorySaving(
-            "offload", "the optimizer on the host (launch.accelerate_config=zero3_offload)", _with_offload
-        )
+        text = "the optimizer on the host (launch.accelerate_config=zero3_offload)"
+        yield MemorySaving("offload", text, {"zero": replace(zero3, offload_optimizer=True)})
     for times in (2, 4, 8):
-        said = f"--gpus {setup.gpus * times} (accelerate_configs/multi_node.yaml)"
-        yield MemorySaving("gpus", said, partial(_with_more_gpus, times))
-
-
-def _with_sp(sp: int, setup: Setup) -> Setup:
-    return _with_zero3(replace(setup, sp=sp, masked=False))
-
-
-def _with_more_gpus(times: int, setup: Setup) -> Setup:
-    return replace(setup, gpus=setup.gpus * times)
-
-
-def _with_zero3(setup: Setup) -> Setup:
-    return replace(setup, zero=replace(setup.zero, stage=3))
-
-
-def _with_offload(setup: Setup) -> Setup:
-    return replace(setup, zero=replace(setup.zero, stage=3, offload_optimizer=True))
+        gpus = setup.gpus * times
+        yield MemorySaving("gpus", f"--gpus {gpus} (accelerate_configs/multi_node.yaml)", {"gpus": gpus})
 
 
 def memory_table(shape: Shape, setup: Setup, memory: Memory) -> str:
