@@ -14,8 +14,8 @@ from cord_distill.prompts.template_check import template_fault
 from cord_distill.prompts.thought import Thought
 from cord_distill.prompts.tokenizer_file import changes_text, tokenizer_head
 from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.prompt_keys import student_prompt
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.thought_tags import student_prompt
 
 STUDENT = "train"
 REWARD = "decode.process_reward"

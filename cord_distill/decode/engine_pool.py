@@ -31,8 +31,8 @@ from cord_distill.prompts.render import Renderer, renderer_of
 from cord_distill.recipe.decode import ProcessRewardConfig
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ChatModelConfig, MetaProverConfig, ModelConfig
+from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 from cord_distill.types import THINK_CLOSE, Problem
 
 ROUND_TRIPS_CHECKED = 50

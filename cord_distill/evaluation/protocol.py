@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
+from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS
 
 # Who answers, not how: these differ between any two models.
 OF_THE_MODEL = ("weights", "max_model_len")

@@ -16,8 +16,8 @@ from cord_distill.model_files.locate import model_path
 from cord_distill.prompts.cards import recommended_system_prompt
 from cord_distill.recipe.evaluate import EvaluateConfig
 from cord_distill.recipe.models import ModelConfig
+from cord_distill.recipe.prompt_keys import student_prompt
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.thought_tags import student_prompt
 from cord_distill.recipe.training_stages import base_model, training_runs
 from cord_distill.run_folder.checkpoints import step_of
 from cord_distill.run_folder.paths import RunFolder, checkpoint_label

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cord_distill.recipe.base import FolderName, PlugIn, Positive, Section, Share, check_url, folder_name
-from cord_distill.recipe.template_args import TemplateArgs
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought, in_quotes, told_of_prompt
+from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS, TemplateArgs, check_thought, in_quotes, told_of_prompt
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
 
 

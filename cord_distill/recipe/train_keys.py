@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from cord_distill.common.suggest import nearest
-from cord_distill.recipe.template_args import check_template_args
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS, check_thought
+from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS, check_template_args, check_thought
 from cord_distill.recipe.train_ranges import out_of_range
 
 FILE = Path(__file__).with_suffix(".json")

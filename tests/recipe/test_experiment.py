@@ -37,12 +37,6 @@ def test_each_file_is_read_once_whatever_is_asked(recipe: Path, monkeypatch: pyt
     assert read == ["r.yaml", "base.yaml"]
 
 
-def test_an_edit_after_loading_changes_nothing(recipe: Path) -> None:
-    experiment = Experiment.load(recipe)
-    recipe.write_text("seed: 1\n")
-    assert [one.decode.beam_size for one in experiment.variants] == [4, 1]
-
-
 def test_resolving_a_variant_leaves_the_others_alone(recipe: Path) -> None:
     """Fails overrides that are written into the tree that all variants share."""
     loaded = file.RecipeFile.read(recipe)

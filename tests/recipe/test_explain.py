@@ -50,17 +50,6 @@ def test_a_variants_fault_is_the_overrides_that_brought_the_variant(path, bring)
     assert said(path, bring, "variant=own").startswith(f"override {bring!r}: decode.beam_sise: unknown key; did you")
 
 
-def test_a_folder_that_is_not_there_is_no_misspelt_recipe(path):
-    """Fails the list of bundled recipes in answer to `cord status outputs/nope`."""
-    with pytest.raises(CordError, match="'outputs/nope': no such file, and no run folder either"):
-        load_recipe("outputs/nope")
-
-
-def test_a_secret_in_an_override_is_not_repeated(path):
-    text = said(path, "train.hub_token=hf_SECRET")
-    assert "hf_SECRET" not in text and "keys come from the environment" in text
-
-
 @pytest.mark.parametrize(
     ("override", "words"),
     [

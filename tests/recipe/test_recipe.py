@@ -12,7 +12,6 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.files import write_atomic
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.file import dump_recipe, find_recipe, load_recipe, recipe_hash
-from cord_distill.recipe.train_keys import FILE, check_train_keys, known_keys
 from cord_distill.run_folder.paths import RunFolder
 
 TEACHER = "{name: %s, engine: scripted, script: 'a.b:c'}"
@@ -169,7 +168,6 @@ def test_an_override_of_null_takes_a_section_away(write) -> None:
         ("decode.beam_size", "is not of the form key.sub=value"),
         ("=4", "is not of the form key.sub=value"),
         ("decode.beam_sise=4", "decode.beam_sise: unknown key; did you mean 'beam_size'?"),
-        ("decode.early_start=true", "decode.early_start is gone: it gained nothing measurable; remove the key"),
         ("seed.x=1", "seed is a plain value, it has no key 'x'"),
         ("teachers.7.temperature=1", "'7' is no index into a list of 2"),
         ("teachers.ada.temperature=1", "'ada' is no index into a list of 2"),
@@ -323,23 +321,6 @@ def test_a_learning_rate_is_a_number_however_it_is_written(write, text: str) -> 
     path = write(f"train: {{learning_rate: {text}, run_name: '5e-6'}}\n")
     assert load_recipe(path).train == {"learning_rate": 5e-6, "run_name": "5e-6"}
     assert load_recipe(path, [f"train.weight_decay={text}"]).train["weight_decay"] == 5e-6
-
-
-def test_train_takes_the_keys_of_trl_and_one_of_ours() -> None:
-    known = known_keys("train")
-    assert {"learning_rate", "max_length", "deepspeed", "model_name_or_path", "global_batch_size"} <= known
-    check_train_keys({"learning_rate": 1, "global_batch_size": 8})
-    with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
-        check_train_keys({"learning_rat": 1})
-
-
-@pytest.mark.slow
-def test_the_kept_train_keys_are_those_of_the_installed_trl() -> None:
-    import json
-
-    from cord_distill.recipe.train_keys import trl_train_keys
-
-    assert json.loads(FILE.read_text()) == trl_train_keys(), "python -m cord_distill.recipe.train_keys"
 
 
 # Light imports, safe writes.

@@ -1,10 +1,33 @@
-"""How a model marks its thought (`think_open`, `think_close`), and what may stand behind its question."""
+"""The keys that say how a model is prompted: what its chat template is told (`chat_template_kwargs`), how it marks its
+thought (`think_open`, `think_close`), and what stands behind its question (`prompt_suffix`)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from cord_distill.types import THINK_CLOSE, THINK_OPEN
+
+# What the renderer itself says to `apply_chat_template`, and what would make ids or another object of its text.
+TAKEN = {
+    "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "max_length", "messages",
+    "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs",
+    "truncation",
+}  # fmt: skip
+
+
+def check_template_args(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns `value` as it is. Raises ValueError where a key is not one of the template's own."""
+    for key in value:
+        if key in TAKEN:
+            raise ValueError(f"{key!r} is set by cord-distill itself: remove it from chat_template_kwargs")
+        if not key.isidentifier():
+            raise ValueError(f"{key!r} is no name that a template can read; write e.g. enable_thinking: true")
+    return value
+
+
+TemplateArgs = Annotated[dict[str, Any], AfterValidator(check_template_args)]
 
 # What the recipe says of a model's thought and question, with the defaults. Results are bound to other values alone.
 PROMPT_DEFAULTS = {"think_open": THINK_OPEN, "think_close": THINK_CLOSE, "prompt_suffix": ""}
