@@ -159,7 +159,7 @@ def figures(results: Results) -> VariantFigures:
 
 
 def difference(a: Results, b: Results, measure: str = "right") -> Difference | None:
-    """Of a less b. None where they share no problem, or the measure was not taken."""
+    """One variant's measure less another's. None where they share no problem, or the measure was not taken."""
     pairs = {key: (getattr(a[key], measure), getattr(b[key], measure)) for key in a if key in b}
     return _paired({key: ours - theirs for key, (ours, theirs) in pairs.items() if None not in (ours, theirs)})
 

@@ -29,7 +29,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class StudentFigures:
-    """Of the students of one variant and stage. by_training: avg@k of each, named `SEED` or `SEED/TRAINING SEED`.
+    """The students of one variant and stage. by_training: avg@k of each, named `SEED` or `SEED/TRAINING SEED`.
 
     avg_at_k, step_accuracy, tokens: means over the trainings. difference: to the baseline's students of the same seeds,
     with a 95 % bootstrap interval over the problems of the suite, of each the mean over the trainings; None for the

@@ -37,67 +37,67 @@ over the problems of the suite; what another training of the same data would giv
 EQUAL_TITLE = "At equal generated tokens"
 
 
-def tables_of(made: AblationFigures, narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
+def tables_of(ablation: AblationFigures, narrow: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
     """(title, head, rows) of every table; a column in which no row has a figure is left out. narrow: the main ones.
 
     Of a few variants that were run, a table that would hold the baseline alone is left out too.
     """
-    known = {title: [name for name in names if name in made.variants] for title, names in made.tables.items()}
-    alone = [made.baseline] if set(made.variants) - {made.baseline} else []
-    drawn = [(t, list(HEAD), [_row(made, name) for name in names]) for t, names in known.items() if names != alone]
-    drawn.append((STUDENTS_TITLE, list(STUDENTS_HEAD), _students(made)))
-    equal = [_equal_row(made, name, found) for name, found in made.at_equal_tokens.items()]
+    known = {title: [name for name in names if name in ablation.variants] for title, names in ablation.tables.items()}
+    alone = [ablation.baseline] if set(ablation.variants) - {ablation.baseline} else []
+    drawn = [(t, list(HEAD), [_row(ablation, name) for name in names]) for t, names in known.items() if names != alone]
+    drawn.append((STUDENTS_TITLE, list(STUDENTS_HEAD), _students(ablation)))
+    equal = [_equal_row(ablation, name, found) for name, found in ablation.at_equal_tokens.items()]
     drawn.append((EQUAL_TITLE, list(EQUAL_HEAD), equal))
     kept = {len(HEAD): NARROW, len(EQUAL_HEAD): EQUAL_NARROW} if narrow else {}
     return [(title, *_columns(head, rows, kept.get(len(head)))) for title, head, rows in drawn if rows]
 
 
-def markdown(made: AblationFigures) -> str:
-    parts = [f"# Ablations: {made.name}", _about(made)]
-    for title, head, rows in tables_of(made):
+def markdown(ablation: AblationFigures) -> str:
+    parts = [f"# Ablations: {ablation.name}", _about(ablation)]
+    for title, head, rows in tables_of(ablation):
         parts += [f"## {title}", markdown_table(head, rows)]
         if title in (EQUAL_TITLE, STUDENTS_TITLE):
-            parts.append(_note(made, title))
-    return "\n\n".join([*parts, *_closing(made)]) + "\n"
+            parts.append(_note(ablation, title))
+    return "\n\n".join([*parts, *_closing(ablation)]) + "\n"
 
 
-def terminal(made: AblationFigures) -> str:
-    if not made.variants:
+def terminal(ablation: AblationFigures) -> str:
+    if not ablation.variants:
         return "Nothing measured yet."
     width = shutil.get_terminal_size((120, 24)).columns
-    parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(made, narrow=width < WIDE)]
-    parts += [_note(made, EQUAL_TITLE)] if made.at_equal_tokens else []
-    parts += [_note(made, STUDENTS_TITLE)] if made.students else []
-    return "\n\n".join([*parts, *_closing(made)])
+    parts = [draw_table(title, head, rows, width) for title, head, rows in tables_of(ablation, narrow=width < WIDE)]
+    parts += [_note(ablation, EQUAL_TITLE)] if ablation.at_equal_tokens else []
+    parts += [_note(ablation, STUDENTS_TITLE)] if ablation.students else []
+    return "\n\n".join([*parts, *_closing(ablation)])
 
 
-def _about(made: AblationFigures) -> str:
-    most = max((v.num_problems for v in made.variants.values()), default=0)
-    seeds = ", ".join(map(str, made.seeds))
-    return f"{most} problems per variant: {made.seed_key} {seeds}. Figures: ablations.json."
+def _about(ablation: AblationFigures) -> str:
+    most = max((v.num_problems for v in ablation.variants.values()), default=0)
+    seeds = ", ".join(map(str, ablation.seeds))
+    return f"{most} problems per variant: {ablation.seed_key} {seeds}. Figures: ablations.json."
 
 
-def _note(made: AblationFigures, title: str) -> str:
+def _note(ablation: AblationFigures, title: str) -> str:
     """What is said below one of the two tables that have a note of their own."""
-    plain = ", ".join(f"`{name}`" for name in made.plain_search)
-    return (EQUAL_NOTES if title == EQUAL_TITLE else STUDENTS_NOTES).format(plain=plain, baseline=made.baseline)
+    plain = ", ".join(f"`{name}`" for name in ablation.plain_search)
+    return (EQUAL_NOTES if title == EQUAL_TITLE else STUDENTS_NOTES).format(plain=plain, baseline=ablation.baseline)
 
 
-def _closing(made: AblationFigures) -> list[str]:
+def _closing(ablation: AblationFigures) -> list[str]:
     """The notes on all tables, and what they do not show: failed problems, variants that are not finished, rows that
     mean nothing here."""
     said = [f"`{name}`: {v.failed} of {v.num_problems} problems failed (counted as wrong)."
-            for name, v in made.variants.items() if v.failed]  # fmt: skip
-    waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in made.missing.items()]
+            for name, v in ablation.variants.items() if v.failed]  # fmt: skip
+    waiting = [f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in ablation.missing.items()]
     said += [f"Not run yet: {', '.join(waiting)}."] if waiting else []
-    said += [f"{what}: left out; {why}." for what, why in made.left_out.items()]
-    return [NOTES.format(baseline=made.baseline), *(["\n".join(f"- {line}" for line in said)] if said else [])]
+    said += [f"{what}: left out; {why}." for what, why in ablation.left_out.items()]
+    return [NOTES.format(baseline=ablation.baseline), *(["\n".join(f"- {line}" for line in said)] if said else [])]
 
 
-def _row(made: AblationFigures, name: str) -> list[str]:
-    v = made.variants[name]
-    paper = made.paper.get(name)
-    tails = any(one.needless for one in made.variants.values())
+def _row(ablation: AblationFigures, name: str) -> list[str]:
+    v = ablation.variants[name]
+    paper = ablation.paper.get(name)
+    tails = any(one.needless for one in ablation.variants.values())
     return [
         name,
         percent_with_interval(v.right, v.right_ci),
@@ -115,7 +115,7 @@ def _row(made: AblationFigures, name: str) -> list[str]:
     ]
 
 
-def _students(made: AblationFigures) -> list[list[str]]:
+def _students(ablation: AblationFigures) -> list[list[str]]:
     return [
         [
             name,
@@ -126,12 +126,12 @@ def _students(made: AblationFigures) -> list[list[str]]:
             percent(one.step_accuracy),
             _count(one.tokens),
         ]
-        for name, one in made.students.items()
+        for name, one in ablation.students.items()
     ]
 
 
-def _equal_row(made: AblationFigures, name: str, found: Mapping[str, AtEqualTokens | None]) -> list[str]:
-    v = made.variants[name]
+def _equal_row(ablation: AblationFigures, name: str, found: Mapping[str, AtEqualTokens | None]) -> list[str]:
+    v = ablation.variants[name]
     right = found["right"]
     cells = [name, NONE if right is None else str(right.num_problems), _count(v.generated), _mixture(right)]
     for measure in ("right", "valid"):

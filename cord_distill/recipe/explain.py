@@ -14,7 +14,7 @@ from cord_distill.recipe.train_keys import TRAININGS
 
 # Where each key stands in a file, and which override said it.
 Where = dict[tuple[str, ...], tuple[Path, int]]
-Said = dict[tuple[str, ...], str]
+Overridden = dict[tuple[str, ...], str]
 # Keys of earlier versions: why each is gone and what to do instead.
 REMOVED = {
     "decode.early_start": "it gained nothing measurable; remove the key",
@@ -43,21 +43,21 @@ PLAIN = {
 }
 
 
-def explain(error: ValidationError, where: Where, path: Path, said: Said | None = None) -> str:
+def explain(error: ValidationError, where: Where, path: Path, overridden: Overridden) -> str:
     """One sentence per problem: override or file and line, key path, what is wrong, what to write instead."""
     return "\n".join(
-        dict.fromkeys(_sentence(item, where, path, said or {}) for item in _one_branch(list(error.errors())))
+        dict.fromkeys(_sentence(item, where, path, overridden) for item in _one_branch(list(error.errors())))
     )
 
 
-def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
+def _sentence(item: Any, where: Where, path: Path, overridden: Overridden) -> str:
     inner = ("function-", "dict[", "list[", "constrained-")
     loc = [str(part) for part in item["loc"] if not str(part).startswith(inner)]
     message = item["msg"].removeprefix("Value error, ")
     if loc[:1] and loc[0] in TRAININGS and message.startswith("["):
         name, _, rest = message[1:].partition("]")
         loc, message = [loc[0], name], name + rest
-    place = _place(tuple(loc), where, path, said)
+    place = _place(tuple(loc), where, path, overridden)
     if gone := _gone(item, ".".join(loc)):
         return f"{place}: {gone}"
     kind = item["type"]
@@ -80,14 +80,14 @@ def _sentence(item: Any, where: Where, path: Path, said: Said) -> str:
     return f"{place}: {'.'.join(loc)}: {message}" if loc else f"{place}: {message}"
 
 
-def _place(loc: tuple[str, ...], where: Where, path: Path, said: Said) -> str:
+def _place(loc: tuple[str, ...], where: Where, path: Path, overridden: Overridden) -> str:
     """Who said what is wrong: the override of this key or of a section around it, or the nearest line of a file."""
     known = loc
-    while known and known not in where and known not in said:
+    while known and known not in where and known not in overridden:
         known = known[:-1]
-    override = said.get(known) if known else None
+    override = overridden.get(known) if known else None
     if override is None and loc:  # a rule of a section that an override of one of its keys broke
-        override = next((text for key, text in said.items() if key[: len(loc)] == loc), None)
+        override = next((text for key, text in overridden.items() if key[: len(loc)] == loc), None)
     if override is not None:
         key, _, value = override.partition("=")
         secret = any(word in key for word in ("token", "secret", "password", "api_key"))

@@ -19,7 +19,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled, expanded
 from cord_distill.common.plugins import search_beside
 from cord_distill.common.suggest import did_you_mean
-from cord_distill.recipe.explain import Said, Where, explain
+from cord_distill.recipe.explain import Overridden, Where, explain
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.train_keys import TRAININGS
 from cord_distill.recipe.yaml_nodes import DEEPEST, compose, scalar, values
@@ -58,7 +58,7 @@ class RecipeFile:
     def resolve(self, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
         """Merges the overrides and checks the whole (`load_recipe`)."""
         tree, where = copy.deepcopy(self.tree), dict(self.where)
-        said: Said = {}
+        overridden: Overridden = {}
         picked_seed = None
         for override in overrides:
             key, equals, text = override.partition("=")
@@ -84,9 +84,9 @@ class RecipeFile:
                 if picked_seed is not None and isinstance(tree.get("seed"), list):
                     continue
             _assign(tree, key.split("."), _anchored(key, value, Path.cwd()), override)
-            said[tuple(key.split("."))] = override
+            overridden[tuple(key.split("."))] = override
         if variant is not None:
-            tree = _with_variant(tree, variant, self.path, where, said)
+            tree = _with_variant(tree, variant, self.path, where, overridden)
         if picked_seed is not None and isinstance(tree.get("seed"), list):  # a variant may bring its own list
             tree["train_seed"] = picked_seed
         # A section of null is one that is left out: `variants=null` on the command line takes it away.
@@ -94,7 +94,7 @@ class RecipeFile:
         try:
             return Recipe.model_validate(tree)
         except ValidationError as error:
-            raise CordError(explain(error, where, self.path, said)) from None
+            raise CordError(explain(error, where, self.path, overridden)) from None
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -221,35 +221,35 @@ def _merge(base: Any, top: Any) -> Any:
     return top
 
 
-def _assign(tree: dict[str, Any], keys: list[str], value: Any, said: str) -> None:
+def _assign(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     here: Any = tree
     for i, key in enumerate(keys[:-1]):
         if isinstance(here, list):
-            here = _item(here, key, said)
+            here = _item(here, key, override)
         else:
             if here.get(key) is None:
                 here[key] = {}
             here = here[key]
         if not isinstance(here, (dict, list)):
             raise CordError(
-                f"override {said!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}"
+                f"override {override!r}: {'.'.join(keys[: i + 1])} is a plain value, it has no key {keys[i + 1]!r}"
             )
     if isinstance(here, list):
-        _item(here, keys[-1], said)
+        _item(here, keys[-1], override)
         here[int(keys[-1])] = value
     else:
         here[keys[-1]] = _merge(here.get(keys[-1]), value) if isinstance(value, dict) else value
         here.pop(RIVALS.get(keys[-1], ""), None)
 
 
-def _item(items: list[Any], key: str, said: str) -> Any:
+def _item(items: list[Any], key: str, override: str) -> Any:
     if not re.fullmatch(r"[0-9]{1,6}", key) or int(key) >= len(items):
-        raise CordError(f"override {said!r}: {key!r} is no index into a list of {len(items)}")
+        raise CordError(f"override {override!r}: {key!r} is no index into a list of {len(items)}")
     return items[int(key)]
 
 
-def _yaml_value(text: str, said: str) -> Any:
-    shown = said if len(said) <= 80 else f"{said[:76]} ..."
+def _yaml_value(text: str, override: str) -> Any:
+    shown = override if len(override) <= 80 else f"{override[:76]} ..."
     try:
         return values(compose(text, f"override {shown!r}"), f"override {shown!r}")
     except CordError as error:
@@ -260,7 +260,9 @@ def _yaml_value(text: str, said: str) -> Any:
         raise CordError(f"override {shown!r}: the value is not readable as YAML; {fix}") from None
 
 
-def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, said: Said) -> dict[str, Any]:
+def _with_variant(
+    tree: dict[str, Any], variant: str, path: Path, where: Where, overridden: Overridden
+) -> dict[str, Any]:
     variants = tree.get("variants") or {}
     if not isinstance(variants, dict) or not isinstance(variants.get(variant) or {}, dict):
         raise CordError(f"{path.name}: variants: each is a name with a mapping of overrides: {{a: {{seed: 1}}}}")
@@ -270,10 +272,11 @@ def _with_variant(tree: dict[str, Any], variant: str, path: Path, where: Where, 
         own, named = ("variants", variant, str(key)), tuple(str(key).split("."))
         file, line = where.get(own, (path, 1))
         where[named] = (file, line)
-        said.pop(named, None)  # the variant's value counts
-        brought = next((text for at, text in said.items() if at == own[: len(at)] or own == at[: len(own)]), None)
+        overridden.pop(named, None)  # the variant's value counts
+        around = (text for at, text in overridden.items() if at == own[: len(at)] or own == at[: len(own)])
+        brought = next(around, None)
         if brought is not None:
-            said[named] = brought
+            overridden[named] = brought
         _assign(tree, str(key).split("."), _anchored(str(key), value, file.parent), f"variants.{variant}.{key}")
     tree["variants"] = {}
     tree["variant"] = variant

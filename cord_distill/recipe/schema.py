@@ -13,7 +13,7 @@ from cord_distill.recipe.train_keys import OURS, train_key_types
 
 
 def recipe_schema() -> dict[str, Any]:
-    """Pydantic's, with TRL's keys under `train`, and as files have it: with `extends`, and `name` may be left out."""
+    """The schema that pydantic makes, with TRL's keys under `train`, with `extends`, and `name` left out at will."""
     schema = Recipe.model_json_schema(mode="validation")
     properties = schema["properties"]
     known = {key: _of(kind) for key, kind in train_key_types().items()} | {key: {} for key in OURS["train"]}

@@ -49,20 +49,20 @@ Loader.add_implicit_resolver(
 )
 
 
-def compose(text: str, said: str) -> yaml.Node | None:
-    """The nodes of a text, looked over; None where it holds nothing. said: what is read, for the CordErrors."""
+def compose(text: str, source: str) -> yaml.Node | None:
+    """The nodes of a text, looked over; None where it holds nothing. source: what is read, for the CordErrors."""
     if len(text) > LONGEST_TEXT:
-        raise CordError(f"{said}: {len(text)} characters are more than any recipe has; give a smaller one")
+        raise CordError(f"{source}: {len(text)} characters are more than any recipe has; give a smaller one")
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
-        raise CordError(f"{said}{_place(error)}") from None
+        raise CordError(f"{source}{_place(error)}") from None
     except RecursionError:
-        raise CordError(f"{said}: not readable as YAML: nested deeper than {DEEPEST} levels") from None
+        raise CordError(f"{source}: not readable as YAML: nested deeper than {DEEPEST} levels") from None
     except ValueError as error:
-        raise CordError(f"{said}: not readable as YAML: {error}") from None
+        raise CordError(f"{source}: not readable as YAML: {error}") from None
     if node is not None:
-        _look_over(node, said, {}, set(), 1)
+        _look_over(node, source, {}, set(), 1)
     return node
 
 
@@ -75,34 +75,34 @@ def _place(error: yaml.YAMLError) -> str:
     return f", line {mark.line + 1}, column {mark.column + 1}: not readable as YAML: {problem}; mend it here:\n{shown}"
 
 
-def scalar(node: yaml.Node, said: str) -> Any:
+def scalar(node: yaml.Node, source: str) -> Any:
     """The value of a node that is neither a mapping nor a list."""
     try:
         value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split()).split(";")[0][:120]
         raise CordError(
-            f"{said}, line {_line(node)}: {str(node.value)[:40]!r} is not readable ({reason}); quote it"
+            f"{source}, line {_line(node)}: {str(node.value)[:40]!r} is not readable ({reason}); quote it"
         ) from None
     if isinstance(value, str) and _NOT_TEXT.search(value):
-        raise CordError(f"{said}, line {_line(node)}: a text holds a NUL or half a character; write it without")
+        raise CordError(f"{source}, line {_line(node)}: a text holds a NUL or half a character; write it without")
     return value
 
 
-def values(node: yaml.Node | None, said: str) -> Any:
+def values(node: yaml.Node | None, source: str) -> Any:
     """The plain values of a composed node."""
     if isinstance(node, yaml.MappingNode):
-        return {str(key.value): values(value, said) for key, value in node.value}
+        return {str(key.value): values(value, source) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
-        return [values(item, said) for item in node.value]
-    return None if node is None else scalar(node, said)
+        return [values(item, source) for item in node.value]
+    return None if node is None else scalar(node, source)
 
 
-def _look_over(node: yaml.Node, said: str, sizes: dict[int, int], above: set[int], depth: int) -> int:
+def _look_over(node: yaml.Node, source: str, sizes: dict[int, int], above: set[int], depth: int) -> int:
     """How many values the node expands to. Each node is looked at once, however often it is named."""
     if id(node) in sizes:
         return sizes[id(node)]
-    where = f"{said}, line {_line(node)}"
+    where = f"{source}, line {_line(node)}"
     if id(node) in above:
         raise CordError(f"{where}: the anchor holds itself; write its values out")
     if depth > DEEPEST:
@@ -117,9 +117,9 @@ def _look_over(node: yaml.Node, said: str, sizes: dict[int, int], above: set[int
                 raise CordError(f"{where}: a key is a list or a mapping; keys are names")
             if _NOT_TEXT.search(key.value):
                 raise CordError(f"{where}: a key holds a NUL or half a character; keys are names")
-            size += _look_over(value, said, sizes, above, depth + 1)
+            size += _look_over(value, source, sizes, above, depth + 1)
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(_look_over(item, said, sizes, above, depth + 1) for item in node.value)
+        size += sum(_look_over(item, source, sizes, above, depth + 1) for item in node.value)
     if size > MOST_VALUES:
         raise CordError(f"{where}: its anchors expand to more than {MOST_VALUES} values; write out what is meant")
     above.discard(id(node))

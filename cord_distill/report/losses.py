@@ -29,7 +29,7 @@ def loss_curves(recipes: list[Recipe]) -> dict[str, Curve]:
 
 
 def losses(state: dict) -> Curve:
-    """Of a trainer_state.json."""
+    """The losses that a trainer_state.json has logged."""
     history = state.get("log_history") or []
     return [(int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry and "step" in entry]
 

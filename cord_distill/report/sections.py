@@ -31,12 +31,14 @@ class Section:
 
 
 def sections(recipes: list[Recipe], summary: Summary) -> list[Section]:
-    """Those that hold a row. recipes: one per method; summary: of their run."""
-    made = [paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)]
-    made += [final_answers(summary), known_answer(recipes, summary), rows_of(recipes), cost(summary)]
-    made.append(Section(effects.TITLE, ["", *effects.HEAD[1:]], effects.audited(recipes), effects.NOTE))
-    made.append(protocol(recipes))
-    return [section for section in made if section.rows]
+    """The sections of a report that hold a row. recipes: one per method; summary: of their run."""
+    every = [
+        *(paper_data(recipes, summary), paper_students(recipes, summary), checkpoints(recipes)),
+        *(final_answers(summary), known_answer(recipes, summary), rows_of(recipes), cost(summary)),
+        Section(effects.TITLE, ["", *effects.HEAD[1:]], effects.audited(recipes), effects.NOTE),
+        protocol(recipes),
+    ]
+    return [section for section in every if section.rows]
 
 
 # The problem sets of the paper: only a run on one of them is set beside its figures.

@@ -44,7 +44,7 @@ class RunProtocol:
 
 @dataclass(frozen=True, slots=True)
 class StudentDifference:
-    """Of the students of two methods, `a` minus `b` on the same problems of one suite (`evaluation.comparison`)."""
+    """The students of two methods, `a` minus `b` on the same problems of one suite (`evaluation.comparison`)."""
 
     a: str
     b: str

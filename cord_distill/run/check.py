@@ -78,7 +78,7 @@ def check(experiment: Experiment, machine: Machine | None = None, *, as_json: bo
 
 
 def look(experiment: Experiment, machine: Machine | None = None) -> Page:
-    """Everything that `cord check` says, without saying it."""
+    """Looks at all that `cord check` prints, and prints nothing."""
     recipe, variants = experiment.recipe, experiment.variants
     read = Readings()
     faults = [*ablation_faults(experiment), *first_pass(variants, machine.gpus if machine else None, read).of(STAGES)]

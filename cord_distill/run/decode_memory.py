@@ -30,7 +30,7 @@ MOST_PARTS = 64
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
-    """Of one engine, in GiB and per GPU that it uses. weights None: the model's sizes are not known here.
+    """What one engine holds of each GPU that it uses, in GiB. weights None: the model's sizes are not known here.
 
     cache None: what `gpu_memory_utilization` leaves. key: its dotted name in the recipe. one_text: the cache of one
     text of the longest context, 0 where the model's sizes are not known. parts: GPUs that share one copy; more_parts:

@@ -45,8 +45,8 @@ STAGES = ("generate", "data", "train", "dpo", "distil", "evaluate")
 
 
 def first_pass(variants: Sequence[Recipe], gpus: int | None = None, read: Read | None = None) -> Faults:
-    """gpus: of the machine that the recipe is for; None = this one, where that can be told. read: gives the problems,
-    once for all who ask."""
+    """Finds what would stop the stages of these recipes. gpus: of the machine that they are for; None = this one, where
+    that can be told. read: gives the problems, once for all who ask."""
     read = read or Readings()
     found: dict[str, list[str]] = {stage: [] for stage in ("run", *STAGES)}
     labels = {label for recipe in variants for label in evaluation.labels_of(recipe)}

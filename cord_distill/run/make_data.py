@@ -18,7 +18,7 @@ PATIENCE = 1800.0
 
 
 def make_data(recipe: Recipe) -> dict[str, Any]:
-    """What stats.json says. Raises CordError as `build_dataset`."""
+    """Builds the data set, with a grader where it needs one; returns what stats.json says. Raises CordError."""
     run = RunFolder.of(recipe)
     grade = None
     if recipe.problems is not None and recipe.data.rows_per_problem > 1:

@@ -42,20 +42,16 @@ class Shown:
 
 
 def show(experiment: Experiment) -> list[Shown]:
-    """Of every model whose files are here. Raises CordError where the recipe names none, or a tokenizer is unusable."""
+    """What each model is sent whose files are here. Raises CordError where none is, or a tokenizer is unusable."""
     recipe = experiment.recipe
     problem = _first_problem(recipe)
-    found = [
-        _of_model(recipe, key, section, problem, scores=key == "meta_prover")
-        for key, section in rendering_sections(recipe).items()
-        if key not in CHATS
-    ]
-    made = [one for one in found if one is not None]
-    if not made:
+    sections = {key: section for key, section in rendering_sections(recipe).items() if key not in CHATS}
+    shown = [one for key, section in sections.items() if (one := _of_model(recipe, key, section, problem)) is not None]
+    if not shown:
         raise CordError(
             f"{experiment.source}: none of its models is here yet: build them (cord models), or download them"
         )
-    return made
+    return shown
 
 
 def _first_problem(recipe: Recipe) -> Problem:
@@ -64,7 +60,7 @@ def _first_problem(recipe: Recipe) -> Problem:
     return candidates[0] if candidates else EXAMPLE
 
 
-def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem, scores: bool) -> Shown | None:
+def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem) -> Shown | None:
     folder = local_folder_of(recipe, key, section)
     if folder is None:
         return None
@@ -83,7 +79,7 @@ def _of_model(recipe: Recipe, key: str, section: ModelConfig, problem: Problem, 
     if renderer.foreign(question) != question:
         head += "; control tokens in the question are sent as text"
     parts = [(head, renderer.prompt_text(question))]
-    if scores:
+    if key == "meta_prover":
         parts.append(_scored(recipe, renderer, problem, question, opening))
     return Shown(title, tuple(parts))
 

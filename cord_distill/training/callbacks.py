@@ -20,7 +20,7 @@ LOOK_EVERY_SECONDS = 15.0
 
 
 class Bar(TrainerCallback):
-    """Steps, loss and learning rate, in place of a line per step. Rank 0 only; no state of its own."""
+    """Shows steps, loss and learning rate as one bar, in place of a line per step, on rank 0."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -47,11 +47,11 @@ class Bar(TrainerCallback):
 
 
 class InWandb(TrainerCallback):
-    """What the trainer's own callback does not put into the W&B run that it opened.
+    """Adds to the W&B run that the trainer's own callback opened what that leaves out.
 
-    The resolved recipe and what was rendered (config), a rendered row, the data set and each checkpoint as artifacts,
-    and results of checkpoints as soon as a watcher has written them. Does nothing where there is no W&B run; a fault of
-    W&B is a warning, and the training goes on.
+    That is the resolved recipe and what was rendered (config), a rendered row, the data set and each checkpoint as
+    artifacts, and results of checkpoints as soon as a watcher has written them. Nothing where there is no W&B run; a
+    fault of W&B is a warning, and the training goes on.
     """
 
     def __init__(self, recipe: Recipe, folder: TrainingFolder, config: dict[str, Any]) -> None:
@@ -73,9 +73,9 @@ class InWandb(TrainerCallback):
             wandb.run.log({"row": table(("the first row, as it is trained",), [(row,)])})
             lineage.consumes(wandb.run, lineage.dataset(self.recipe))
             before = stage_before(self.recipe)
-            made = before and lineage.model(before, TrainingFolder.of(before))
-            if made:
-                lineage.consumes(wandb.run, made)
+            student = before and lineage.model(before, TrainingFolder.of(before))
+            if student:
+                lineage.consumes(wandb.run, student)
 
     @faults_are_warnings("a checkpoint")
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -98,6 +98,6 @@ class InWandb(TrainerCallback):
             log_new_results(self.tracked, self.folder)
 
     def _log_model(self, step: int, *aliases: str) -> None:
-        made = lineage.model(self.recipe, self.folder, step)
-        if made is not None:
-            lineage.produces(self.tracked, made, f"checkpoint-{step}", *aliases)
+        student = lineage.model(self.recipe, self.folder, step)
+        if student is not None:
+            lineage.produces(self.tracked, student, f"checkpoint-{step}", *aliases)

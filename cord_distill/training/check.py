@@ -34,8 +34,11 @@ CHECKPOINTING = {
 
 
 def training_faults(recipe: Recipe, processes: int | None = None, env: Mapping[str, str] | None = None) -> list[str]:
-    """One sentence per mistake. processes: how many train together, None = as the launcher's file or this machine says.
-    env: of a launcher that has started already (train.py): the rows are there then, and their lengths are measured."""
+    """Every mistake of a training, one sentence each, for `cord check` and for train.py before it loads torch.
+
+    processes: how many train together, None = as the launcher's file or this machine says. env: of a launcher that has
+    started already (train.py): the rows are there then, and their lengths are measured.
+    """
     if not recipe.train:
         return []
     found = []
@@ -51,9 +54,9 @@ def training_faults(recipe: Recipe, processes: int | None = None, env: Mapping[s
     if env is None:
         env = launched(launcher, processes)
     found += faults_in(resolved_section, recipe, env)
-    said = (launcher.get("deepspeed_config") or {}).get("deepspeed_config_file")
-    if said:
-        found += faults_in(stage_in, str(said), f"launch.accelerate_config: {recipe.launch.accelerate_config}")
+    file = (launcher.get("deepspeed_config") or {}).get("deepspeed_config_file")
+    if file:
+        found += faults_in(stage_in, str(file), f"launch.accelerate_config: {recipe.launch.accelerate_config}")
     dtype = str(recipe.train.get("dtype") or "float32")
     safe = brings or bool(recipe.train.get("deepspeed") or recipe.train.get("use_peft"))
     found += faults_in(refuse_half_weights, dtype, safe or "ACCELERATE_USE_DEEPSPEED" in env)
@@ -66,7 +69,7 @@ def training_faults(recipe: Recipe, processes: int | None = None, env: Mapping[s
 
 
 def stage_faults(recipe: Recipe, *, trains_here: bool) -> list[str]:
-    """What `value_faults` finds in the section of the recipe's stage."""
+    """The mistakes that the section of the recipe's stage shows beside its student's folder (`value_faults`)."""
     student = base_model(recipe)
     try:
         path = Path(model_path(recipe, student, STUDENT)) if student else None

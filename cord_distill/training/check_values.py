@@ -22,8 +22,8 @@ ATTENTION_PACKAGES = {
 
 
 def value_faults(section: Mapping[str, Any], stage: str, folder: Path | None, *, trains_here: bool) -> list[str]:
-    """One sentence per mistake. folder: of the student, where it is a local one. trains_here: this machine's packages
-    count."""
+    """Every mistake in the section of one stage, one sentence each. folder: of the student, where it is a local one.
+    trains_here: this machine's packages count."""
     found = [*_adapter_faults(section, stage, folder), *_worker_faults(section, stage)]
     wanted = str(section.get("attn_implementation") or "").removeprefix("paged|")
     packages = ATTENTION_PACKAGES.get(wanted, ())

@@ -16,7 +16,7 @@ from cord_distill.training.vocabulary import difference, vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """path: a folder or a hub id, at `revision`."""
+    """The model that corrects the student. path: a folder or a hub id, at `revision`."""
 
     label: str
     path: str

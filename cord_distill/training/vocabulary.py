@@ -51,7 +51,7 @@ def difference(student: Vocabulary, teacher: Vocabulary) -> str | None:
 
 @cache
 def vocabulary(path: str, revision: str | None = None) -> Vocabulary:
-    """Of a model folder or hub id, of which only the two files are fetched. Raises CordError."""
+    """The vocabulary of a model folder, or of a hub id, of which only two files are fetched. Raises CordError."""
     tokenizer, config = _file(path, TOKENIZER, revision), _file(path, CONFIG, revision)
     try:
         values = json.loads(tokenizer.read_text(encoding="utf-8"))

@@ -44,7 +44,7 @@ COLUMNS = (
 
 
 def panels(recipe: Recipe, figures: MethodFigures) -> dict[str, Any]:
-    """By key of the panel. figures: of the same rows. Needs wandb."""
+    """What W&B draws of a method's decoding, by the panel's key. figures: of the same rows. Needs wandb."""
     run = RunFolder.of(recipe)
     rows = list(islice(read_rows(run.trajectories), ROWS))
     if not rows:

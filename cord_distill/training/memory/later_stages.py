@@ -29,7 +29,7 @@ class StageMemory:
 
 
 def stage_memory(recipe: Recipe, student: Shape, teacher: Shape | None, gpus: int, per_node: int = 8) -> StageMemory:
-    """Of `stage=dpo` or `stage=distil`. teacher: of the latter. Raises CordError as `setup_of`."""
+    """What one GPU holds in `stage=dpo` or `stage=distil`. teacher: of the latter. Raises CordError as `setup_of`."""
     section = section_of(recipe)
     setup = setup_of(recipe, student, gpus, per_node)
     if recipe.stage == "dpo":

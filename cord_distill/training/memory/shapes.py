@@ -77,7 +77,7 @@ class Shape:
 
 
 def shape_of(model: str) -> Shape:
-    """Of a local folder (its config.json) or of a known hub id. Raises CordError when neither says it."""
+    """The sizes of a local folder's model (its config.json), or of a known hub id. Raises CordError for any other."""
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
         try:
