@@ -16,7 +16,8 @@ from cord_distill.common.paths import short_path
 from cord_distill.common.progress import short_time
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.admission import width
-from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
+from cord_distill.decode.devices import engines_of
+from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.forecast import Forecast, Pace, forecast, pace, seen_of
 from cord_distill.decode.simulate import Seen
 from cord_distill.decode.take_over import earlier_twins
@@ -113,13 +114,9 @@ def _counts(found: Forecast) -> str:
 def gpus_needed(recipe: Recipe) -> int:
     """GPUs that the recipe's engines take, each engine and each device counted once; 0 where none names a device and
     none is spread over several."""
-    engines = {
-        section.model_dump_json(exclude=PER_REQUEST): section
-        for section in decoding_sections(recipe).values()
-        if section.engine == "vllm"
-    }
-    placed = {gpu for section in engines.values() for gpu in section.devices or ()}
-    free = [section for section in engines.values() if not section.devices]
+    engines = [section for _, section in engines_of(decoding_sections(recipe)).values()]
+    placed = {gpu for section in engines for gpu in section.devices or ()}
+    free = [section for section in engines if not section.devices]
     if recipe.cluster is None and not placed and all(section.tensor_parallel_size == 1 for section in free):
         return 0
     return len(placed) + sum(gpus_of(section) * section.replicas for section in free)

@@ -9,7 +9,8 @@ from pathlib import Path
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.check import budget_tokens
-from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
+from cord_distill.decode.devices import engines_of
+from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.engines.vllm.engine import CPU_KV_GIB
 from cord_distill.model_files.locate import model_path, yet_to_build
 from cord_distill.model_files.tensors import stored_parameters
@@ -80,12 +81,8 @@ def decode_memory(recipe: Recipe, gpu_memory: float | None, *, on_gpu: bool | No
 
 
 def _engines(recipe: Recipe, on_gpu: bool) -> list[EngineMemory]:
-    found: dict[str, EngineMemory] = {}
-    for key, section in decoding_sections(recipe).items():
-        if section.engine == "vllm" and not yet_to_build(recipe, section.model):
-            settings = section.model_dump_json(exclude=PER_REQUEST)
-            found.setdefault(settings, _engine(recipe, section, key, on_gpu))
-    return list(found.values())
+    there = {key: one for key, one in decoding_sections(recipe).items() if not yet_to_build(recipe, one.model)}
+    return [_engine(recipe, section, keys[0], on_gpu) for keys, section in engines_of(there).values()]
 
 
 def _engine(recipe: Recipe, section: ModelConfig, key: str, on_gpu: bool) -> EngineMemory:
