@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any
 
 MAX_TEXT = 6000  # characters of one candidate; the whole text is in trajectories.jsonl
@@ -89,31 +89,31 @@ def chosen_path(
 
     Where no text decides (complete traces as candidates), the chain that ends with `score`, the last step's.
     """
-    best: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
+    chains: list[dict[int, list[int]]] = []  # per column: the chain that leads to each of its candidates
+    for column in parents:
+        before = chains[-1] if chains else {-1: []}
+        chains.append({i: [*before[parent], i] for i, parent in enumerate(column) if parent in before})
     used = {(t - 1, p) for t, column in enumerate(parents) for i, p in enumerate(column) if candidates[t][i]["kept"]}
-    for t, column in enumerate(candidates):
-        for i, candidate in enumerate(column):
-            if not candidate["kept"] or (t, i) in used:
-                continue
-            chain = [i]
-            for u in range(t, 0, -1):
-                if chain[0] < 0:
-                    break
-                chain.insert(0, parents[u][chain[0]])
-            if chain[0] < 0:
-                continue
-            own = [candidates[u][k] for u, k in enumerate(chain) if not carried(candidates[u][k])]
-            same = 0
-            for step, one in zip(steps, own, strict=False):
-                # The last step may have got `</think>` when its budget was spent.
-                if step["teacher"] != one["teacher"] or not step["text"].strip().startswith(one["text"].strip()):
-                    break
-                same += 1
-            ends_so = score is not None and candidate["score"] == score
-            rank = (same, int(ends_so), -abs(len(own) - len(steps)))
-            if rank > best[0]:
-                best = (rank, chain)
-    return best[1]
+
+    def likeness(chain: list[int]) -> tuple[int, bool, int]:
+        own = [one for t, i in enumerate(chain) if not carried(one := candidates[t][i])]
+        same = sum(1 for _ in takewhile(_is_one_step, zip(steps, own, strict=False)))
+        ends_so = score is not None and candidates[len(chain) - 1][chain[-1]]["score"] == score
+        return same, ends_so, -abs(len(own) - len(steps))
+
+    survived = [
+        chain
+        for t, column in enumerate(chains)
+        for i, chain in column.items()
+        if candidates[t][i]["kept"] and (t, i) not in used
+    ]
+    return max(survived, key=likeness, default=[])
+
+
+def _is_one_step(pair: tuple[dict[str, Any], dict[str, Any]]) -> bool:
+    step, candidate = pair
+    # The last step may have got `</think>` when its budget was spent.
+    return step["teacher"] == candidate["teacher"] and step["text"].strip().startswith(candidate["text"].strip())
 
 
 def carried(candidate: dict[str, Any]) -> bool:
