@@ -430,7 +430,7 @@ def _train(arguments: argparse.Namespace) -> int:
             code = children[0].wait()
         if code:
             return code
-    record_stage(experiment, "train", time.monotonic() - begun)
+    record_stage(experiment, experiment.recipe.stage, time.monotonic() - begun)
     return 0
 
 

@@ -25,6 +25,11 @@ OURS = {
     "dpo": ("global_batch_size", *PROMPT, "chat_template_path"),
     "distil": ("global_batch_size", *PROMPT, "chat_template_path", "max_length", "teacher"),
 }
+# Types of ours, as train_keys.json has those of TRL; those of PROMPT have checks of their own.
+OUR_TYPES = {
+    "global_batch_size": "int | None", "chat_template_path": "str | None", "max_length": "int | None",
+    "teacher": "str | int | None",
+}  # fmt: skip
 # Keys that would put a secret or a surprise into a record.
 REFUSED = {
     "hub_token": "keys come from the environment (HF_TOKEN), never from a recipe",
@@ -110,7 +115,7 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
         if key in UNSERVED and value not in (None, False, "no"):
             raise ValueError(f"[{key}] {UNSERVED[key]}; remove the key")
         try:
-            if key not in OURS[stage]:
+            if key not in PROMPT:
                 typed_value(key, value, stage)
         except ValueError as error:
             raise ValueError(f"[{key}] {error}") from None
@@ -127,11 +132,11 @@ def check_train_keys(train: dict[str, Any], stage: str = "train") -> dict[str, A
 def typed_value(key: str, value: Any, stage: str = "train") -> Any:
     """The value as TRL's config takes it: of `"5e-6"` the number, of YAML's false for an unquoted `no` the text.
 
-    Raises ValueError where it does not fit the type that TRL gives the key; TRL's own parser looks at strings only.
+    Raises ValueError where it does not fit the key's type; TRL's own parser looks at strings only.
     """
     from pydantic import ValidationError
 
-    kind = train_key_types(stage)[key]
+    kind = OUR_TYPES[key] if key in OURS[stage] else train_key_types(stage)[key]
     # `resume_from_checkpoint: false` begins anew (training/run.py).
     if value is None or (value is False and key == "resume_from_checkpoint"):
         return value

@@ -30,8 +30,8 @@ EVERY = Range("a whole number of steps, or a share of all below 1", lambda x: 0 
 RANGES = {
     **dict.fromkeys(
         ("dataloader_prefetch_factor", "dataset_num_proc", "ddp_bucket_cap_mb", "ddp_timeout",
-         "gradient_accumulation_steps",
-         "eval_accumulation_steps", "lora_alpha", "lora_r", "max_completion_length", "max_length",
+         "eval_accumulation_steps", "global_batch_size", "gradient_accumulation_steps", "lora_alpha", "lora_r",
+         "max_completion_length", "max_length",
          "per_device_eval_batch_size", "per_device_train_batch_size", "precompute_ref_batch_size",
          "ref_model_sync_steps", "torch_empty_cache_steps", "vllm_tensor_parallel_size"),
         COUNT,

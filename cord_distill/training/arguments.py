@@ -69,6 +69,8 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
         raise CordError("train.model_name_or_path is missing: name the student (a hub id or a local path)")
     if section["max_length"] is None:
         raise CordError(f"{stage}.max_length: null means no limit; give the number of tokens that fit, e.g. 20480")
+    if section["per_device_train_batch_size"] is None:
+        raise CordError(f"{stage}.per_device_train_batch_size: null is no number of rows; give 1 or more")
     if stage != "train" and int(env.get("PARALLELISM_CONFIG_SP_SIZE", 1)) > 1:
         raise CordError(f"{stage}: TRL shares no row between ranks here; start it without sequence parallelism")
     batch = section.pop("global_batch_size", None)
@@ -86,15 +88,12 @@ def resolved_section(recipe: Recipe, env: Mapping[str, str] = os.environ) -> dic
 
 
 def _accumulation(batch: Any, section: dict[str, Any], env: Mapping[str, str], stage: str) -> int:
-    per_device = section["per_device_train_batch_size"]
-    for key, value in (("global_batch_size", batch), ("per_device_train_batch_size", per_device)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CordError(f"{stage}.{key}: {value!r} is not a whole number of rows, 1 or more")
+    batch = typed_value("global_batch_size", batch, stage)
     steps = derive_accumulation(
         batch,
         world_size=int(env.get("WORLD_SIZE", 1)),
         sp_size=int(env.get("PARALLELISM_CONFIG_SP_SIZE", 1)),
-        per_device=per_device,
+        per_device=typed_value("per_device_train_batch_size", section["per_device_train_batch_size"], stage),
         stage=stage,
     )
     given = section.get("gradient_accumulation_steps", steps)

@@ -60,11 +60,6 @@ def test_rows_become_results_and_the_last_of_a_problem_counts() -> None:
     assert (found[3, "p1"].right, found[3, "p1"].valid, found[3, "p1"].failed) == (0.0, 1.0, False)
 
 
-def test_no_results_are_no_figures() -> None:
-    with pytest.raises(ValueError, match="no results"):
-        figures({})
-
-
 def test_a_difference_is_paired_by_problem() -> None:
     """Fails the difference of two independent shares, whose interval would leave room for 0 here."""
     b = results("1100110011" * 10)

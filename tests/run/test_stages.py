@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cord_distill.cli import main
 from cord_distill.common.errors import CordError, TooManyFailed
 from cord_distill.recipe.experiment import Experiment
 from cord_distill.run.run import RunLog, _run_group
@@ -90,6 +91,17 @@ def test_a_stage_whose_output_is_gone_runs_again(tmp_path):
     done_log(tmp_path)
     (tmp_path / "curation" / "checkpoints" / "final" / "config.json").unlink()
     assert reruns(tmp_path) == ["train/curation"]
+
+
+def test_a_training_by_hand_is_on_record_under_its_own_stage(tmp_path, monkeypatch):
+    """`cord train RECIPE stage=dpo`. Fails the version that books it as SFT: whatever SFT had trained would then count
+    as done under the settings of now, and the preferences as not done."""
+    asked = [f"output_dir={tmp_path}", "variant=cord", "data.preferences={}", "dpo={}", "stage=dpo"]
+    done_log(tmp_path, *asked[1:]).path.unlink()
+    nothing = ([sys.executable, "-c", ""], dict(os.environ))
+    monkeypatch.setattr("cord_distill.training.launch.training_command", lambda *_: nothing)
+    assert main(["train", "quickstart", *asked]) == 0
+    assert list(RunLog(tmp_path).entries) == ["dpo/cord"]
 
 
 def test_a_stage_that_fails_stops_the_run_and_keeps_what_was_done_before(tmp_path):

@@ -10,9 +10,11 @@ import yaml
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.train_keys import check_train_keys, known_keys, typed_value
+from cord_distill.recipe.train_keys import OUR_TYPES, check_train_keys, known_keys, typed_value
 from cord_distill.training.arguments import derive_accumulation, resolved_section, split_section
 from cord_distill.training.launcher_keys import file_faults, flag_faults, installed_keys, launcher_keys
+from cord_distill.training.memory.setup import setup_of
+from cord_distill.training.memory.shapes import shape_of
 
 
 @pytest.mark.parametrize(
@@ -25,12 +27,19 @@ from cord_distill.training.launcher_keys import file_faults, flag_faults, instal
         ("dtype", "int3"),
         ("seed", "x"),
         ("learning_rate", "fast"),
+        ("global_batch_size", "many"),
+        ("global_batch_size", [8]),
+        ("global_batch_size", 0),
     ],
 )
 def test_wrong_values_are_named(key: str, value: Any) -> None:
-    """Fails for a reader that, as TRL's own, checks only values that are strings."""
+    """Fails for a reader that, as TRL's own, checks only values that are strings; and for one that checks TRL's keys
+    and not ours, over which `cord check --gpus 8` ends in a traceback."""
     with pytest.raises(ValueError, match=rf"\[{key}\] "):
         check_train_keys({key: value})
+    if key in OUR_TYPES:
+        with pytest.raises(ValueError, match=rf"\[{key}\] "):
+            check_train_keys({key: value}, "distil")
 
 
 def test_values_as_yaml_gives_them() -> None:
@@ -78,6 +87,16 @@ def test_our_defaults() -> None:
     assert section["seed"] == 7
     assert section["report_to"] == ["wandb"]
     assert section["output_dir"].endswith("outputs/r/checkpoints")
+
+
+@pytest.mark.parametrize("key", ["per_device_train_batch_size", "max_length"])
+def test_a_null_where_a_number_is_needed_is_named_and_memory_is_predicted_all_the_same(key: str) -> None:
+    """Fails for a prediction that ends in a traceback where the check of the section says what is wrong."""
+    wrong = recipe(**{key: None, "use_peft": True, "lora_r": None})
+    with pytest.raises(CordError, match=rf"train\.{key}: null"):
+        resolved_section(wrong, {})
+    setup = setup_of(wrong, shape_of("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"), 8)
+    assert (setup.rows, setup.length) == (1, 20480) and setup.lora is not None and setup.lora.rank == 16
 
 
 def test_global_batch_size_over_ranks() -> None:

@@ -79,7 +79,8 @@ class Setup:
 
 def setup_of(recipe: Recipe, shape: Shape, gpus: int, per_node: int = 8) -> Setup:
     """The training of `recipe` on `gpus` GPUs in bfloat16. Raises CordError when a file that it names is damaged."""
-    train = {**DEFAULTS, **section_of(recipe)}
+    # A null says nothing: what is refused is said by the check of the section itself.
+    train = DEFAULTS | {key: value for key, value in section_of(recipe).items() if value is not None}
     launcher = launcher_file(recipe)
     sp = int((launcher.get("parallelism_config") or {}).get("parallelism_config_sp_size", 1))
     rows = int(train["per_device_train_batch_size"])
@@ -91,7 +92,7 @@ def setup_of(recipe: Recipe, shape: Shape, gpus: int, per_node: int = 8) -> Setu
         zero=_zero(train, launcher, shape),
         sp=sp,
         rows=rows,
-        length=int(train["max_length"] or shape.positions),
+        length=int(train["max_length"]),
         checkpointing=bool(train.get("gradient_checkpointing", True)),
         masked=masked,
         lora=_lora(train, shape),
