@@ -16,8 +16,8 @@ from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.model_files.content import by_content
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.problems import HardForConfig
+from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.recipe.thought_tags import PROMPT_DEFAULTS
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Problem, Stop
 

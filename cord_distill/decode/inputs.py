@@ -6,7 +6,6 @@ from typing import Any
 
 from cord_distill.decode.selectors.check import JUDGE, STUDENT
 from cord_distill.model_files.content import by_content
-from cord_distill.recipe.prompt_keys import PROMPT_DEFAULTS
 from cord_distill.recipe.recipe import Recipe
 
 # Keys that change where or how fast something runs, but no result: a journal goes on when they change.
