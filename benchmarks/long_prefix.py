@@ -1,4 +1,4 @@
-"""Behind long prefixes (a model of one layer): (b)/(a), our own time per request, and the cheaper way of scoring."""
+"""Behind long prefixes (a model of one layer): (b)/(a), and our own time per request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import cProfile
 import pstats
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +82,9 @@ async def own_time(folder: Path, length: int, requests: int = 48) -> tuple[dict[
         proposals = await profiled(propose(i) for i in range(requests))
         scores = await profiled(score(step) for step in made)
         journal.close()
-    ways = await scoring_ways(engine, renderer, length)
     await engine.close()
     figures = {"ms_per_proposal_16k": proposals["ours"], "ms_per_score_16k": scores["ours"]}
-    return figures, {"length": length, "proposal": proposals, "score": scores, "scoring_ways": ways}
+    return figures, {"length": length, "proposal": proposals, "score": scores}
 
 
 async def profiled(calls: Any) -> dict[str, float]:
@@ -111,19 +109,3 @@ async def profiled(calls: Any) -> dict[str, float]:
             taking_in += called if function == "add_request" else 0.0
     per_call = 1000 / len(together)
     return {"ours": round((total - vllm + inside) * per_call, 3), "vllm_add_request": round(taking_in * per_call, 3)}
-
-
-async def scoring_ways(engine: VllmEngine, renderer: Renderer, longest: int) -> dict[str, Any]:
-    """CPU ms per score of 5 tokens, by the two exact ways of the CPU runner, over prefix lengths (cache warm)."""
-    ids = renderer.prompt_ids(problems(renderer, Size(problems=1, question=longest))[0].question)
-    target = renderer.encode("12345")
-    found = {}
-    for length in [n for n in (256, 1024, 4096, 16384) if n <= longest]:
-        row = {}
-        for name, way in (("prompt_logprobs", engine._prompt_logprobs), ("one_by_one", engine._one_by_one)):
-            await way(ids[:length], target)
-            begun = time.process_time()
-            await asyncio.gather(*(way(ids[: length - i], target) for i in range(16)))
-            row[name] = round((time.process_time() - begun) * 1000 / 16, 2)
-        found[str(length)] = row
-    return found

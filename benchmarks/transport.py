@@ -114,7 +114,7 @@ async def over_ray(requests: int) -> None:
 async def over_http(requests: int) -> None:
     from cord_distill.engines.server.engine import read_generation
     from cord_distill.engines.server.http import HttpClient
-    from cord_distill.engines.server.scoring import Scores, scoring
+    from cord_distill.engines.server.scoring import ScoringWay, scoring
 
     server = subprocess.Popen([sys.executable, "-c", SERVER])
     client = HttpClient("http://127.0.0.1:18765", wait=60)
@@ -123,7 +123,7 @@ async def over_http(requests: int) -> None:
         body = {"model": "m", "prompt": ids, "max_tokens": 2048, "seed": 1, "stop": list(SAMPLING.stop)}
         return read_generation(await client.post("/v1/completions", body, "problem"), ids)
 
-    async def score(ids: list[int], way: Scores) -> Any:
+    async def score(ids: list[int], way: ScoringWay) -> Any:
         question = scoring(way, "m", ids, [11, 12, 13, 14, 15])
         return await client.post(question.path, question.body, "problem")
 
@@ -132,7 +132,7 @@ async def over_http(requests: int) -> None:
 
     try:
         await measure("HTTP, JSON", ask, usage, requests)
-        ways: tuple[Scores, ...] = ("logprob_token_ids", "allowed_token_ids")
+        ways: tuple[ScoringWay, ...] = ("logprob_token_ids", "allowed_token_ids")
         for way in ways:
             name = f"HTTP, JSON, a score of 5 answer tokens ({way})"
             await measure(name, functools.partial(score, way=way), usage, max(1, requests // 5))

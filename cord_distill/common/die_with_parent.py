@@ -20,6 +20,12 @@ def child_environment(environment: dict[str, str]) -> dict[str, str]:
     return {**own, PARENT: str(os.getpid())}
 
 
+def signal_at_parents_end(number: int) -> None:
+    """Asks Linux to send this process a signal when its parent ends."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, number)
+
+
 def die_with_parent() -> None:
     """Asks Linux for SIGTERM when the parent ends; only in what `cord run` or torchrun (`accelerate launch`) started.
 
@@ -27,8 +33,7 @@ def die_with_parent() -> None:
     """
     if not ({PARENT, TORCHRUN} & {*os.environ}) or not sys.platform.startswith("linux"):
         return
-    set_parent_death_signal = 1
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
+    signal_at_parents_end(signal.SIGTERM)
     if os.getppid() == 1 and PARENT in os.environ:  # in a container torchrun itself may be process 1
         # The parent was gone before we asked.
         raise SystemExit("the process that started this one is gone")

@@ -1,4 +1,4 @@
-"""Rows of a data set on the hub, and the commit that its name stood for when they were read."""
+"""Reads the rows of a data set on the hub, and the commit that its name stands for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and texts of others inside Markdown of ours: they stay text, whatever they hold."""
+"""Writes names and texts of others into our Markdown so that they stay text, whatever they hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plug-ins: `package.module:function` in a recipe."""
+"""Loads and calls plug-ins, which recipes name as `package.module:function`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cord_distill.common.terminal import one_line
 
 
 def search_beside(folder: Path) -> None:
-    """Plug-ins are looked for in the recipe's folder too, behind all that is installed."""
+    """Adds the recipe's folder to where plug-ins are looked for, behind all that is installed."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -35,7 +35,7 @@ def load_plugin(spec: str, key: str) -> Any:
 
 
 def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: str, spec: str, args: str) -> None:
-    """Asks the signature before anything is loaded, so that a misspelt argument is not found at the first call.
+    """Raises CordError for arguments that a plug-in does not take, before anything heavy is loaded.
 
     asked: how many places we fill ourselves. key: of the plug-in. args: the recipe's key of `given`.
     """
@@ -75,7 +75,7 @@ def loaded(load: Callable[[], ModuleType], said: str, name: str) -> ModuleType:
 def plugin_call(
     said: str, *passed: type[BaseException], raises: Callable[[str], Exception] = CordError
 ) -> Iterator[None]:
-    """What a user's function raises becomes one sentence with its file and line; its `sys.exit` ends nothing.
+    """Turns what a user's function raises into one sentence with its file and line; its `sys.exit` ends nothing.
 
     passed: exceptions that stay what they are. raises: what the others become.
     """

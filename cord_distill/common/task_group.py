@@ -1,4 +1,4 @@
-"""Tasks of one event loop that end together: whatever ends their work early, none of them runs on."""
+"""Groups tasks of one event loop that end together: whatever ends their work early, none of them runs on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @asynccontextmanager
 async def tasks_cancelled_on_exit() -> AsyncIterator[set[asyncio.Task[Any]]]:
-    """A set for the tasks of one problem: whatever ends the problem early, none of them runs on."""
+    """A set of tasks that are cancelled, and waited for, when the block ends."""
     tasks: set[asyncio.Task[Any]] = set()
     try:
         yield tasks

@@ -1,4 +1,4 @@
-"""Text of models, servers and files on a terminal: nothing in it may move the cursor, change colours or hide text."""
+"""Makes text of models, servers and files safe for a terminal: nothing in it may move the cursor or hide text."""
 
 from __future__ import annotations
 

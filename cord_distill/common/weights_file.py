@@ -1,4 +1,4 @@
-"""Whether a safetensors file is whole, by its header and its size, without reading the weights."""
+"""Reads the header of a safetensors file: which tensors it holds, and whether the file is whole."""
 
 from __future__ import annotations
 

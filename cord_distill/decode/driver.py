@@ -40,7 +40,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one process of a driver has done so far: a letter to the command, each in place of the one before.
+    """What one process of a driver has done so far: a message to the command, each in place of the one before.
 
     driver: its number. written: rows. meters: by model. live: live beams by problem under way.
     """
@@ -89,7 +89,7 @@ async def _drive(order: Order, todo: list[Problem], board: Any) -> Done:
 
         async def keep_telling() -> None:
             while True:
-                await board.write.remote(done())
+                await board.send.remote(done())
                 await asyncio.sleep(EVERY_SECONDS)
 
         async with tasks_cancelled_on_exit() as beside:

@@ -24,7 +24,7 @@ from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import Meter
 from cord_distill.engines.liveness import RESTARTS, Restarts
-from cord_distill.engines.ray.board import Lost, start_board
+from cord_distill.engines.ray.board import LostReplica, start_board
 from cord_distill.engines.ray.cluster import Cluster
 from cord_distill.engines.ray.spec import Failure, Surroundings, short
 from cord_distill.run_folder.journal import Journal
@@ -83,15 +83,15 @@ class Drivers:
     async def listen(self, board: Any) -> None:
         assert isinstance(self.pool.cluster, Cluster)
         while True:
-            for letter in await board.letters.remote():
-                if isinstance(letter, Lost):
-                    self.pool.cluster.lost(letter)
+            for message in await board.messages.remote():
+                if isinstance(message, LostReplica):
+                    self.pool.cluster.lost(message)
                 else:
-                    self.hear(letter)
+                    self.hear(message)
 
-    def hear(self, letter: Done) -> None:
-        """A driver's newest letter; one that died keeps its last."""
-        self._done[letter.driver, letter.pid] = letter
+    def hear(self, message: Done) -> None:
+        """A driver's newest message; one that died keeps its last."""
+        self._done[message.driver, message.pid] = message
         everybody = self._done.values()
         for name, meter in self.pool.meters.items():
             for key in (one.name for one in fields(Meter)):
@@ -132,7 +132,7 @@ async def _kept(order: Order, todo: list[Problem], board: Any) -> Done:
                 ray.cancel(ref, force=True)
             raise
         if isinstance(done, Failure):
-            raise CordError(done.said)
+            raise CordError(done.reason)
         return done
 
 

@@ -1,7 +1,7 @@
-"""What an engine's answer must be before anything is made of it, and before it is written to the journal.
+"""Checks an engine's answers before anything is made of them, and before they are written to the journal.
 
-A server, a plug-in or a half-precision overflow may say anything. An answer that is no answer raises EngineError: it
-costs the problem that asked, is never replayed, and is asked for again by the next run.
+A server, a plug-in or a half-precision overflow may give anything. An unusable answer raises EngineError: it costs the
+problem that asked, is never replayed, and the next run asks for it again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ ROUNDING = 1e-4
 
 
 def check_generation(answer: dict[str, Any], sampling: Sampling, vocabulary: int | None) -> None:
-    """answer: ids, text, stop, matched, as the journal holds them. vocabulary: the number of ids, None = unknown.
+    """Raises EngineError for a generation that cannot be used; one without a token would be asked for again and again.
 
-    An answer without a token would be asked for again and again.
+    answer: ids, text, stop, matched, as the journal holds them. vocabulary: the number of ids, None = unknown.
     """
     ids = answer["ids"]
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
@@ -47,7 +47,7 @@ def check_generation(answer: dict[str, Any], sampling: Sampling, vocabulary: int
 
 
 def check_numbers(values: Sequence[Any], count: int, what: str, highest: float = math.inf) -> list[float]:
-    """`count` finite numbers, none above `highest` but by rounding. Gives them as floats of at most `highest`."""
+    """Returns `count` finite numbers as floats, none above `highest`. Raises EngineError for anything else."""
     if not isinstance(values, (list, tuple)) or len(values) != count:
         raise EngineError(f"{count} {what} were asked for and came as {_short(values)}")
     for value in values:
@@ -58,7 +58,7 @@ def check_numbers(values: Sequence[Any], count: int, what: str, highest: float =
 
 
 def check_reply(answer: dict[str, Any]) -> None:
-    """answer: text, stop and counts of a chat model's reply."""
+    """Raises EngineError for a chat model's reply (text, stop, counts) that cannot be used."""
     check_text(answer["text"])
     for count in ("num_tokens", "prompt_tokens"):
         if type(answer[count]) is not int or answer[count] < 0:

@@ -1,4 +1,4 @@
-"""The lower seam: an engine takes token ids and gives token ids. It knows no prompt, no step, no beam."""
+"""The interface of engines: they take token ids and give token ids, and know no prompt, no step and no beam."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ def sampling_of(section: ModelConfig, max_tokens: int = 0) -> Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came back. ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up
-    to the stop string (special tokens kept, EOS left out). stop: EOS, LENGTH, REPETITION, or STEP / THINK_END when
-    `matched` did. cached: prompt tokens that were read from the prefix cache.
+    """What an engine generated for one request.
+
+    ids: the generated tokens, those of the stop string and of EOS included. text: their decoding up to the stop string
+    (special tokens kept, EOS left out). stop: EOS, LENGTH, REPETITION, or STEP / THINK_END when `matched` did. cached:
+    prompt tokens that were read from the prefix cache.
     """
 
     ids: tuple[int, ...]
@@ -75,7 +77,7 @@ class Engine(Protocol):
         ...
 
     async def ranked(self, ids: list[int], target_ids: list[int]) -> list[tuple[float, int]]:
-        """What `logprobs` says, each beside the token's rank, 1 = the likeliest. Servers raise EngineError."""
+        """The values of `logprobs`, each beside the token's rank, 1 = the likeliest. Servers raise EngineError."""
         ...
 
     async def close(self) -> None: ...
@@ -85,7 +87,7 @@ class RewardEngine(Protocol):
     """An engine with a reward head. It may lack `generate` and `logprobs`."""
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
-        """The reward at each position of `at` in `ids`: what the head says there (select.step_reward)."""
+        """The reward at each position of `at` in `ids`: the head's output there (select.step_reward)."""
         ...
 
     async def close(self) -> None: ...
@@ -120,7 +122,7 @@ class EngineDead(EngineError):
 
 
 def stop_of(matched: str | None, ended_by_eos: bool) -> Stop:
-    """The name of an ending. A matched stop string other than `</think>` ends a step."""
+    """How a generation ended: a matched stop string other than `</think>` ends a step."""
     if matched is not None:
         return Stop.THINK_END if matched == THINK_CLOSE else Stop.STEP
     return Stop.EOS if ended_by_eos else Stop.LENGTH

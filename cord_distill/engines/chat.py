@@ -25,7 +25,7 @@ TOP_K_OFF = -1
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """text: what was said. stop: EOS, or LENGTH when it was cut. prompt_tokens, num_tokens: 0 where nobody counts."""
+    """A chat model's answer. stop: EOS, or LENGTH when it was cut. prompt_tokens, num_tokens: 0 where nobody counts."""
 
     text: str
     stop: Stop
@@ -123,7 +123,7 @@ class ServedChat:
 
 
 def _content(content: Any) -> str:
-    """What was said: a text, none, or a list of text parts. Raises TypeError on anything else."""
+    """The text of a message: a string, nothing, or a list of text parts. Raises TypeError on anything else."""
     if isinstance(content, list):
         content = "".join(part["text"] for part in content if part.get("type", "text") == "text")
     if content is not None and not isinstance(content, str):

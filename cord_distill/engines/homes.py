@@ -1,4 +1,4 @@
-"""Which of several equal replicas a problem asks. Pure; for the URLs of a server and the actors of a cluster."""
+"""Decides which of several equal replicas a problem asks: the URLs of a server, or the actors of a cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Homes:
         return len(self) - 1
 
     def down(self, replica: int, *, forget: bool = False) -> None:
-        """It does not answer for now. forget: it lost its cache, so those at home there get a home elsewhere."""
+        """Marks a replica that does not answer for now. forget: it lost its cache, so its problems get another home."""
         self._away.add(replica)
         if forget:
             for problem in [name for name, home in self._home.items() if home == replica]:
@@ -46,13 +46,9 @@ class Homes:
     def any_up(self) -> bool:
         return len(self._away) < len(self)
 
-    def problems(self, replica: int) -> int:
-        """How many are at home or guests there."""
-        return self._problems[replica]
-
     def next_home(self, due: Collection[int] = ()) -> int:
-        """Where a new problem would be at home: up, or `due` (away, and worth another look); with the fewest problems
-        now, then in all."""
+        """Where a new problem would be at home: the replica with the fewest problems now, then in all, among those that
+        are up or `due` (away, and worth another look)."""
         up = [replica for replica in range(len(self)) if replica not in self._away or replica in due]
         return min(up or range(len(self)), key=self._filled)
 
@@ -92,7 +88,7 @@ class Homes:
             self.leave(name)
 
     def leave(self, problem: str) -> None:
-        """The problem is over; one that never asked may leave too."""
+        """Frees the place of a problem that is over; one that never asked may leave too."""
         self._part(problem)
         home = self._home.pop(problem, None)
         if home is not None:

@@ -74,7 +74,7 @@ class RestartingEngine(ForwardingEngine):
             raise (EngineDead if dead else EngineError)(too_late(limit)) from None
 
     async def _restart(self, dead: Any, error: Exception) -> None:
-        """Puts a new engine in the place of `dead`; whoever comes second finds it there. Else raises EngineDead."""
+        """Puts a new engine in the place of `dead`, once for all requests that saw it die. Else raises EngineDead."""
         async with self._lock:
             while self.inner is dead and not self._given_up:
                 wait = self._starts.next_wait()

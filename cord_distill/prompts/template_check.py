@@ -1,4 +1,4 @@
-"""Looks at a model folder's chat template before anything is loaded: a few files and jinja2, no tokenizer, no engine.
+"""Checks a model folder's chat template before anything is loaded, with jinja2 alone: no tokenizer, no engine.
 
 `cord check` and `cord generate` call `template_fault` for every local model, so that a template that cannot be used is
 named in seconds and not behind minutes of loading.

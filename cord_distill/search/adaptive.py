@@ -1,4 +1,4 @@
-"""How many candidates of a step live on: B, or more of them where the scores hardly differ (beyond the paper).
+"""Decides how many candidates of a step live on: B, or more where the scores hardly differ (beyond the paper).
 
 Where a step does not touch the answer, all candidates score alike, and a plain beam prunes at random there.
 """

@@ -1,4 +1,4 @@
-"""Which candidates of one step say the same: of those only the best is kept (beyond the paper)."""
+"""Finds the candidates of one step that say the same, of which only the best is kept (beyond the paper)."""
 
 from __future__ import annotations
 

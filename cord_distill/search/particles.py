@@ -1,4 +1,4 @@
-"""Particle selection: survivors of a step drawn in proportion to their scores, instead of the best of them.
+"""Draws the survivors of a step in proportion to their scores, instead of keeping the best (particle selection).
 
 A trace that scores low now may be the only one that comes out right; drawing keeps some of these alive.
 """

@@ -1,4 +1,4 @@
-"""Seeds by name: each sampling request has its own, so that no request's answer depends on what ran before it."""
+"""Derives each sampling request's seed from its name, so that no answer depends on what ran before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where one step ends and the next begins. The `### Step N.` marker is here (section 3 of the paper: the prefill).
+"""Decides where one step ends and the next begins: by the `### Step N.` marker here (section 3 of the paper).
 
 A segmentation is one rule that is asked twice: a generation stops by it, and a complete trace is split by it. The
 other rules are in `line_break.py` and `prefix_phrases.py`.
@@ -15,7 +15,7 @@ from cord_distill.types import THINK_CLOSE, Step, Stop
 
 
 class Segmentation(ABC):
-    """Says where steps end (`decode.segmentation`): three of ours, or a subclass of the user's.
+    """The rule of where steps end (`decode.segmentation`): one of our three, or a subclass of the user's.
 
     stops: the strings that may end a step; a generation is stopped by them, longest first.
     """

@@ -17,5 +17,5 @@ def test_a_driver_that_does_not_see_the_run_folder_says_so(tmp_path, random_mode
     recipe = load_recipe(write_recipe(tmp_path, random_models), [f"output_dir={tmp_path / 'elsewhere'}"])
     sign = str(tmp_path / "elsewhere" / "journal" / ".drivers-1")
     found = drive(Order(recipe, EngineShare(0, 2), sign, Counter(), False, Surroundings.here()), [], None)
-    assert isinstance(found, Failure) and "does not see the run folder" in found.said
-    assert "output_dir" in found.said and not (tmp_path / "elsewhere").exists()
+    assert isinstance(found, Failure) and "does not see the run folder" in found.reason
+    assert "output_dir" in found.reason and not (tmp_path / "elsewhere").exists()

@@ -20,7 +20,7 @@ ANSWERS_WITHIN = 30.0
 
 
 class Replica(Protocol):
-    """One engine as those see it who ask it. actor: Ray's handle of it."""
+    """What ReplicatedEngine asks of a replica. actor: Ray's handle of its engine."""
 
     @property
     def label(self) -> str: ...
@@ -32,12 +32,12 @@ class Replica(Protocol):
     def facts(self) -> Facts | None: ...
 
     def lost(self, actor: Any, reason: str) -> None:
-        """Whoever sees first that `actor` does not answer any more says so."""
+        """Reports that `actor` does not answer any more; later reports of the same actor change nothing."""
 
 
-class Asking(ForwardingEngine):
-    """Requests of a problem stay on one replica. When that is lost they are asked again elsewhere: keyed seeds make the
-    second answer the one that the first would have been.
+class ReplicatedEngine(ForwardingEngine):
+    """A model on several replicas, of which each problem stays on one. When that is lost, its requests are asked again
+    elsewhere: keyed seeds make the second answer the one that the first would have been.
 
     timeout: seconds for one request. liveness.py says whether one that is past it fails alone (EngineError) or its
     replica hangs, which is then lost. patient: one that is past it waits on while its replica answers others. first:
@@ -106,7 +106,7 @@ class Asking(ForwardingEngine):
                 if not isinstance(found, Failure):
                     return found
                 if found.kind == "request":
-                    raise EngineError(found.said)
+                    raise EngineError(found.reason)
 
     async def changed(self) -> None:
         """Returns when a replica came or went, or after a moment."""
@@ -140,7 +140,7 @@ class Asking(ForwardingEngine):
         except RayError as error:
             found = Failure("engine", short(error))
         if isinstance(found, Failure) and found.kind == "engine":
-            replica.lost(actor, found.said)
+            replica.lost(actor, found.reason)
         return found
 
     async def _in_time(self, ref: Any, actor: Any) -> Any:
@@ -174,7 +174,7 @@ class ProblemsView(ForwardingEngine):
 
     keeps_time = True
 
-    def __init__(self, engine: Asking, problem: str) -> None:
+    def __init__(self, engine: ReplicatedEngine, problem: str) -> None:
         self.engine = engine
         self.problem = problem
 
@@ -182,4 +182,4 @@ class ProblemsView(ForwardingEngine):
         return await self.engine.request(method, ids, what, self.problem)
 
     async def close(self) -> None:
-        """The engine belongs to the run, not to the problem."""
+        """Does nothing: the engine belongs to the run, not to the problem."""

@@ -1,5 +1,5 @@
-"""Where a command and its drivers leave word for each other: an actor of its own, since a driver is busy with its
-searches and the command can be called by nobody."""
+"""Where a command and its drivers leave messages for each other: an actor of its own, since a driver is busy with its
+searches and nobody can call the command."""
 
 from __future__ import annotations
 
@@ -11,66 +11,68 @@ from cord_distill.engines.ray.spec import Facts
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A replica that is up. turn: how often it was started anew. actor: Ray's handle."""
+class LiveReplica:
+    """A replica that is up. restarts: how often it was started anew. actor: Ray's handle."""
 
     name: str
-    turn: int
+    restarts: int
     actor: Any = field(compare=False, repr=False)
     facts: Facts | None = field(compare=False)
     label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class EngineStatus:
     """What the command says of one model's engines. gone: why there will be none any more."""
 
-    places: tuple[Place, ...] = ()
+    replicas: tuple[LiveReplica, ...] = ()
     gone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """What a driver says of a replica that does not answer any more. engine: the identity of the model."""
+class LostReplica:
+    """A driver's message that a replica does not answer any more. engine: the identity of the model. restarts: those of
+    the replica when it was lost."""
 
     engine: str
     name: str
-    turn: int
+    restarts: int
     reason: str
 
 
 class Board:
-    """The command posts a word per engine, of which the last one counts; the drivers' letters wait for the command."""
+    """The command posts a status per engine, of which the last one counts; the drivers' messages wait for the
+    command."""
 
     def __init__(self) -> None:
-        self._words: dict[str, Word] = {}
+        self._statuses: dict[str, EngineStatus] = {}
         self._posted = 0
-        self._letters: list[Any] = []
+        self._messages: list[Any] = []
         self._news = asyncio.Condition()
 
-    async def post(self, words: dict[str, Word]) -> None:
+    async def post(self, statuses: dict[str, EngineStatus]) -> None:
         """By the identities of the engines."""
         async with self._news:
-            self._words |= words
+            self._statuses |= statuses
             self._posted += 1
             self._news.notify_all()
 
-    async def words(self, seen: int) -> tuple[int, dict[str, Word]]:
-        """All of them, as soon as something was posted after the first `seen` ones; and how many were."""
+    async def statuses(self, seen: int) -> tuple[int, dict[str, EngineStatus]]:
+        """How often something was posted, and all statuses, as soon as that is more often than `seen`."""
         async with self._news:
             await self._news.wait_for(lambda: self._posted > seen)
-            return self._posted, dict(self._words)
+            return self._posted, dict(self._statuses)
 
-    async def write(self, letter: Any) -> None:
+    async def send(self, message: Any) -> None:
         async with self._news:
-            self._letters.append(letter)
+            self._messages.append(message)
             self._news.notify_all()
 
-    async def letters(self) -> list[Any]:
+    async def messages(self) -> list[Any]:
         """Those that nobody has read, as soon as there is one."""
         async with self._news:
-            await self._news.wait_for(lambda: bool(self._letters))
-            found, self._letters = self._letters, []
+            await self._news.wait_for(lambda: bool(self._messages))
+            found, self._messages = self._messages, []
             return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.task_group import tasks_cancelled_on_exit
-from cord_distill.engines.ray.board import Lost, Word
+from cord_distill.engines.ray.board import EngineStatus, LostReplica
 from cord_distill.engines.ray.connect import connect
 from cord_distill.engines.ray.engine import RayEngine
 from cord_distill.engines.ray.spec import EngineSpec
@@ -58,10 +58,10 @@ class Cluster:
         return self._engines[identity]
 
     async def fill(self) -> None:
-        """The wanted engines are to have all their replicas, and the others make room.
+        """Starts all replicas of the wanted engines, and ends the engines that are not wanted any more.
 
-        As soon as each has a place, the second replicas are asked for, then the third ones; in each round the largest
-        first.
+        As soon as each engine has a place, it asks for the second replicas, then for the third ones; in each round the
+        largest come first.
         """
         await self._stop_filling()
         for identity in [name for name in self._engines if name not in self.wanted]:
@@ -72,18 +72,18 @@ class Cluster:
         self._filling = asyncio.create_task(self._fill(sorted(self.engines, key=lambda engine: -engine.spec.gpus)))
 
     async def lend(self, board: Any) -> None:
-        """Until it is cancelled: tells drivers by the board which replicas are up, and hears which they have lost."""
+        """Tells drivers by the board which replicas are up, until it is cancelled."""
         # All at once, so that a driver never hears of some alone.
-        await board.post.remote({identity: engine.word() for identity, engine in self._engines.items()})
+        await board.post.remote({identity: engine.status() for identity, engine in self._engines.items()})
         async with tasks_cancelled_on_exit() as telling:
             for identity, engine in self._engines.items():
                 telling.add(asyncio.create_task(_tell(identity, engine, board)))
             await asyncio.gather(*telling)
 
-    def lost(self, letter: Lost) -> None:
+    def lost(self, message: LostReplica) -> None:
         """What a driver says of a replica."""
-        if letter.engine in self._engines:
-            self._engines[letter.engine].lost(letter.name, letter.turn, letter.reason)
+        if message.engine in self._engines:
+            self._engines[message.engine].lost(message.name, message.restarts, message.reason)
 
     def figures(self) -> dict[str, dict[str, int]]:
         """For generate_stats.json: by the name of the model."""
@@ -139,8 +139,8 @@ def _leave() -> None:
 
 
 async def _head_answers() -> bool:
-    """Whether it does; a head that is gone may leave this without an answer. It is asked in a thread of its own that
-    nobody waits for: the loop's own threads are waited for at the end of the command."""
+    """Whether the cluster's head answers; a head that is gone may never let this return. It is asked in a thread of its
+    own that nobody waits for: Python waits for the loop's own threads at the end of the command."""
     import ray
 
     loop = asyncio.get_running_loop()
@@ -164,10 +164,10 @@ async def _head_answers() -> bool:
 
 
 async def _tell(identity: str, engine: RayEngine, board: Any) -> None:
-    said: Word | None = None
+    told: EngineStatus | None = None
     while True:
-        word = engine.word()
-        if word != said:
-            await board.post.remote({identity: word})
-            said = word
+        status = engine.status()
+        if status != told:
+            await board.post.remote({identity: status})
+            told = status
         await engine.changed()

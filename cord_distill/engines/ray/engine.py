@@ -10,8 +10,8 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.engines.ray.actor import EngineActor
-from cord_distill.engines.ray.asking import Asking
-from cord_distill.engines.ray.board import Place, Word
+from cord_distill.engines.ray.asking import ReplicatedEngine
+from cord_distill.engines.ray.board import EngineStatus, LiveReplica
 from cord_distill.engines.ray.replica import Replica
 from cord_distill.engines.ray.spec import EngineSpec
 
@@ -19,7 +19,7 @@ from cord_distill.engines.ray.spec import EngineSpec
 CONCURRENT = 8192
 
 
-class RayEngine(Asking):
+class RayEngine(ReplicatedEngine):
     """The engines that the command itself started, and starts anew. wait: seconds that the cluster may have no room for
     a single replica."""
 
@@ -53,19 +53,19 @@ class RayEngine(Asking):
         kept = next((replica for replica in self.replicas if replica.up), self.replicas[0])
         await self._end([replica for replica in self.replicas if replica is not kept])
 
-    def word(self) -> Word:
+    def status(self) -> EngineStatus:
         """For drivers: the replicas that are up, and why there will be none."""
         try:
             self.refuse()
         except CordError as error:
-            return Word((), str(error))
+            return EngineStatus((), str(error))
         up = [replica for replica in self.replicas if replica.up and replica.facts]
-        return Word(tuple(Place(one.name, one.restarts, one.actor, one.facts, one.label) for one in up))
+        return EngineStatus(tuple(LiveReplica(one.name, one.restarts, one.actor, one.facts, one.label) for one in up))
 
-    def lost(self, name: str, turn: int, reason: str) -> None:
+    def lost(self, name: str, restarts: int, reason: str) -> None:
         """A driver says that this replica, as it was after so many restarts, does not answer any more."""
         for replica in self.replicas:
-            if (replica.name, replica.restarts) == (name, turn):
+            if (replica.name, replica.restarts) == (name, restarts):
                 replica.lost(replica.actor, reason)
 
     def figures(self) -> dict[str, int]:

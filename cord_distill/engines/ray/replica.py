@@ -1,4 +1,4 @@
-"""One place of a model on a cluster: an actor, and a new one whenever that is lost."""
+"""A replica of a model on a cluster keeps one actor running: whenever that is lost, it starts a new one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Replica:
             self.restarts += 1
 
     def lost(self, actor: Any, reason: str) -> None:
-        """Whoever sees first that `actor` does not answer any more says so."""
+        """Reports that `actor` does not answer any more; later reports of the same actor change nothing."""
         if actor is self.actor and not self._lost.is_set():
             self.reason = reason
             self.up = self.placed = False
@@ -87,7 +87,7 @@ class Replica:
             return short(error)
         if isinstance(started, Failure):
             self.refused = started.kind == "settings" and self.facts is None
-            return started.said
+            return started.reason
         if wrong := differing(started):
             self.refused = self.facts is None
             return wrong
@@ -115,7 +115,7 @@ class Replica:
             watching.cancel()
 
     async def _node_is_gone(self) -> bool:
-        """A machine that went away says nothing about the engine on it."""
+        """Whether the actor's machine went away, which says nothing about the engine on it."""
         import ray
 
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""What is to be started on a cluster, and what it says of itself: the messages between the two ends of an actor."""
+"""The messages between the two ends of an actor: which engine to start, what it reports of itself, and its failures."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Failure:
     """In place of an answer. kind: `settings` (CordError), `request` (EngineError) or `engine` (EngineDead)."""
 
     kind: str
-    said: str
+    reason: str
 
 
 def gpus_of(section: ModelConfig) -> int:
@@ -91,7 +91,7 @@ def gpus_of(section: ModelConfig) -> int:
 
 
 def differing(facts: Facts) -> str:
-    """What is installed otherwise on the engine's node than here, as a sentence; "" when nothing is."""
+    """Which packages have another version on the engine's node than here, as a sentence; "" when none has."""
     there = facts.versions
     here = installed_versions()
     other = [f"{name} {there.get(name, 'missing')} there, {value} here" for name, value in here.items()

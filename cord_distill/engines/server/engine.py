@@ -6,6 +6,7 @@ busy or away, probe.py what it must be able to do, scoring.py how it is asked fo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from cord_distill.engines.answers import count_in
 from cord_distill.engines.base import EngineError, Generation, Sampling, vllm_ending
 from cord_distill.engines.server.http import HttpClient
 from cord_distill.engines.server.probe import Endpoint, probe
-from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS, Scores, scoring
+from cord_distill.engines.server.scoring import TARGETS_AT_ONCE, WAYS, ScoringWay, scoring
 from cord_distill.prompts.render import Renderer
 from cord_distill.recipe.models import ModelConfig
 
@@ -29,15 +30,15 @@ class ServerEngine:
 
     keeps_time = True
 
-    def __init__(self, client: HttpClient, endpoints: list[Endpoint], home: str = "") -> None:
+    def __init__(self, client: HttpClient, endpoints: list[Endpoint]) -> None:
         lengths = [endpoint.max_model_len for endpoint in endpoints if endpoint.max_model_len]
         self.client = client
         self.endpoints = endpoints
-        self.home = home
+        self.home = ""
         self.served = endpoints[0].served
         ways = [endpoint.scores for endpoint in endpoints]
         # What all of them know: a server that knows one way knows those behind it too.
-        self.scores: Scores | None = None if None in ways else max((way for way in ways if way), key=WAYS.index)
+        self.scores: ScoringWay | None = None if None in ways else max((way for way in ways if way), key=WAYS.index)
         self.max_model_len: int | None = min(lengths, default=None)
         sizes = [endpoint.kv_tokens for endpoint in endpoints]
         self.kv_tokens: int | None = min((size for size in sizes if size), default=None)
@@ -68,7 +69,9 @@ class ServerEngine:
 
     def for_problem(self, problem_id: str) -> ServerEngine:
         """The same engine, whose requests stay on one replica."""
-        return ServerEngine(self.client, self.endpoints, problem_id)
+        view = copy.copy(self)
+        view.home = problem_id
+        return view
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
         page = await self.client.post("/v1/completions", self.body(ids, sampling), self.home)
@@ -103,13 +106,13 @@ class ServerEngine:
         if self.scores is None:
             raise EngineError(f"{self.endpoints[0].url}: gives no log-probs of given tokens")
         found: list[float] = []
-        way: Scores = self.scores
+        way: ScoringWay = self.scores
         while len(found) < len(target_ids):
             asked = target_ids[len(found) :]
             if way != "prompt_logprobs":
                 asked = asked[:TARGETS_AT_ONCE]
-            question = scoring(way, self.served, ids + target_ids[: len(found)], asked)
-            given = self._read(await self.client.post(question.path, question.body, self.home), question.read)
+            request = scoring(way, self.served, ids + target_ids[: len(found)], asked)
+            given = self._read(await self.client.post(request.path, request.body, self.home), request.read)
             if len(given) < len(asked):
                 way = "logprob_token_ids"
             found += given

@@ -1,6 +1,6 @@
-"""JSON over HTTP, to one server or to several replicas of it: time-outs, retries, back-off.
+"""Sends JSON over HTTP to one server or to several replicas of it, with time-outs, retries and back-off.
 
-For whatever speaks to a server: engines (engine.py), reward models, chat models. It knows no model and no prompt.
+Engines (engine.py), reward models and chat models use it; it knows no model and no prompt.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the server at a URL can do, asked with a few tiny requests: `cord check` says it, `cord generate` needs it."""
+"""Finds out what the server at a URL can do, by a few tiny requests: `cord check` shows it, decoding needs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cord_distill.common.errors import CordError
 from cord_distill.engines.base import EngineDead, EngineError
 from cord_distill.engines.server.http import HttpClient
-from cord_distill.engines.server.scoring import Scores, scoring
+from cord_distill.engines.server.scoring import ScoringWay, scoring
 from cord_distill.recipe.models import ModelConfig
 
 # Ids that every vocabulary has.
@@ -28,7 +28,7 @@ class Endpoint:
     url: str
     served: str
     max_model_len: int | None
-    scores: Scores | None
+    scores: ScoringWay | None
     kv_tokens: int | None = None
 
     def __str__(self) -> str:
@@ -141,7 +141,7 @@ async def _knows_repetition(client: HttpClient, served: str, key: str, root: str
     )
 
 
-async def _scores(client: HttpClient, optional: HttpClient, served: str) -> Scores | None:
+async def _scores(client: HttpClient, optional: HttpClient, served: str) -> ScoringWay | None:
     """The cheapest way that gives a number for each target. A server ignores or refuses what it does not know.
 
     The two cheap ways are held against the sure one: a server may leave `allowed_token_ids` aside, or give log-probs
@@ -151,7 +151,7 @@ async def _scores(client: HttpClient, optional: HttpClient, served: str) -> Scor
     if len(sure) < len(TARGET_IDS):
         whole = await _found(client, served, "prompt_logprobs")
         return "prompt_logprobs" if len(whole) == len(TARGET_IDS) else None
-    cheap: tuple[Scores, ...] = ("prompt_logprob_token_ids", "allowed_token_ids")
+    cheap: tuple[ScoringWay, ...] = ("prompt_logprob_token_ids", "allowed_token_ids")
     for way in cheap:
         try:
             found = await _found(optional, served, way)
@@ -162,11 +162,11 @@ async def _scores(client: HttpClient, optional: HttpClient, served: str) -> Scor
     return "logprob_token_ids"
 
 
-async def _found(client: HttpClient, served: str, way: Scores) -> list[float]:
-    """What this way gives for TARGET_IDS, [] where the server does not know it."""
-    question = scoring(way, served, PROBE_IDS, TARGET_IDS)
+async def _found(client: HttpClient, served: str, way: ScoringWay) -> list[float]:
+    """The log-probs of TARGET_IDS by this way, [] where the server does not know it."""
+    request = scoring(way, served, PROBE_IDS, TARGET_IDS)
     try:
-        found = question.read(await client.post(question.path, question.body))
+        found = request.read(await client.post(request.path, request.body))
     except EngineDead:
         raise
     except (EngineError, LookupError, TypeError, ValueError, AttributeError):

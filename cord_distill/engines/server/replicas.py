@@ -1,4 +1,4 @@
-"""Which of several equal servers a request goes to, and what is known of those that are away."""
+"""Chooses which of several equal servers a request goes to, and remembers which of them are away."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Replica:
     down_since: float | None = None
     retry_at: float = 0.0
     answered: float = 0.0
-    said: bool = False
+    announced: bool = False
 
 
 class Replicas:
@@ -60,8 +60,8 @@ class Replicas:
         away = now - replica.down_since
         # As long again as it has been away: a back-off that does not depend on how many requests look.
         replica.retry_at = now + min(max(away, SHORTEST_ABSENCE), LONGEST_ABSENCE)
-        if away >= SAID_AFTER and not replica.said:
-            replica.said = True
+        if away >= SAID_AFTER and not replica.announced:
+            replica.announced = True
             print(
                 f"{replica.url}: {one_line(reason, 200)}; waiting for it (decode.server_wait)",
                 file=sys.stderr,
@@ -72,11 +72,11 @@ class Replicas:
         replica.answered = time.monotonic()
         replica.down_since = None
         self.homes.up(replica.number)
-        if replica.said:
-            replica.said = False
+        if replica.announced:
+            replica.announced = False
             print(f"{replica.url}: back", file=sys.stderr, flush=True)
 
     def gone_since(self) -> float | None:
-        """Since when none is up; None while one is."""
+        """The time since which no replica is up; None while one is."""
         since = [replica.down_since for replica in self]
         return None if None in since else max(at for at in since if at is not None)

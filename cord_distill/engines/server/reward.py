@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -24,14 +25,14 @@ class ServerRewardEngine:
     keeps_time = True
 
     def __init__(
-        self, client: HttpClient, served: str, section: ProcessRewardConfig, max_model_len: int | None, home: str = ""
+        self, client: HttpClient, served: str, section: ProcessRewardConfig, max_model_len: int | None
     ) -> None:
         self.client = client
         self.homes = client.homes
         self.served = served
         self.section = section
         self.max_model_len = max_model_len
-        self.home = home
+        self.home = ""
         self._reward = functools.partial(step_reward, activation=section.activation, output=section.head_output)
 
     @classmethod
@@ -57,7 +58,9 @@ class ServerRewardEngine:
 
     def for_problem(self, problem_id: str) -> ServerRewardEngine:
         """The same engine, whose requests stay on one replica."""
-        return ServerRewardEngine(self.client, self.served, self.section, self.max_model_len, problem_id)
+        view = copy.copy(self)
+        view.home = problem_id
+        return view
 
     async def reward(self, ids: list[int], at: list[int]) -> list[float]:
         rows = await self._rows(ids)

@@ -1,4 +1,4 @@
-"""How a server is asked for the log-probs of given tokens: one function per way, by the field of vLLM that it uses.
+"""Asks a server for the log-probs of given tokens: one function per way, by the field of vLLM that it uses.
 
 A prompt of 16,000 ids costs a driver 2 ms and 116 kB each time that it is sent: the ways differ in how often they do.
 """
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 # The cheapest first. The first two send the prompt once and read the server's prefix cache; the third sends it once per
 # target and reads the cache; the last one sends it once and computes all of it again.
-Scores = Literal["prompt_logprob_token_ids", "allowed_token_ids", "logprob_token_ids", "prompt_logprobs"]
-WAYS: tuple[Scores, ...] = ("prompt_logprob_token_ids", "allowed_token_ids", "logprob_token_ids", "prompt_logprobs")
+ScoringWay = Literal["prompt_logprob_token_ids", "allowed_token_ids", "logprob_token_ids", "prompt_logprobs"]
+WAYS: tuple[ScoringWay, ...] = ("prompt_logprob_token_ids", "allowed_token_ids", "logprob_token_ids", "prompt_logprobs")
 # Targets of one request that shares what the server has cached, and of one choice of tokens (vLLM takes 128 at most).
 TARGETS_AT_ONCE = 32
 
@@ -23,20 +23,20 @@ GENERATE = "/inference/v1/generate"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is posted where. read: the log-probs of the first targets off the answer's page, of all or of fewer."""
+class ScoringRequest:
+    """One HTTP request for log-probs. read: takes those of the first targets, of all or of fewer, off the answer."""
 
     path: str
     body: dict[str, Any]
     read: Callable[[Any], list[float]]
 
 
-def scoring(way: Scores, served: str, ids: list[int], target_ids: list[int]) -> Question:
+def scoring(way: ScoringWay, served: str, ids: list[int], target_ids: list[int]) -> ScoringRequest:
     """Asks for log p(target_ids[i] | ids + target_ids[:i]) of the model that is served under this name."""
-    return ASKED[way](served, ids, target_ids)
+    return REQUESTS[way](served, ids, target_ids)
 
 
-def _own_rows(served: str, ids: list[int], target_ids: list[int]) -> Question:
+def _own_rows(served: str, ids: list[int], target_ids: list[int]) -> ScoringRequest:
     """Model runner V2, and a server with --enable-scale-out: it computes the targets' rows and no others.
 
     None come back where the prefix cache held a target's row already.
@@ -61,10 +61,10 @@ def _own_rows(served: str, ids: list[int], target_ids: list[int]) -> Question:
         "prompt_logprob_start": len(ids) - 1,
         "skip_reading_prefix_cache": False,
     }
-    return Question(GENERATE, {"model": served, "token_ids": ids + target_ids, "sampling_params": params}, read)
+    return ScoringRequest(GENERATE, {"model": served, "token_ids": ids + target_ids, "sampling_params": params}, read)
 
 
-def _continued(served: str, ids: list[int], target_ids: list[int]) -> Question:
+def _continued(served: str, ids: list[int], target_ids: list[int]) -> ScoringRequest:
     """The server goes on with the likeliest of the targets. As long as these are the targets in their order, each of
     its steps gives the next log-prob; the first other one ends what can be read, and its own row still counts. So does
     a row without the target, as speculative decoding may give it.
@@ -92,10 +92,10 @@ def _continued(served: str, ids: list[int], target_ids: list[int]) -> Question:
             raise ValueError("no log-probs")
         return found
 
-    return Question(COMPLETIONS, body, read)
+    return ScoringRequest(COMPLETIONS, body, read)
 
 
-def _one_by_one(served: str, ids: list[int], target_ids: list[int]) -> Question:
+def _one_by_one(served: str, ids: list[int], target_ids: list[int]) -> ScoringRequest:
     """A prompt per target, in one body. Temperature 1 and no cut: then raw and processed log-probs are the same,
     whatever --logprobs-mode says."""
     body = {
@@ -111,22 +111,22 @@ def _one_by_one(served: str, ids: list[int], target_ids: list[int]) -> Question:
             for choice, token in zip(_in_order(page), target_ids, strict=True)
         ]
 
-    return Question(COMPLETIONS, body, read)
+    return ScoringRequest(COMPLETIONS, body, read)
 
 
-def _whole_prompt(served: str, ids: list[int], target_ids: list[int]) -> Question:
+def _whole_prompt(served: str, ids: list[int], target_ids: list[int]) -> ScoringRequest:
     body = {"model": served, "prompt": ids + target_ids, **PLAIN, "prompt_logprobs": 0}
 
     def read(page: Any) -> list[float]:
         rows = _in_order(page)[0]["prompt_logprobs"][len(ids) :]
         return [float(row[str(token)]["logprob"]) for row, token in zip(rows, target_ids, strict=True)]
 
-    return Question(COMPLETIONS, body, read)
+    return ScoringRequest(COMPLETIONS, body, read)
 
 
 PLAIN = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 
-ASKED: dict[Scores, Callable[[str, list[int], list[int]], Question]] = {
+REQUESTS: dict[ScoringWay, Callable[[str, list[int], list[int]], ScoringRequest]] = {
     "prompt_logprob_token_ids": _own_rows,
     "allowed_token_ids": _continued,
     "logprob_token_ids": _one_by_one,

@@ -6,14 +6,14 @@ needs. vLLM calls `register` in each of its processes (entry point `vllm.general
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 
+from cord_distill.common.die_with_parent import signal_at_parents_end
+
 OWNER = "CORD_ENGINE_OWNER"
-SET_PARENT_DEATH_SIGNAL = 1
 
 
 def own_engines() -> None:
@@ -27,6 +27,6 @@ def register() -> None:
     parent = multiprocessing.parent_process()
     if owner in (None, str(os.getpid())) or parent is None or not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None, use_errno=True).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    signal_at_parents_end(signal.SIGKILL)
     if os.getppid() != parent.pid:
         os._exit(1)  # the parent was gone before we asked

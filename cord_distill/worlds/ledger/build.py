@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.files import lock_folder
 from cord_distill.common.progress import Progress, progress
 from cord_distill.worlds.ledger.plan import BASE, MODELS, REWARD, STAMP, VERSION, Plan
 
@@ -53,9 +54,9 @@ def build_models(
     if tails and reward_model:
         raise CordError("ledger: reward_model judges boxes alone and does not go with tails: leave one of the two out")
     root = Path(folder).resolve()
-    root.mkdir(parents=True, exist_ok=True)
     plan = Plan(seed, scale, tails)
-    with _locked(root / ".lock"):
+    with ExitStack() as stack:
+        stack.callback(os.close, lock_folder(root, how=fcntl.LOCK_EX))
         names = (*MODELS, REWARD) if reward_model else MODELS
         missing = [name for name in names if not plan.is_done(root / name)]
         for name in missing:
@@ -83,13 +84,6 @@ def _train_all(root: Path, plan: Plan, missing: list[str], workers: int) -> None
 
 def _run(queues: dict[Connection, list[Job]], display: Progress) -> None:
     """Hand each worker the next job of its queue (workers may share one) until all are done."""
-    try:
-        _run_all(queues, display)
-    except (EOFError, ConnectionResetError, BrokenPipeError):
-        raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
-
-
-def _run_all(queues: dict[Connection, list[Job]], display: Progress) -> None:
     busy: list[Connection] = []
 
     def hand_over(pipe: Connection) -> None:
@@ -97,19 +91,22 @@ def _run_all(queues: dict[Connection, list[Job]], display: Progress) -> None:
             pipe.send(queues[pipe].pop(0))
             busy.append(pipe)
 
-    for pipe in queues:
-        hand_over(pipe)
-    while busy:
-        ready = wait(busy)
-        for pipe in [pipe for pipe in busy if pipe in ready]:
-            name, news = pipe.recv()
-            if isinstance(news, int):
-                display.advance(news, name.lstrip("."))
-                continue
-            if news != "done":
-                raise CordError(f"ledger: training {name} failed:\n{news}")
-            busy.remove(pipe)
+    try:
+        for pipe in queues:
             hand_over(pipe)
+        while busy:
+            ready = wait(busy)
+            for pipe in [pipe for pipe in busy if pipe in ready]:
+                name, news = pipe.recv()
+                if isinstance(news, int):
+                    display.advance(news, name.lstrip("."))
+                    continue
+                if news != "done":
+                    raise CordError(f"ledger: training {name} failed:\n{news}")
+                busy.remove(pipe)
+                hand_over(pipe)
+    except (EOFError, ConnectionResetError, BrokenPipeError):
+        raise CordError("ledger: a training process was killed; run again to go on where it stood") from None
 
 
 @contextmanager
@@ -146,11 +143,3 @@ def _workers(count: int) -> Iterator[list[Connection]]:
             pipe.close()
         for process in processes:
             process.wait()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """An advisory lock that the kernel releases even when its holder is killed."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
