@@ -1,4 +1,4 @@
-"""The one error that users see: a sentence that names the key or file and contains the fix."""
+"""Defines the one error that users see: a sentence that names the key or file and contains the fix."""
 
 from collections.abc import Callable
 from typing import Any

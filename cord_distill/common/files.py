@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and locking a folder."""
+"""Writes files so that a reader never sees half of one, and locks folders."""
 
 from __future__ import annotations
 

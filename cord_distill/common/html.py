@@ -1,4 +1,4 @@
-"""What the pages that we write (the report, the view page) share: reading their files and naming scripts by hash."""
+"""Reads the files of the pages that we write (the report, the view page), and names their scripts by hash."""
 
 from __future__ import annotations
 

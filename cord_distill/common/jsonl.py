@@ -142,8 +142,8 @@ def _parsed(line: str | bytes, where: str, columns: str, *, ours: bool = False) 
     try:
         return json.loads(line, object_pairs_hook=None if ours else _each_key_once)
     except (ValueError, RecursionError) as error:
-        said = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise CordError(f"{where}: not JSON ({said}); each line must be one object with {columns}") from None
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise CordError(f"{where}: not JSON ({reason}); each line must be one object with {columns}") from None
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

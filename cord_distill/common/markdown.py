@@ -14,14 +14,14 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 def inline(text: object) -> str:
     """A text for a line, a list item or a table's cell: no markup, no HTML, no line end of its own is left in it."""
-    said = _SPECIAL.sub(lambda found: "\\" + found[0], " ".join(plain(text).split()))
-    return re.sub("[&<]|^>", lambda found: _HTML[found[0]], said)
+    line = _SPECIAL.sub(lambda found: "\\" + found[0], " ".join(plain(text).split()))
+    return re.sub("[&<]|^>", lambda found: _HTML[found[0]], line)
 
 
 def code(text: object) -> str:
     """A text as a code span, which holds no backtick and, inside a table, no bar."""
-    said = " ".join(plain(text).split()).replace("`", "'").replace("|", "¦")
-    return f"`{said}`" if said else ""
+    line = " ".join(plain(text).split()).replace("`", "'").replace("|", "¦")
+    return f"`{line}`" if line else ""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What users of other tools type out of habit (`--config`, `--key=value`), and how it is written here."""
+"""Recognises what users of other tools type out of habit (`--config`, `--key=value`), and says how it is written here."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def foreign_words(argv: Sequence[str]) -> str | None:
         if flag == "--variant" and command != "ablate":
             return f"{flag}: a variant is picked without dashes: variant={value}"
         if flag.replace("-", "_") in LAUNCHERS:
-            said = [flag, *([value] if given or (after and not after.startswith("-") and "=" not in after) else [])]
-            return f"{flag}: what accelerate launch is told stands in the recipe: launch.args='{json.dumps(said)}'"
+            words = [flag, *([value] if given or (after and not after.startswith("-") and "=" not in after) else [])]
+            return f"{flag}: what accelerate launch is told stands in the recipe: launch.args='{json.dumps(words)}'"
         if flag in ("--dry-run", "--dry_run", "--dryrun", "--validate"):
             return f"{flag}: what would run, and whether all of it is there, is said by: cord check RECIPE"
         found = _DOTTED.match(word)

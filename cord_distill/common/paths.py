@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie: in a clone beside it, in a wheel inside it."""
+"""Finds the files that travel with the package: in a clone beside it, in a wheel inside it."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def takes(function: Callable[..., Any], asked: int, given: dict[str, Any], key: 
         raise CordError(f"{key}: {spec!r} cannot be called with {args} {given}: {error}") from None
 
 
-def loaded(load: Callable[[], ModuleType], said: str, name: str) -> ModuleType:
+def loaded(load: Callable[[], ModuleType], what: str, name: str) -> ModuleType:
     """A module of the user's. Raises CordError, with the line, where it is not there or fails while it is loaded."""
     try:
         return load()
@@ -65,15 +65,15 @@ def loaded(load: Callable[[], ModuleType], said: str, name: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise CordError(
-                f"{said}: there is no module {error.name!r}; install it, or put it beside the recipe or where cord is "
+                f"{what}: there is no module {error.name!r}; install it, or put it beside the recipe or where cord is "
                 "started"
             ) from None
-        raise CordError(f"{said} fails while it is loaded ({_place(error)}): {_said(error)}") from None
+        raise CordError(f"{what} fails while it is loaded ({_place(error)}): {_message(error)}") from None
 
 
 @contextlib.contextmanager
 def plugin_call(
-    said: str, *passed: type[BaseException], raises: Callable[[str], Exception] = CordError
+    what: str, *passed: type[BaseException], raises: Callable[[str], Exception] = CordError
 ) -> Iterator[None]:
     """Turns what a user's function raises into one sentence with its file and line; its `sys.exit` ends nothing.
 
@@ -84,10 +84,10 @@ def plugin_call(
     except (Exception, SystemExit) as error:
         if isinstance(error, (CordError, *passed)):
             raise
-        raise raises(f"{said} failed ({_place(error)}): {_said(error)}") from error
+        raise raises(f"{what} failed ({_place(error)}): {_message(error)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ends the program (sys.exit({error.code!r})); let it return or raise"
     return one_line(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""One progress display for long work: a live bar on a terminal, a plain line now and then in a file or in CI.
+"""Shows how long work goes on: a live bar on a terminal, a plain line now and then in a file or in CI.
 
 `CORD_PLAIN_PROGRESS=1` asks for plain lines on a terminal too: two processes cannot share it with live bars.
 """
@@ -31,7 +31,7 @@ class Progress:
         self.label = label
         self.total = total
         self.done = done
-        self.begun = self._said = time.monotonic()
+        self.begun = self._shown_at = time.monotonic()
         self._before = done
         self._first: tuple[float, int] | None = None  # when the first came, and how many at once
         self._silence = FIRST_PLAIN_LINE
@@ -65,8 +65,8 @@ class Progress:
         """Another note, when nothing more is done yet."""
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=self._with_eta(note))
-        elif time.monotonic() - self._said > self._silence:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._shown_at > self._silence:
+            self._shown_at = time.monotonic()
             self._silence = min(2 * self._silence, LONGEST_SILENCE)
             self._line(self._with_eta(note))
 

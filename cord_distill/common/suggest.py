@@ -1,4 +1,4 @@
-"""The name that an error suggests in place of a misspelt one."""
+"""Finds the name that an error suggests in place of a misspelt one."""
 
 from __future__ import annotations
 

@@ -21,15 +21,15 @@ def plain(text: object) -> str:
 
 def one_line(text: object, length: int = 500) -> str:
     """`plain`, on one line, cut to `length` characters."""
-    said = " ".join(plain(text).split())
-    return said if len(said) <= length else f"{said[: length - 4]} ..."
+    line = " ".join(plain(text).split())
+    return line if len(line) <= length else f"{line[: length - 4]} ..."
 
 
 def listed(names: Iterable[object]) -> str:
     """The names as an error lists them: the first MOST_LISTED, each cut, since a table may have a million columns."""
     first = list(itertools.islice(names, MOST_LISTED + 1))
-    said = ", ".join(one_line(name, 60) for name in first[:MOST_LISTED])
-    return f"{said} and others" if len(first) > MOST_LISTED else said
+    line = ", ".join(one_line(name, 60) for name in first[:MOST_LISTED])
+    return f"{line} and others" if len(first) > MOST_LISTED else line
 
 
 def warn(text: str) -> None:
@@ -40,5 +40,5 @@ def warn(text: str) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first line of what a library says, which may explain itself over a page."""
-    said = str(error).strip() or type(error).__name__
-    return one_line(said.splitlines()[0], 200)
+    text = str(error).strip() or type(error).__name__
+    return one_line(text.splitlines()[0], 200)

@@ -8,9 +8,10 @@ from typing import Any
 
 from cord_distill.common.jsonl import read_object
 from cord_distill.model_files.context import Context, context_of, language_model
+from cord_distill.prompts.coder import puts_blanks
 from cord_distill.prompts.template_check import PROBE, rendered, template_text, written_token
 from cord_distill.prompts.thought import Thought
-from cord_distill.prompts.tokenizer_file import added_tokens, puts_blanks, tokenizer_head
+from cord_distill.prompts.tokenizer_file import added_tokens, tokenizer_head
 
 ANSWER = "The sum is 42."
 SYSTEM = "Answer in one word."

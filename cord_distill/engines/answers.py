@@ -82,5 +82,5 @@ def check_text(text: Any) -> None:
 
 
 def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 80 else f"{said[:76]} ..."
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."

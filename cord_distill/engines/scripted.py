@@ -39,11 +39,11 @@ class ScriptedEngine:
     def of(cls, section: ModelConfig, key: str, renderer: Renderer) -> ScriptedEngine:
         """The engine of a recipe's model section. key: its dotted name, for errors."""
         script = load_plugin(str(section.script), f"{key}.script")
-        said = f"{key}.script: {section.script!r}"
-        with plugin_call(said):
+        what = f"{key}.script: {section.script!r}"
+        with plugin_call(what):
             made = script(renderer)
         if not callable(getattr(made, "generate", None)) and not callable(getattr(made, "reward", None)):
-            raise CordError(f"{said} gave a {type(made).__name__}; give an object with generate(text, sampling)")
+            raise CordError(f"{what} gave a {type(made).__name__}; give an object with generate(text, sampling)")
         return cls(made, renderer, **section.engine_args)
 
     async def _answer(self, call: Callable[[], Any]) -> Any:

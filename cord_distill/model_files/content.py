@@ -1,4 +1,4 @@
-"""What a path of a recipe stands for: the content that lies there. Where it lies is no input of a run."""
+"""Replaces a recipe's path by the content that lies there: where it lies is no input of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The longest context that a model's config.json allows: for decoding, evaluation, training and `cord check`.
+"""Reads the longest context that a model's config.json allows: for decoding, evaluation, training and `cord check`.
 
 YaRN is where readers differ: the model cards of Qwen and others say `factor: 4` and leave `max_position_embeddings` at
 the length before scaling. transformers computes such positions as they are; vLLM holds the model to the short length

@@ -1,4 +1,4 @@
-"""Where the files of a model lie: a local folder, one that the recipe builds, or the hub's snapshot."""
+"""Finds where the files of a model lie: in a local folder, one that the recipe builds, or the hub's snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a local model folder says of itself, without torch or transformers: weights, tokenizer, heads, positions."""
+"""Checks a local model folder without torch or transformers: its weights, tokenizer, heads and positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the headers of a folder's safetensors files say: its modules and the number of its parameters, without torch."""
+"""Reads the headers of a folder's safetensors files: the modules, and the number of the parameters."""
 
 from __future__ import annotations
 

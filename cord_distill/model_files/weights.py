@@ -1,4 +1,4 @@
-"""Which weights a folder holds: a hash of all bytes that can change an output, kept beside by path, size and time."""
+"""Identifies the weights in a folder: a hash of all bytes that can change an output, kept by path, size and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each model's card recommends as system prompt (cards.yaml), by the name of the model."""
+"""Finds the system prompt that a model's card recommends (cards.yaml), by the name of the model."""
 
 from __future__ import annotations
 

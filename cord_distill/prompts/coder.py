@@ -1,4 +1,4 @@
-"""Text to ids and back, so that the pieces of a trace, encoded one after another, are the ids of the whole text.
+"""Encodes the pieces of a trace so that their ids, one after another, are the ids of the whole text, and decodes them.
 
 Tokenizers of the SentencePiece kind (Llama 2, Mistral v0.3: Metaspace, or a normaliser that prepends) put a blank
 before every text that they are given, and their decoders take one away; GPT-2's kind has such a switch as well. A
@@ -9,6 +9,7 @@ the tokenizer. A prompt begins a text and is read as the model's own tokenizer r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -103,18 +104,21 @@ class Coder:
 def without_blank(backend: Tokenizer) -> Tokenizer | None:
     """A copy that puts no blank before a text and takes none away; None where the tokenizer is such a one already."""
     parts = {name: _state(getattr(backend, name)) for name in ("normalizer", "pre_tokenizer", "decoder")}
-    normalizer, pre_tokenizer = _no_prefix(parts["normalizer"]), _no_prefix(parts["pre_tokenizer"])
-    if (normalizer, pre_tokenizer) == (parts["normalizer"], parts["pre_tokenizer"]):
+    if not puts_blanks(parts):
         return None
     from tokenizers import Tokenizer
 
-    whole = json.loads(backend.to_str())
-    whole |= {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "decoder": _no_prefix(parts["decoder"])}
+    whole = json.loads(backend.to_str()) | {name: _no_prefix(part) for name, part in parts.items()}
     return Tokenizer.from_str(json.dumps(whole))
 
 
 def _state(component: Any) -> Any:
     return None if component is None else json.loads(component.__getstate__())
+
+
+def puts_blanks(parts: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer, by the components of its tokenizer.json, puts a blank before every text that it is given."""
+    return any(_no_prefix(parts.get(name)) != parts.get(name) for name in ("normalizer", "pre_tokenizer"))
 
 
 def _no_prefix(part: Any) -> Any:
@@ -124,12 +128,12 @@ def _no_prefix(part: Any) -> Any:
     kind = part.get("type")
     if kind == "Prepend" or (kind == "Strip" and part.get("start")):
         return None
-    if kind == "Metaspace":
+    if kind == "Metaspace" and part.get("prepend_scheme") != "never":
         return {**{key: value for key, value in part.items() if key != "add_prefix_space"}, "prepend_scheme": "never"}
-    if kind == "ByteLevel":
+    if kind == "ByteLevel" and part.get("add_prefix_space"):
         return {**part, "add_prefix_space": False}
     for members in ("normalizers", "pretokenizers", "decoders"):
-        if members in part:
+        if part.get(members):
             kept = [changed for member in part[members] if (changed := _no_prefix(member)) is not None]
             return {**part, members: kept}
     return part

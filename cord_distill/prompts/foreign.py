@@ -1,4 +1,4 @@
-"""Text that somebody else wrote (questions, steps, rows of files): control tokens that it spells stay text.
+"""Keeps the control tokens that foreign text (questions, steps, rows of files) spells as the text that they are.
 
 A `<|im_end|>` inside a question would else end the user's turn. Such a text gets a cut inside each control token, and
 `Coder` encodes what lies between the cuts one after another: the ids decode to the same text and hold no control token.

@@ -1,4 +1,4 @@
-"""One renderer per tokenizer: the same text and the same ids for decoding, scoring, training and evaluation.
+"""Renders prompts and rows for one tokenizer: the same ids for decoding, scoring, training and evaluation.
 
 The prompt always ends with one `<think>\\n`, whether the model's chat template writes it or not. Everything after it is
 the completion: reasoning, `</think>`, final answer. A model may have other texts for the two (thought.py). Ids come
@@ -150,9 +150,9 @@ class Renderer:
             )
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             roles = ", ".join(turn["role"] for turn in turns)
-            said = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200]
             raise CordError(
-                f"{self.name}: its chat template fails on the roles {roles} ({said}); give "
+                f"{self.name}: its chat template fails on the roles {roles} ({reason}); give "
                 'another with `chat_template: ./file.jinja`, or `system_prompt: ""` where it takes no system message'
             ) from None
 
@@ -186,10 +186,10 @@ class Renderer:
         tokenizer = self.tokenizer
         turn = [*self.messages(PROBE), {"role": "assistant", "content": PROBE}]
         try:
-            said = self._templated(turn)
+            rendered = self._templated(turn)
         except CordError:  # a template for questions alone
-            said = self._templated(turn[:-1], add_generation_prompt=True)
-        written = f"{tokenizer.chat_template} {said}"
+            rendered = self._templated(turn[:-1], add_generation_prompt=True)
+        written = f"{tokenizer.chat_template} {rendered}"
         if self.system_prompt:
             written = written.replace(self.system_prompt.strip(), "")
         known = set(tokenizer.all_special_tokens) | self.thought.spellings

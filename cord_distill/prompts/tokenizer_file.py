@@ -1,4 +1,4 @@
-"""What tokenizer.json says before its vocabulary: added tokens and how text is prepared. Read without any library.
+"""Reads tokenizer.json up to its vocabulary, without any library: added tokens and how text is prepared.
 
 The file of a large vocabulary has 30 MB, of which these are the first 1 %; `cord check` reads it for each model.
 """
@@ -35,17 +35,6 @@ def added_tokens(head: dict[str, Any]) -> dict[str, int]:
     return {str(token["content"]): int(token["id"]) for token in found if isinstance(token, dict) and "id" in token}
 
 
-def puts_blanks(head: dict[str, Any]) -> bool:
-    """Whether the tokenizer puts a blank before every text that it is given (coder.py takes it away again)."""
-    return any(
-        part.get("type") == "Prepend"
-        or (part.get("type") == "Metaspace" and part.get("prepend_scheme", "always") != "never")
-        or (part.get("type") == "ByteLevel" and bool(part.get("add_prefix_space")))
-        for name in ("normalizer", "pre_tokenizer")
-        for part in _parts(head.get(name))
-    )
-
-
 def changes_text(head: dict[str, Any]) -> str | None:
     """How the tokenizer changes text for good, None where it does not (composing accents alone is let pass)."""
     kinds = [part.get("type") for part in _parts(head.get("normalizer"))]
@@ -60,8 +49,10 @@ def changes_text(head: dict[str, Any]) -> str | None:
     }
     split = [part.get("type") for part in _parts(head.get("pre_tokenizer"))]
     drops = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"} & set(map(str, split))
-    said = [lossy[str(kind)] for kind in kinds if kind in lossy] + (["drops line breaks and blanks"] if drops else [])
-    return " and ".join(dict.fromkeys(said)) or None
+    changes = [lossy[str(kind)] for kind in kinds if kind in lossy] + (
+        ["drops line breaks and blanks"] if drops else []
+    )
+    return " and ".join(dict.fromkeys(changes)) or None
 
 
 def _parts(component: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Steps that end at an empty line (`decode.segmentation: line_break`): nothing of ours is inserted.
+"""Ends steps at an empty line (`decode.segmentation: line_break`): nothing of ours is inserted.
 
 An ablation of the paper.
 """

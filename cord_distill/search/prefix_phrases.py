@@ -1,4 +1,4 @@
-"""Steps that begin with a phrase such as "wait" or "alternatively" (`decode.segmentation: prefix_phrases`).
+"""Begins steps at a phrase such as "wait" or "alternatively" (`decode.segmentation: prefix_phrases`).
 
 An ablation of the paper. The phrase belongs to the step that it opens, and nobody is made to write it: whoever proposes
 next is free.

@@ -1,4 +1,4 @@
-"""The maths of selection: the selectors' values, and the strict order of candidates."""
+"""Computes the selectors' values and the strict order of candidates."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cord_distill.decode.model_facts import facts_line, model_facts
-from cord_distill.prompts.tokenizer_file import added_tokens, changes_text, puts_blanks, tokenizer_head
+from cord_distill.prompts.coder import puts_blanks
+from cord_distill.prompts.tokenizer_file import added_tokens, changes_text, tokenizer_head
 from cord_distill.worlds.random_models import FAMILIES, build_tokenizer
 
 CHATML = (

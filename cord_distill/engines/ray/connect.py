@@ -36,10 +36,10 @@ def connect(cluster: ClusterConfig) -> None:
     try:
         ray.init(address=cluster.address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise CordError(
-            f"cluster.address: no Ray cluster at {where(cluster)} ({said}): start one (docs/multi_node.md), or remove "
-            "`cluster` to run in this process"
+            f"cluster.address: no Ray cluster at {where(cluster)} ({reason}): start one (docs/multi_node.md), or "
+            "remove `cluster` to run in this process"
         ) from error
     finally:
         # Ray's own SIGTERM handler raises inside the event loop.

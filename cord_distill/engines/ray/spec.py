@@ -101,6 +101,6 @@ def differing(facts: Facts) -> str:
 
 def short(error: Exception) -> str:
     """What Ray says, in one line and without the actor's numbers."""
-    said = getattr(error, "error_msg", None) or str(error)
-    line = next((line.strip() for line in str(said).splitlines() if line.strip()), "")
+    message = getattr(error, "error_msg", None) or str(error)
+    line = next((line.strip() for line in str(message).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line[:160]}"

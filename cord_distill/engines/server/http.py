@@ -142,10 +142,10 @@ class HttpClient:
         except aiohttp.ClientPayloadError as error:
             raise _Trouble(f"the answer broke off: {_short(error)}", gone=True) from error
         except TimeoutError as error:
-            said = too_late(self.timeout)
+            reason = too_late(self.timeout)
             if hangs(replica.answered, self.timeout):
-                raise _Trouble(said, gone=True) from error
-            raise EngineError(f"{where}: {said}") from error
+                raise _Trouble(reason, gone=True) from error
+            raise EngineError(f"{where}: {reason}") from error
         except aiohttp.ClientError as error:
             raise EngineError(f"{where}: {_short(error)}") from error
         if status not in GONE:
@@ -225,10 +225,10 @@ def _message(text: str) -> str:
     """What an error page says, in one line: OpenAI's and FastAPI's JSON, else its beginning."""
     try:
         page = json.loads(text)
-        said = page.get("error", page) if isinstance(page, dict) else page
-        if isinstance(said, dict):
-            said = said.get("message") or said.get("detail") or said
-        text = said if isinstance(said, str) else json.dumps(said)
+        told = page.get("error", page) if isinstance(page, dict) else page
+        if isinstance(told, dict):
+            told = told.get("message") or told.get("detail") or told
+        text = told if isinstance(told, str) else json.dumps(told)
     except (ValueError, RecursionError):
         pass
     return one_line(text) or "no reason given"
@@ -250,5 +250,5 @@ async def _text(response: Any) -> str:
 
 
 def _short(error: Exception) -> str:
-    said = str(getattr(error, "os_error", error))
-    return one_line(said, 300) or type(error).__name__
+    text = str(getattr(error, "os_error", error))
+    return one_line(text, 300) or type(error).__name__

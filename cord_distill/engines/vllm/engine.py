@@ -187,12 +187,12 @@ def load_runner(
     return runner
 
 
-def why_not_loaded(said: str, path: str) -> str:
+def why_not_loaded(reason: str, path: str) -> str:
     """What vLLM said when it refused a model, with our keys in place of its own where the KV cache is too small."""
-    said = " ".join(said.split())
-    short = TOO_SMALL.search(said)
+    reason = " ".join(reason.split())
+    short = TOO_SMALL.search(reason)
     if not short:
-        return f"vLLM could not load {path!r}: {said[:500]}"
+        return f"vLLM could not load {path!r}: {reason[:500]}"
     length, needed, has = int(short[1]), float(short[2]), float(short[3])
     return (
         f"a text of {length:,} tokens takes {needed:g} GiB of KV cache, and there are {has:g}: set kv_cache_gib: "

@@ -1,4 +1,4 @@
-"""What the tiny models are trained on: traces as (text, kind) pieces, where a kind says how much its tokens weigh.
+"""Writes the traces that the tiny models are trained on, as (text, kind) pieces; a kind says how much its tokens weigh.
 
 Three teachers share one task but not one competence. Each holds systematic misconceptions: for some operations it
 usually applies a fixed wrong rule (the right result plus an offset of its own). Every operation has an expert among

@@ -1,4 +1,4 @@
-"""What is to be built: the arguments of `build_models`, in one place that loads no torch."""
+"""Says what is to be built: the arguments of `build_models`, in one place that loads no torch."""
 
 from __future__ import annotations
 

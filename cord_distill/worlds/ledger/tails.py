@@ -1,4 +1,4 @@
-"""What the teachers write when every box is made, in the world with tails: nothing but what has been said.
+"""Writes what the teachers add when every box is made, in the world with tails: nothing new.
 
 Real traces go on after the answer is certain. Each teacher has its own habit: the adder checks the last box, the
 multiplier sums up, and the allrounder doubts the last box, names a wrong digit and takes it back. Only the last box is

@@ -1,4 +1,4 @@
-"""How each tiny model is trained: the base from scratch, every other one from the base."""
+"""Trains each tiny model: the base from scratch, every other one from the base."""
 
 from __future__ import annotations
 
