@@ -1,4 +1,4 @@
-"""Recognises what users of other tools type out of habit (`--config`, `--key=value`), and says how it is written here."""
+"""Recognises what users of other tools type out of habit (`--config`, `--key=value`), and says what to type here."""
 
 from __future__ import annotations
 

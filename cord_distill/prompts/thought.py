@@ -1,4 +1,4 @@
-"""Describes how one model marks its thought: `<think>` and `</think>`, `[THINK]` and `[/THINK]`, `◁think▷` and `◁/think▷`.
+"""Describes how a model marks its thought: `<think>` and `</think>`, `[THINK]` and `[/THINK]`, `◁think▷` and so on.
 
 Traces hold `</think>`, whoever wrote them. Each model reads and writes its own closing text, and what it wrote is read
 back into ours; so steps, scores, rows and graders know one spelling.

@@ -2,7 +2,7 @@
 
 A `models.builder` for recipes. Each model copies the manners of a published family: its special tokens, its chat
 template (one opens the thought itself, one does not, one brings its own system prompt) and a byte-level BPE vocabulary
-that shares no numbering with the others. From a shell: `python -m cord_distill.worlds.random_models FOLDER`.
+that shares no numbering with the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -328,10 +327,3 @@ MATHS = (
     "\\begin{{align*}} y &= {a}z \\\\ z &= {b} \\end{{align*}}|\\text{{if }} k \\geq {a}|"
     "\\overline{{AB}} \\parallel {{CD}}"
 ).split("|")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m cord_distill.worlds.random_models FOLDER")
-    for path in build_models(sys.argv[1]).values():
-        print(path)

@@ -47,8 +47,8 @@ class VllmEngine:
 
         Raises CordError when vLLM refuses the model or the settings, with its reason.
         """
-        deterministic = not has_gpu() if deterministic is None else deterministic
         runner = load_runner(model, path, deterministic, max_model_len, step_timeout)
+        deterministic = not has_gpu() if deterministic is None else deterministic
         native = runner.config.use_v2_model_runner
         return cls(runner, deterministic=deterministic, native_scores=native, name=model.label)
 
@@ -161,7 +161,7 @@ class VllmEngine:
 
 
 def load_runner(
-    model: ModelConfig, path: str, deterministic: bool, max_model_len: int | None, step_timeout: float | None,
+    model: ModelConfig, path: str, deterministic: bool | None, max_model_len: int | None, step_timeout: float | None,
     **pooling: Any,
 ) -> Any:  # fmt: skip
     """vLLM with the model's weights, in this process on a CPU (runners.py). Arguments as for VllmEngine.start.
@@ -169,6 +169,7 @@ def load_runner(
     pooling: further engine arguments, of a reward model. Raises CordError when vLLM refuses, with its reason.
     """
     on_cpu = not has_gpu()
+    deterministic = on_cpu if deterministic is None else deterministic
     prepare_environment()
     from cord_distill.engines.vllm.runners import AsyncRunner, InProcessRunner
 

@@ -7,7 +7,6 @@ import inspect
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.common.quiet import has_gpu
 from cord_distill.engines.base import EngineError
 from cord_distill.engines.vllm.engine import load_runner
 from cord_distill.recipe.decode import ProcessRewardConfig
@@ -37,13 +36,14 @@ class VllmRewardEngine:
         section: ProcessRewardConfig,
         path: str,
         *,
+        deterministic: bool | None = None,
         max_model_len: int | None = None,
         step_timeout: float | None = None,
     ) -> VllmRewardEngine:
         """Loads `path` as `section` says. Arguments as for VllmEngine.start. Raises CordError when vLLM refuses it."""
         pooling = {"runner": "pooling", "pooler_config": {"task": TASK, "tok_pooling_type": "ALL"}}
         try:
-            runner = load_runner(section, path, not has_gpu(), max_model_len, step_timeout, **pooling)
+            runner = load_runner(section, path, deterministic, max_model_len, step_timeout, **pooling)
         except CordError as error:
             raise CordError(
                 f"{error} (a process reward model must be of an architecture that vLLM knows, such as "
