@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.jsonl import read_object
 from cord_distill.common.weights_file import weights_fault
 from cord_distill.model_files.context import context_of, language_model
 
@@ -17,26 +18,18 @@ TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_confi
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """Of a folder's config.json. heads, positions, dtype (of the stored weights): None where it does not say."""
+    """The attention heads and positions of a folder's config.json; None where it does not say."""
 
     heads: int | None
     positions: int | None
-    dtype: str | None
 
 
 def folder_facts(folder: Path, key: str) -> FolderFacts:
     """Raises CordError when config.json is no JSON object. key: of the recipe, for the error."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CordError(f"{key}: {folder / 'config.json'} cannot be read ({error}); copy the model again") from None
-    if not isinstance(config, dict):
-        raise CordError(f"{key}: {folder / 'config.json'} is no JSON object; copy the model again")
-    return FolderFacts(
-        _whole(language_model(config).get("num_attention_heads")),
-        context_of(config).positions,
-        config.get("dtype") or config.get("torch_dtype"),
-    )
+    config = read_object(folder / "config.json")
+    if config is None:
+        raise CordError(f"{key}: {folder / 'config.json'} cannot be read as a JSON object; copy the model again")
+    return FolderFacts(_whole(language_model(config).get("num_attention_heads")), context_of(config).positions)
 
 
 def folder_faults(folder: Path, key: str, *, weights: bool) -> list[str]:
@@ -63,12 +56,11 @@ def _tokenizer_faults(folder: Path, key: str) -> list[str]:
         return []
     try:
         text = path.read_text(encoding="utf-8").strip()
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return [f"{key}: {path} cannot be read ({error}); copy it again"]
     if not (text.startswith("{") and text.endswith("}")):
         return [f"{key}: {path} is damaged (half copied, or a pointer of git-lfs); copy it again"]
-    highest, rows = _highest_added_id(text), vocabulary_size(config)
+    highest, rows = _highest_added_id(text), vocabulary_size(read_object(folder / "config.json") or {})
     if rows is None or highest < rows:
         return []
     return [
@@ -87,9 +79,9 @@ def _highest_added_id(text: str) -> int:
         return -1
 
 
-def vocabulary_size(config: Any) -> int | None:
+def vocabulary_size(config: dict[str, Any]) -> int | None:
     """Rows of the embedding, by config.json; None where it does not say."""
-    parts = [language_model(config), config] if isinstance(config, dict) else []
+    parts = (language_model(config), config)
     return next((_whole(one["vocab_size"]) for one in parts if "vocab_size" in one), None)
 
 
@@ -97,10 +89,10 @@ def _missing_shards(folder: Path, key: str) -> list[str]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return []
-    try:
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    files = (read_object(index) or {}).get("weight_map")
+    if not isinstance(files, dict):
         return [f"{key}: {index} is no index of weights; copy the model again"]
+    named = set(map(str, files.values()))
     gone = sorted(name for name in named if not (folder / name).is_file())
     return [f"{key}: {folder} lacks {gone[0]} ({len(gone)} of {len(named)} files); copy it again"] if gone else []
 

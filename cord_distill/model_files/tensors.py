@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
+from cord_distill.common.jsonl import read_object
 from cord_distill.common.weights_file import tensors
 
 
@@ -14,7 +14,7 @@ def module_names(folder: Path) -> frozenset[str]:
     index = folder / "model.safetensors.index.json"
     try:
         if index.is_file():
-            names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+            names = list((read_object(index) or {})["weight_map"])
         else:
             names = [name for file in folder.glob("*.safetensors") for name in tensors(file)]
     except (OSError, ValueError, KeyError, TypeError):  # look.py says what is wrong with the files

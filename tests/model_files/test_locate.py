@@ -9,7 +9,8 @@ import pytest
 from cord_distill.common.errors import CordError
 from cord_distill.model_files import locate
 from cord_distill.model_files.content import by_content
-from cord_distill.model_files.look import folder_facts, vocabulary_size
+from cord_distill.model_files.look import folder_facts, folder_faults, vocabulary_size
+from cord_distill.model_files.tensors import module_names
 from cord_distill.recipe.models import ModelsConfig
 
 
@@ -43,3 +44,13 @@ def test_heads_and_vocabulary_of_a_nested_config(tmp_path: Path, part: str) -> N
     (tmp_path / "config.json").write_text(f'{{"{part}": {str(inner).replace(chr(39), chr(34))}}}')
     assert folder_facts(tmp_path, "teachers.0.model").heads == 6
     assert vocabulary_size({part: inner, "vocab_size": 1}) == 99
+
+
+def test_files_that_are_nested_too_deep_are_named(tmp_path: Path) -> None:
+    """Fails the version that forgets RecursionError beside ValueError: a traceback in place of the file's name."""
+    for name in ("config.json", "model.safetensors.index.json"):
+        (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(CordError, match=r"teachers.0.model: .*config.json cannot be read as a JSON object"):
+        folder_facts(tmp_path, "teachers.0.model")
+    assert any("is no index of weights" in fault for fault in folder_faults(tmp_path, "k", weights=True))
+    assert module_names(tmp_path) == frozenset()

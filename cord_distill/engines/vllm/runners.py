@@ -34,7 +34,7 @@ class InProcessRunner:
         self.engine = LLMEngine.from_engine_args(EngineArgs(**args))
         self.config = self.engine.vllm_config
         self.max_model_len: int = self.config.model_config.max_model_len
-        self.kv_tokens = _kv_tokens(self.config)
+        self.kv_tokens: int = self.config.cache_config.kv_cache_size_tokens
         self.steps = 0
         self.computed_prompt_tokens = 0
         self._numbers = itertools.count()
@@ -131,7 +131,7 @@ class AsyncRunner:
         self.engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
         self.config = self.engine.vllm_config
         self.max_model_len: int = self.config.model_config.max_model_len
-        self.kv_tokens = _kv_tokens(self.config)
+        self.kv_tokens: int = self.config.cache_config.kv_cache_size_tokens
         self._numbers = itertools.count()
 
     async def run(self, ids: list[int], params: Any) -> Any:
@@ -152,12 +152,3 @@ class AsyncRunner:
 
     async def close(self) -> None:
         self.engine.shutdown()
-
-
-def _kv_tokens(config: Any) -> int:
-    """Tokens that fit into the KV cache, as vLLM counted them at start-up."""
-    size = getattr(config.cache_config, "kv_cache_size_tokens", None)
-    if size:
-        return int(size)
-    blocks = config.cache_config.num_gpu_blocks or 0
-    return int(blocks * config.cache_config.block_size)
