@@ -64,8 +64,8 @@ class Engine(Protocol):
     """Implementations: vllm/, server/, scripted.py, and the journal (decode/replay.py) in front of any of them.
 
     An engine may say more of itself. kv_tokens: tokens of one KV cache. slots: sequences that one replica decodes at
-    once. homes: which replica a problem is at (homes.py), with `for_problem(id)`, a view whose requests stay there, and
-    `leave(id)`. keeps_time: it watches `decode.request_timeout` itself.
+    once. homes: which replica a problem is at (homes.py), with `for_problem(id)`, a view whose requests stay there.
+    keeps_time: it watches `decode.request_timeout` itself.
     """
 
     async def generate(self, ids: list[int], sampling: Sampling) -> Generation:
