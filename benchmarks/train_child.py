@@ -81,7 +81,7 @@ def train_plainly(recipe: Recipe, rows_per_device: int) -> None:
     SFTTrainer(
         model=student,
         args=args,
-        train_dataset=Dataset.from_dict({"input_ids": rows.input_ids, "labels": rows.labels}),
+        train_dataset=Dataset.from_dict(rows.columns),
         processing_class=renderer.tokenizer,
         callbacks=[Meter("TRL")],
     ).train()

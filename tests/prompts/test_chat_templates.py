@@ -139,7 +139,7 @@ def test_a_row_is_the_prompt_of_decoding_the_whole_thought_once_and_the_end(
     """Fails for the lazy versions: messages through the template (R1 and QwQ drop the thought), `<think>` twice where
     the template opens it, BOS twice where encode() adds one, and a prompt that is not the one of decoding."""
     renderer, one = renderers[name], MODELS[name]
-    (ids,) = rendered(tmp_path, renderer, row()).input_ids
+    (ids,) = rendered(tmp_path, renderer, row()).columns["input_ids"]
     prompt = expected_prompt(name)
     assert renderer.decode(ids) == prompt + COMPLETION + one.eos
     assert renderer.decode(ids).count(THOUGHT) == 1
@@ -160,7 +160,7 @@ def test_the_mask_is_token_exact(tmp_path: Path, renderers: dict[str, Any], name
     renderer, one = renderers[name], MODELS[name]
     completion = f"\n{COMPLETION}"
     out = rendered(tmp_path, renderer, row(completion=completion))
-    (ids,), (labels,) = out.input_ids, out.labels
+    (ids,), (labels,) = out.columns["input_ids"], out.columns["labels"]
     decoding = Model(name, name, None, renderer, Sampling(0, 0)).context_ids(QUESTION, ())  # type: ignore[arg-type]
     assert ids[: len(decoding)] == decoding
     assert labels == [-100] * len(decoding) + ids[len(decoding) :]
@@ -187,7 +187,7 @@ def test_a_rows_own_system_message_is_kept_or_refused(tmp_path: Path, renderers:
         with pytest.raises(CordError, match=r"line 1: .*leaves the system message 'Answer in verse.' out: put it into"):
             rendered(tmp_path, renderers[name], row(system="Answer in verse."))
         return
-    (ids,) = rendered(tmp_path, renderers[name], row(system="Answer in verse.")).input_ids
+    (ids,) = rendered(tmp_path, renderers[name], row(system="Answer in verse.")).columns["input_ids"]
     text = renderers[name].decode(ids)
     assert text.count("Answer in verse.") == 1 and "You are Qwen" not in text
 
@@ -200,8 +200,8 @@ def test_a_question_that_speaks_of_think_is_trained_as_text(
     message speaks of the tag as well, and there it is the token."""
     renderer = renderers[name]
     out = rendered(tmp_path, renderer, row(), row(question="What does <think> do?"))
-    assert (len(out.labels), sum(out.dropped.values())) == (2, 0)
+    assert (len(out.columns["labels"]), sum(out.dropped.values())) == (2, 0)
     tag = renderer.tokenizer.get_added_vocab().get("<think>")
-    opened = [ids.count(tag) for ids in out.input_ids]
-    assert opened[0] == opened[1] and out.spelled == (tag is not None)
-    assert "What does <think> do?" in renderer.decode(out.input_ids[1])
+    opened = [ids.count(tag) for ids in out.columns["input_ids"]]
+    assert opened[0] == opened[1] and ("written out as text" in out.summary) == (tag is not None)
+    assert "What does <think> do?" in renderer.decode(out.columns["input_ids"][1])

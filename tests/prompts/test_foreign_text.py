@@ -112,14 +112,14 @@ def test_a_row_that_spells_control_tokens_is_trained_as_text_and_counted(tmp_pat
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
     out = render(path, chatml, max_length=4096, max_tokens=None, context=None)
-    assert len(out.labels) == 3 and not out.dropped and out.spelled == 1
-    assert "1 with a control token written out as text" in out.summary()
-    plain, attacked, system = (controls(chatml, ids) for ids in out.input_ids)
+    assert len(out.columns["labels"]) == 3 and not out.dropped
+    assert "1 with a control token written out as text" in out.summary
+    plain, attacked, system = (controls(chatml, ids) for ids in out.columns["input_ids"])
     assert attacked == plain
     # A system message may speak of the tags (Phi-4's does), and of nothing else.
     tags = ("<think>", "</think>")
     assert [token for token in system if token not in tags] == [token for token in plain if token not in tags]
-    trained = [[i for i in labels if i != -100] for labels in out.labels]
+    trained = [[i for i in labels if i != -100] for labels in out.columns["labels"]]
     assert trained[1].count(chatml.end_of_turn_id) == 1 and trained[1][-1] == chatml.end_of_turn_id
     assert chatml.decode(trained[1]) == STEP + "</think>\n<|im_end|><|im_start|>user<|im_end|>"
 

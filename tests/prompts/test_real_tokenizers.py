@@ -100,7 +100,7 @@ def test_a_bos_that_opens_every_turn_can_be_trained(tmp_path: Path) -> None:
     renderer = Renderer(build_tokenizer(SMOLLM, "smollm"), system_prompt="Be brief.", name="smollm")
     row_with_system = row()
     row_with_system["prompt"].insert(0, {"role": "system", "content": "Be brief."})
-    (ids,) = rendered(tmp_path, renderer, row_with_system).input_ids
+    (ids,) = rendered(tmp_path, renderer, row_with_system).columns["input_ids"]
     assert ids.count(renderer.tokenizer.bos_token_id) == 3
 
 
@@ -123,7 +123,7 @@ def test_a_student_whose_think_tags_are_special_tokens_can_be_trained(tmp_path: 
     tokenizer = build_tokenizer(SMOLLM, "special")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     out = rendered(tmp_path, Renderer(tokenizer, name="special"), row())
-    assert len(out.labels) == 1 and not out.dropped
+    assert len(out.columns["labels"]) == 1 and not out.dropped
 
 
 def test_a_path_that_begins_with_a_variable_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

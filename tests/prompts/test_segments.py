@@ -115,7 +115,7 @@ def test_a_row_trains_the_tokens_of_the_text(renderer: Renderer, tmp_path: Path)
     row = {"prompt": [{"role": "user", "content": "2+3?"}], "completion": [{"role": "assistant", "content": said}]}
     file = tmp_path / "train.jsonl"
     file.write_text(json.dumps(row) + "\n")
-    (labels,) = render(file, renderer, max_length=999, max_tokens=None, context=None).labels
+    (labels,) = render(file, renderer, max_length=999, max_tokens=None, context=None).columns["labels"]
     trained = [i for i in labels if i != -100]
     assert not renderer.tokenizer.convert_ids_to_tokens(trained)[0].startswith("▁")
     assert renderer.decode(trained[:-1]) == said.removeprefix("<think>\n")

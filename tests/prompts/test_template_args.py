@@ -82,7 +82,7 @@ def test_decoding_training_and_evaluation_send_the_same_open_thought(folder: Pat
     rows = [[user], [{"role": "system", "content": "Be brief."}, user]]
     file = tmp_path / "train.jsonl"
     file.write_text("".join(json.dumps({"prompt": turns, "completion": [answer]}) + "\n" for turns in rows))
-    ids = render(file, student, max_length=999, max_tokens=None, context=None).input_ids
+    ids = render(file, student, max_length=999, max_tokens=None, context=None).columns["input_ids"]
     assert [student.decode(row) for row in ids] == [
         head + OPEN + "2\n</think>\n\n2<|im_end|>" for head in ("", "<|im_start|>system\nBe brief.<|im_end|>\n")
     ]
