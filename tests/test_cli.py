@@ -11,6 +11,7 @@ from made_rows import write_run
 from scripted_world import write_recipe
 
 from cord_distill.cli import main
+from cord_distill.recipe.completion import override_keys
 
 HEAVY = ("torch", "transformers", "vllm", "trl", "datasets", "pydantic", "argcomplete", "wandb")
 
@@ -189,6 +190,12 @@ def tab(line: str, folder) -> list[str]:
 def test_the_tab_key_knows_commands_recipes_and_keys(line, offered, tmp_path):
     """Fails keys that are listed by hand, and a completion that no shell could be told of."""
     assert offered in tab(line, tmp_path)
+
+
+def test_the_tab_key_offers_a_list_and_no_keys_of_its_entries():
+    """`teachers.model=` is no override: an entry goes by its number. Fails the walk that looks into every type alike."""
+    assert [override_keys(key) for key in ("teachers", "data.sources")] == [["teachers="], ["data.sources="]]
+    assert override_keys("problems.hard_for.tr") == ["problems.hard_for.tries=", "problems.hard_for.trust_remote_code="]
 
 
 def test_completion_prints_what_the_shell_is_to_run(capsys):

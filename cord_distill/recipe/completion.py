@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -18,7 +18,8 @@ def recipe_names(prefix: str = "", **_: Any) -> list[str]:
 
 
 def override_keys(prefix: str = "", **_: Any) -> list[str]:
-    """`decode.beam_size=`: keys of the sections, and those of each training. A list's entries have no names."""
+    """`decode.beam_size=`: keys of the sections, and those of each training. Entries of a list go by their numbers, and
+    are not offered."""
     trainings = [f"{stage}.{key}=" for stage in TRAININGS for key in known_keys(stage)]
     return sorted(key for key in [*_keys_of(Recipe, ""), *trainings] if key.startswith(prefix))
 
@@ -26,7 +27,7 @@ def override_keys(prefix: str = "", **_: Any) -> list[str]:
 def _keys_of(section: type[BaseModel], before: str) -> list[str]:
     found = []
     for name, field in section.model_fields.items():
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        below = next((kind for kind in inner if issubclass(kind, BaseModel)), None)
+        kinds = () if get_origin(field.annotation) is list else (field.annotation, *get_args(field.annotation))
+        below = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         found += _keys_of(below, f"{before}{name}.") if below else [f"{before}{name}="]
     return found
