@@ -193,7 +193,7 @@ def test_the_tab_key_knows_commands_recipes_and_keys(line, offered, tmp_path):
 
 
 def test_the_tab_key_offers_a_list_and_no_keys_of_its_entries():
-    """`teachers.model=` is no override: an entry goes by its number. Fails the walk that looks into every type alike."""
+    """`teachers.model=` is no override: an entry goes by its number. Fails the walk that looks into all types alike."""
     assert [override_keys(key) for key in ("teachers", "data.sources")] == [["teachers="], ["data.sources="]]
     assert override_keys("problems.hard_for.tr") == ["problems.hard_for.tries=", "problems.hard_for.trust_remote_code="]
 
