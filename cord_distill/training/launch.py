@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
@@ -103,6 +104,23 @@ def accelerate_config(name: str) -> Path:
     raise CordError(f"launch.accelerate_config: {name!r} is neither a file nor one of {names}")
 
 
+class _ZeroKeys(BaseModel):
+    zero_stage: int = 2
+    deepspeed_config_file: str | None = None
+
+
+class _ParallelKeys(BaseModel):
+    parallelism_config_sp_size: int = 1
+
+
+class _KeysReadHere(BaseModel):
+    """Types of the keys of accelerate's file that are read here; the other keys are accelerate's own business."""
+
+    num_processes: Annotated[int, Field(gt=0)] | None = None
+    deepspeed_config: _ZeroKeys | None = None
+    parallelism_config: _ParallelKeys | None = None
+
+
 def launcher_file(recipe: Recipe) -> dict[str, Any]:
     """The content of `launch.accelerate_config`, {} where there is none. Raises CordError."""
     name = recipe.launch.accelerate_config
@@ -119,6 +137,12 @@ def launcher_file(recipe: Recipe) -> dict[str, Any]:
         raise CordError(
             f"launch.accelerate_config: {path} is no mapping of accelerate's keys; make one: accelerate config"
         )
+    try:
+        _KeysReadHere.model_validate(read)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, given = ".".join(map(str, first["loc"])), first["input"]
+        raise CordError(f"launch.accelerate_config: {path}: {key} is {given!r}: {first['msg']}; mend it") from None
     return read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ import yaml
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import bundled
-from cord_distill.recipe.recipe import Recipe
+from cord_distill.recipe.recipe import LaunchConfig, Recipe
 from cord_distill.recipe.train_keys import OUR_TYPES, check_train_keys, known_keys, typed_value
 from cord_distill.training.arguments import derive_accumulation, resolved_section, split_section
+from cord_distill.training.check import training_faults
 from cord_distill.training.launcher_keys import file_faults, flag_faults, installed_keys, launcher_keys
 from cord_distill.training.memory.setup import setup_of
 from cord_distill.training.memory.shapes import shape_of
@@ -116,6 +118,34 @@ def test_the_launcher_takes_the_keys_of_the_installed_accelerate() -> None:
     assert flag_faults(["--num-processes=2", "-q", "--mixed_precision", "no"]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("parallelism_config: x", "parallelism_config"),
+        ("parallelism_config: {parallelism_config_sp_size: two}", "parallelism_config.parallelism_config_sp_size"),
+        ("deepspeed_config: 3", "deepspeed_config"),
+        ("{distributed_type: DEEPSPEED, deepspeed_config: {zero_stage: two}}", "deepspeed_config.zero_stage"),
+        ("num_processes: many", "num_processes"),
+        ("num_processes: 0", "num_processes"),
+    ],
+)
+def test_a_value_of_the_launchers_file_that_is_of_another_type_is_named(tmp_path: Any, text: str, key: str) -> None:
+    """Fails for a check of the names of keys alone: `cord check` then ends in a traceback."""
+    (tmp_path / "a.yaml").write_text(text)
+    made = recipe().model_copy(update={"launch": LaunchConfig(accelerate_config=str(tmp_path / "a.yaml"))})
+    (said,) = [fault for fault in training_faults(made, 8) if "a.yaml" in fault]
+    assert f"a.yaml: {key} is " in said and said.endswith("; mend it")
+    with pytest.raises(CordError, match=r"a\.yaml"):
+        setup_of(made, shape_of("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"), 8)
+
+
+@pytest.mark.parametrize("odd", [{"reduce_bucket_size": "many"}, {"offload_param": "cpu"}])
+def test_a_size_of_deepspeed_that_is_no_number_is_no_traceback(tmp_path: Any, odd: dict[str, Any]) -> None:
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": {"stage": 3, **odd}}))
+    with pytest.raises(CordError, match="zero_optimization holds a value of another type"):
+        setup_of(recipe(deepspeed=str(tmp_path / "ds.json")), shape_of("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"), 8)
+
+
 def test_launcher_deepspeed_wins(tmp_path: Any) -> None:
     (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 2}}')
     made = recipe(deepspeed=str(tmp_path / "ds.json"))
@@ -136,8 +166,6 @@ def test_keys_that_are_refused(key: str) -> None:
 @pytest.mark.slow
 def test_keys_and_types_of_the_installed_trl() -> None:
     """Fails when TRL is upgraded and train_keys.json is not, and where a key goes to the wrong one of its configs."""
-    import json
-
     from trl import ModelConfig, SFTConfig
 
     from cord_distill.recipe.train_keys import FILE, trl_train_keys

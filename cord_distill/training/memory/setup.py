@@ -131,15 +131,18 @@ def _zero(train: dict[str, Any], launcher: dict[str, Any], shape: Shape) -> Zero
         value = zero.get(key, default)
         return auto if value == "auto" else int(value)
 
-    return Zero(
-        stage=stage,
-        offload_optimizer=_device(zero, "offload_optimizer"),
-        offload_weights=_device(zero, "offload_param"),
-        reduce_bucket=size("reduce_bucket_size", shape.hidden**2, 5e8),
-        overlap=bool(zero.get("overlap_comm", stage == 3)),
-        max_live=size("stage3_max_live_parameters", 10**9, 1e9),
-        sub_group=size("sub_group_size", 10**9, 1e9),
-    )
+    try:
+        return Zero(
+            stage=stage,
+            offload_optimizer=_device(zero, "offload_optimizer"),
+            offload_weights=_device(zero, "offload_param"),
+            reduce_bucket=size("reduce_bucket_size", shape.hidden**2, 5e8),
+            overlap=bool(zero.get("overlap_comm", stage == 3)),
+            max_live=size("stage3_max_live_parameters", 10**9, 1e9),
+            sub_group=size("sub_group_size", 10**9, 1e9),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CordError(f"DeepSpeed: zero_optimization holds a value of another type ({error}); mend it") from None
 
 
 def _device(zero: dict[str, Any], key: str) -> bool:
