@@ -53,11 +53,11 @@ def _steps(trajectory: Trajectory, markers: re.Pattern[str] | None) -> Iterator[
             best = lived.get(id(node.parent))
             if best is None or not node.rated or node.candidate.kept or node.candidate.text == best.candidate.text:
                 continue
-            prefix = _said(best.chain[:-1], markers)
+            prefix = _joined(best.chain[:-1], markers)
             yield _pair(
                 trajectory, "step", best.step, len(THINK_OPEN + prefix), best.candidate, node.candidate,
-                THINK_OPEN + prefix + _said([best.candidate], markers),
-                THINK_OPEN + prefix + _said([node.candidate], markers),
+                THINK_OPEN + prefix + _joined([best.candidate], markers),
+                THINK_OPEN + prefix + _joined([node.candidate], markers),
             )  # fmt: skip
 
 
@@ -77,14 +77,14 @@ def _traces(trajectory: Trajectory, markers: re.Pattern[str] | None) -> Iterator
         if winner is None:
             return
         for node in ended:
-            chosen, rejected = (THINK_OPEN + _said(one.chain, markers) for one in (winner, node))
+            chosen, rejected = (THINK_OPEN + _joined(one.chain, markers) for one in (winner, node))
             if chosen != rejected:
                 both = takewhile(lambda pair: pair[0] is pair[1], zip(winner.chain, node.chain, strict=False))
-                shared = len(THINK_OPEN + _said([one for one, _ in both], markers))
+                shared = len(THINK_OPEN + _joined([one for one, _ in both], markers))
                 yield _pair(trajectory, "trace", 0, shared, winner.candidate, node.candidate, chosen, rejected)
 
 
-def _said(candidates: Sequence[Candidate], markers: re.Pattern[str] | None) -> str:
+def _joined(candidates: Sequence[Candidate], markers: re.Pattern[str] | None) -> str:
     return "".join(without_marker(one.text, markers) for one in candidates)
 
 

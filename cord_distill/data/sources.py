@@ -76,7 +76,8 @@ class OddRow(Exception):
 
 
 def _text(value: Any, missing: str) -> str:
-    """A text, or a list of text parts; null is "", or an OddRow of the reason `missing`. OddRow for anything else."""
+    """The text of a column, which holds a text or a list of text parts. null is "", or an OddRow of the reason
+    `missing` where one is given. Raises OddRow for anything else."""
     if value is None and not missing:
         return ""
     if value is None:

@@ -13,7 +13,8 @@ from cord_distill.common.files import replacing
 
 
 class Spool(AbstractContextManager["Spool"]):
-    """Used as a context; `write` gives the file, atomically, and its sha256."""
+    """Holds the rows of a data set in a temporary file, as a context manager; `write` puts them in the order of their
+    ids."""
 
     def __init__(self, folder: Path) -> None:
         self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
@@ -32,6 +33,7 @@ class Spool(AbstractContextManager["Spool"]):
         self._file.write(line)
 
     def write(self, path: Path) -> str:
+        """Writes all lines to `path`, which is replaced as a whole; returns the sha256 of the file."""
         digest = hashlib.sha256()
         with replacing(path) as out:
             for _, (start, length) in sorted(self._places.items()):

@@ -84,6 +84,7 @@ def comparison_lines(a: str | Path, b: str | Path) -> list[str]:
 
 
 def sentence(one: dict[str, Any]) -> str:
+    """One entry of `compare` in a line, for `cord compare` and for results.md."""
     low, high = one["ci"]
     k = "/".join(map(str, dict.fromkeys(one["samples"])))
     return (

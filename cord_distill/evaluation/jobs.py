@@ -52,7 +52,7 @@ def make_job(
         "device": "cuda" if _on_gpu(recipe) else "cpu",
         "system_prompt": target.system_prompt,
         "chat_template": _template(model.chat_template),
-        # Only where there are some: results of before the key existed keep their protocol.
+        # Only those that are set: a protocol says what differs from the defaults of a prompt.
         **model.prompt_keys,
         "instruction": evaluate.instruction,
         "answer_in_thought": evaluate.answer_in_thought,

@@ -62,18 +62,20 @@ def differences(a: dict[str, Any], b: dict[str, Any], suite: str) -> list[str]:
     """What differs between two protocols for one suite, as `key: a | b`. The number of samples is no part of it: it
     changes the interval of avg@k, not what is measured."""
     skipped = {*OF_THE_MODEL, "suites", "lighteval_tasks", "judge"}
-    found = [_said(key, a.get(key), b.get(key)) for key in sorted({*a, *b} - skipped) if a.get(key) != b.get(key)]
+    found = [_difference(key, a.get(key), b.get(key)) for key in sorted({*a, *b} - skipped) if a.get(key) != b.get(key)]
     one, other = (p.get("suites", {}).get(suite, {}) for p in (a, b))
     found += [
-        _said(f"{suite}.{key}", one.get(key), other.get(key)) for key in PER_SUITE if one.get(key) != other.get(key)
+        _difference(f"{suite}.{key}", one.get(key), other.get(key))
+        for key in PER_SUITE
+        if one.get(key) != other.get(key)
     ]
     judged = "judge_prompt_version" in one
     if judged and a.get("judge") != b.get("judge"):
-        found.append(_said("judge", a.get("judge"), b.get("judge")))
+        found.append(_difference("judge", a.get("judge"), b.get("judge")))
     return found
 
 
-def _said(key: str, a: Any, b: Any) -> str:
+def _difference(key: str, a: Any, b: Any) -> str:
     return f"{key}: {_short(a)} | {_short(b)}"
 
 

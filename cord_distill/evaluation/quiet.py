@@ -1,4 +1,4 @@
-"""Third-party loggers and warnings held down for as long as lighteval runs; errors still come through."""
+"""Warnings of third parties held down for as long as lighteval runs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-NOISY = ("lighteval", "datasets", "vllm", "httpx", "inspect_ai", "openai", "nltk", "git", "transformers", "asyncio")
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
+    """Lets only errors through: no warning, no log line below an error, no progress bar of lighteval's."""
     os.environ.setdefault("LIGHTEVAL_DISABLE_TQDM", "1")
-    before = {name: logging.getLogger(name).level for name in NOISY}
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

@@ -34,7 +34,8 @@ LOADABLE = ".evaluated"
 
 @dataclass(slots=True)
 class Watcher:
-    """seen: checkpoints that were evaluated or failed, by path and the time of their last file."""
+    """Evaluates each checkpoint of a recipe's trainings once. seen: those that were evaluated or failed, by path and
+    the time of their last file."""
 
     asked: EvaluationPlan
     seen: set[tuple[Path, int]] = field(default_factory=set)

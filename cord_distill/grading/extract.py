@@ -9,6 +9,7 @@ answer pairs, where a whole text may be the answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from cord_distill.grading.latex import DATE, LONGEST_FORMULA, is_quantity, spelled, squeezed
 from cord_distill.grading.number_words import anywhere
@@ -118,13 +119,18 @@ def _concluded(spoken: str) -> str | None:
     runs = math_runs(sentence)
     if runs and not sentence[runs[-1][1] :].strip(" .*"):
         return None if CONDITIONAL.search(sentence) or HEDGE.search(sentence) else runs[-1][2] or None
-    for link in LINK.finditer(sentence):
-        rest = sentence[link.end() :].strip(" *\"'")
-        if CONDITIONAL.search(sentence[: link.start()]) or HEDGE.search(rest):
-            continue
-        if rest and rest.count("$") % 2 == 0 and is_bare(rest) and re.search(r"[\d\\([{$^_]", rest):
+    for before, rest in _behind_links(sentence):
+        if not CONDITIONAL.search(before) and not HEDGE.search(rest) and re.search(r"[\d\\([{$^_]", rest):
             return rest
     return None
+
+
+def _behind_links(sentence: str) -> Iterator[tuple[str, str]]:
+    """(what stands before it, what follows) each `is`, `=` or `gives` of a sentence that a formula follows."""
+    for link in LINK.finditer(sentence):
+        rest = sentence[link.end() :].strip(" *\"'")
+        if rest and rest.count("$") % 2 == 0 and is_bare(rest):
+            yield sentence[: link.start()], rest
 
 
 def stated_answer(text: str) -> str | None:
@@ -305,7 +311,7 @@ def loose_answer(text: str) -> str | None:
     runs = math_runs(text)
     last_formula = runs[-1] if runs else None
     if found is not None and last_formula is None and len(found) <= 40:
-        return _said(found) or found
+        return _number_of_prose(found) or found
     if last_formula is not None and (len(text) - last_formula[1] < 3 or not NUMBER.search(text, last_formula[1])):
         tail = text[last_formula[1] :].strip(" .")
         unit = re.fullmatch(r"(?:\\?%|pct|percent)", tail)
@@ -315,31 +321,21 @@ def loose_answer(text: str) -> str | None:
     leading = LEADING.match(text)
     word = None if HEDGE.search(text) else ONE_WORD.search(text)
     alone = (leading[1] or leading[2]) if leading else word[1] if word else text if len(text) <= LONGEST_BARE else None
-    return _said(text) or alone
+    return _number_of_prose(text) or alone
 
 
-def _said(text: str) -> str | None:
+def _number_of_prose(text: str) -> str | None:
     """What the last sentence with a number says: the formula or number (with its unit) behind `is`, `=`, `gives`,
     one in bold at its end, or its only number. Not what it hedges: "about 9" and "9 or more" are no 9.
     """
-    pieces = [
-        piece.strip() for piece in SENTENCE_END.split(text if NUMBER.search(text) else anywhere(text[-2 * WINDOW :]))
-    ]
-    said = (piece for piece in reversed(pieces) if any(p.search(piece) for p in (NUMBER, PLAIN_FRACTION, RAISED)))
-    sentence = next(said, "")
+    digits = text if NUMBER.search(text) else anywhere(text[-2 * WINDOW :])
+    pieces = (piece.strip() for piece in reversed(SENTENCE_END.split(digits)))
+    sentence = next((x for x in pieces if any(p.search(x) for p in (NUMBER, PLAIN_FRACTION, RAISED))), "")
     if len(sentence) > WINDOW:
         # Not the second half of a number.
         sentence = sentence[-WINDOW:].partition(" ")[2]
-    for link in LINK.finditer(sentence):
-        rest = sentence[link.end() :].strip(" *\"'")
-        if SUPPOSED.search(sentence[: link.start()]):
-            continue
-        if (
-            rest
-            and rest.count("$") % 2 == 0
-            and is_bare(rest)
-            and (NUMBER.search(rest) or rest[0] in "([\\{" or RAISED.search(rest))
-        ):
+    for before, rest in _behind_links(sentence):
+        if not SUPPOSED.search(before) and (NUMBER.search(rest) or rest[0] in "([\\{" or RAISED.search(rest)):
             return rest.strip("$")
     if HEDGE.search(sentence):
         return None

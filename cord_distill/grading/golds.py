@@ -14,7 +14,8 @@ SHOWN, LONGEST = 3, 60
 
 
 def unmatched(problems: Sequence[Problem], grade: Grader) -> list[Problem]:
-    """The problems whose known answer `grade` does not accept in a box of its own; those without one are none."""
+    """The problems whose known answer `grade` does not accept when it is boxed. Those without a known answer are left
+    out."""
     return [p for p in problems if p.answer and not grade(f"{THINK_CLOSE}\\boxed{{{p.answer}}}", p)[1]]
 
 
@@ -38,9 +39,9 @@ def refuse_unmatched(found: Sequence[Problem], source: str, grader: str, key: st
 
 
 def check_known_answers(problems: Sequence[Problem], source: str, grader: str) -> str | None:
-    """Of a recipe's problems. `integer` refuses what is no integer; under `math` a gold may be a text that nothing has
-    to match (its perplexity is what counts): those are counted in the sentence given back, None where there are none.
-    """
+    """Checks the known answers of a recipe's problems. Under `integer` one that is no integer is a CordError. Under
+    `math` a known answer may be a text that nothing has to match (its perplexity is what counts): the sentence that
+    counts those is returned, None where there are none."""
     if grader not in NAMED:
         return None
     found = unmatched(problems, load_grader(grader))

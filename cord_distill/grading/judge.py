@@ -59,7 +59,8 @@ def verdict_of(reply: str, form: Form = "verdict", *, cut: bool = False) -> bool
 
 @dataclass
 class Judge:
-    """Verdicts on answers. identity: the judge's model and sampling. ask: see `judge_engines.py`."""
+    """Gives verdicts on answers, and keeps them in the file `path`. identity: the judge's model and sampling. ask: of
+    `judge_engines.asker`."""
 
     identity: dict[str, Any]
     path: Path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cord_distill.grading.conditions import without_condition
-from cord_distill.grading.number_words import in_digits
+from cord_distill.grading.number_words import in_digits, in_latex
 from cord_distill.grading.units import EXPRESSION, LETTERS, SPELLINGS, conversion, known, unit_name
 
 UNICODE = str.maketrans(
@@ -67,8 +67,8 @@ TEXT_UNIT = re.compile(
 )
 JOIN_WORDS = re.compile(r"^\s*,?\s*(and|or)\s*,?\s*$")
 THOUSANDS = re.compile(r"(?<![\d.,(\[{])(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?!\d)(?!,)")
-# What str(float) writes: 1e-05, 6.02e23.
-POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})\s*$")
+# What str(float) writes, alone or in front of a unit: 1e-05, 6.02e23.
+POWER_OF_TEN = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*$|\s*‹|\s[A-Za-zμΩ])")
 REALS = re.compile(
     r"^‹?(?:the set of )?(?:all )?real numbers(?: except(?: for)? ?›?\s*(?:[a-z]\s*=\s*)?([^‹›]+?))?›?$|^‹?all reals›?$"
 )
@@ -92,7 +92,6 @@ ALIGNED = re.compile(
 )
 CASE = re.compile(r"[^=&,<>]+=[^=&,<>]+[,.;]?\s*")
 RELATION = re.compile(r"\s*(?:[=<>]|\\(?:le|ge|leq|geq|approx|ne|neq)(?![A-Za-z]))")
-POWER_AND_UNIT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?=\s*‹|\s[A-Za-zμΩ])")
 REPEATING = re.compile(r"(\d+)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?(\d+)\}?|\((\d+)\))(?!\d)")
 # 0.333...: at least three times the same digit, or twice the same group of three or more.
 DOTTED = re.compile(r"(?<![\d.])(\d+)\.(\d*?)(?:(\d)\3\3+|(\d{2,})\4+)\s*(?:\.\.\.|\\ldots(?![A-Za-z]))")
@@ -248,11 +247,7 @@ def _compound(core: str) -> tuple[str, str] | None:
     if len(known_factors) < len(parts):
         return f"‹{' '.join(f'{n} {unit}' for n, unit in parts)}›", ""
     total = sum((Fraction(n) * f for (n, _), f in zip(parts, known_factors, strict=True)), Fraction(0))
-    return _plain(total), last
-
-
-def _plain(value: Fraction) -> str:
-    return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    return in_latex(total), last
 
 
 def _letters(text: str) -> str:
@@ -338,7 +333,6 @@ def spelled(text: str) -> str:
     text = re.sub(r">\s*=", r"\\ge ", re.sub(r"<\s*=", r"\\le ", text))
     text = re.sub(r"\\\\\s*\[\s*\d+(?:\.\d+)?\s*(?:pt|ex|em|mm)\s*\]", r"\\\\", text)
     text = POWER_OF_TEN.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
-    text = POWER_AND_UNIT.sub(lambda m: f"{m[1]}*10^{{{int(m[2])}}}", text)
     text = REPEATING.sub(_repeating, DOTTED.sub(_dotted, text))
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*([0-9A-Za-z])\s*\{", r"\\frac{\1}{", text)

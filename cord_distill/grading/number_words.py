@@ -48,8 +48,12 @@ def in_digits(text: str) -> str:
         number, end = number / _PARTS[part[1].lower()], part.end()
     if number.denominator == 1 and (not _BEHIND.match(text, end) or (number == 1 and text[end:].startswith(" of "))):
         return text
-    shown = str(number) if number.denominator == 1 else f"\\frac{{{number.numerator}}}{{{number.denominator}}}"
-    return sign + shown + text[end:]
+    return sign + in_latex(number) + text[end:]
+
+
+def in_latex(number: Fraction) -> str:
+    """A whole number in digits, every other one as \\frac{1}{2}."""
+    return str(number) if number.denominator == 1 else f"\\frac{{{number.numerator}}}{{{number.denominator}}}"
 
 
 def anywhere(text: str) -> str:

@@ -43,11 +43,11 @@ def grade_file(path: str | Path, json_out: str | Path | None = None) -> dict[str
             "false_accepts": [row["id"] for row, v in labelled if v and not row["equal"]],
             "missed": [row["id"] for row, v in labelled if row["equal"] and not v],
         }
-    print(_said(summary))
+    print(_summary_text(summary))
     return summary
 
 
-def _said(summary: dict[str, Any]) -> str:
+def _summary_text(summary: dict[str, Any]) -> str:
     lines = [f"{summary['accepted']} of {summary['rows']} rows accepted"]
     if "labelled" in summary:
         lines.append(f"agreement with `equal`: {summary['agree']} of {summary['labelled']} rows")

@@ -45,7 +45,7 @@ class NumberSet:
 
 
 def number_set(core: str) -> NumberSet | None:
-    """The set that an answer is, None for everything else."""
+    """The set of numbers that an answer describes; None where it describes none."""
     core = core.strip()
     if len(core) > 500:
         return None

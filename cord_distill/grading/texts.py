@@ -30,7 +30,8 @@ _SAME = {
 
 
 def same_words(a: str, b: str) -> bool | None:
-    """Two answers in words; None where one of them is none. Case counts in two letters (Co, CO) but not in `No`."""
+    """Whether two answers in words are the same; None where one of them is not in words. Case counts in two letters
+    (Co, CO) but not in `No`."""
     if not all(WORDS.fullmatch(side) or side.startswith("\\emptyset") for side in (a, b)):
         return None
     if any(_PRIMED.search(side) or _DIFFERENCE.fullmatch(side) for side in (a, b)):
@@ -50,7 +51,8 @@ def same_words(a: str, b: str) -> bool | None:
 
 
 def around_texts(core: str) -> tuple[list[str], list[str]]:
-    """(words, what stands between them), one piece more than words; scripts (x_{max}) and functions are formula."""
+    """Takes an answer apart at the words in it: (the words, the formulas around them, which are one more). Scripts
+    (x_{max}) and names of functions belong to the formulas."""
     words: list[str] = []
     pieces: list[str] = []
     start = 0
@@ -65,7 +67,8 @@ def around_texts(core: str) -> tuple[list[str], list[str]]:
 
 
 def same_formula(a: str, b: str) -> bool:
-    """Two chemical formulas or reactions: H_2O and H2O, Fe^{3+} and Fe3+. The order in a reaction's side is free."""
+    """Whether two chemical formulas or reactions are the same: H_2O and H2O, Fe^{3+} and Fe3+. The order within a side
+    of a reaction is free."""
     parts = [ARROW.split(core) for core in (a, b)]
     if len(parts[0]) > 1 or len(parts[1]) > 1:
         sides = [[sorted(_terms(part)) for part in core[::2]] for core in parts]
