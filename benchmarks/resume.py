@@ -17,8 +17,13 @@ import time
 from pathlib import Path
 
 from cord_distill.run_folder.journal import Journal
+from cord_distill.types import Problem
 
 CALLS_OF_A_PROBLEM = 100
+
+
+def problem(number: int) -> Problem:
+    return Problem(f"p{number}", f"What is {number} + {number}?", str(2 * number))
 
 
 def write(path: Path, calls: int, left_open: int) -> None:
@@ -36,7 +41,7 @@ def write(path: Path, calls: int, left_open: int) -> None:
             journal.record_call(f"p{i}", f"{i:016x}{k:016x}", answers[k % 50] if k % 2 else [-0.25])
         if i < problems - left_open:
             row = {"id": f"p{i}", "error": None, "steps": [answers[k % 50] for k in range(CALLS_OF_A_PROBLEM)]}
-            journal.finish(f"p{i}", row, f"{i:016x}")
+            journal.finish(problem(i), row)
     journal.close()
 
 
@@ -46,7 +51,7 @@ def read(path: Path, calls: int, left_open: int) -> None:
     journal = Journal(path, fingerprint="f", inputs={})
     opened = time.monotonic() - begun
     problems = calls // CALLS_OF_A_PROBLEM
-    todo = [i for i in range(problems) if not journal.is_finished(f"p{i}", f"{i:016x}")]
+    todo = [i for i in range(problems) if not journal.is_finished(problem(i))]
     known = sum(len(journal.calls(f"p{i}")) for i in todo)
     seconds = time.monotonic() - begun
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

@@ -18,7 +18,7 @@ from cord_distill.common.terminal import listed
 from cord_distill.data.cut_tail import cut_tail
 from cord_distill.data.rows import CandidateRow, from_text, from_trajectory
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
-from cord_distill.run_folder.row_shape import odd_part
+from cord_distill.run_folder.shapes import odd_part
 from cord_distill.types import THINK_CLOSE, THINK_OPEN, Trajectory
 
 Row = dict[str, Any]

@@ -34,13 +34,13 @@ LOOK_AGAIN = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EngineShare:
-    """What of the engines' room one of several drivers may use: the part `number`, from 0 on, of `of` equal ones."""
+    """The share of the engines that one of several drivers may use: part `number`, from 0 on, of `of` equal parts."""
 
     number: int = 0
     of: int = 1
 
     def part(self, whole: int) -> int:
-        """Its part of a whole number; those of all drivers add up to it."""
+        """This driver's part of a whole number; the parts of all drivers add up to it."""
         return whole // self.of + (self.number < whole % self.of)
 
 
@@ -81,8 +81,7 @@ class Admission:
 
     @classmethod
     def of(cls, recipe: Recipe, ensemble: Ensemble, share: EngineShare = WHOLE_ENGINES) -> Admission:
-        models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
-        engines = {id(model.engine): model.engine for model in models}.values()
+        engines = {id(model.engine): model.engine for model in ensemble.searching}.values()
         sizes = [(getattr(engine, "kv_tokens", None), getattr(engine, "homes", None)) for engine in engines]
         caches = [Caches(share.part(int(KV_SHARE * tokens)), homes) for tokens, homes in sizes if tokens]
         return cls(caches, growth(recipe.decode))
@@ -150,13 +149,13 @@ class Admission:
         self.waited += time.monotonic() - begun
 
     def figures(self) -> dict[str, Any]:
-        """For generate_stats.json."""
+        """Returns what generate_stats.json says of admission."""
         smallest = min((caches.capacity for caches in self.caches), default=None)
         return {"capacity_tokens": smallest, "most_tokens": self.most, "waited_seconds": round(self.waited, 1)}
 
 
 def width(decode: DecodeConfig) -> int:
-    """How many traces of one problem stand side by side."""
+    """Returns how many traces of one problem are written side by side."""
     if decode.pipeline == "curation":
         return decode.curation.traces_per_teacher
     if decode.pipeline == "integration" and decode.integration:
@@ -174,12 +173,12 @@ def growth(decode: DecodeConfig) -> int:
     return width(decode) * apart
 
 
-def problems_in_flight(recipe: Recipe, ensemble: Ensemble | None = None) -> int:
+def problems_in_flight(recipe: Recipe, ensemble: Ensemble) -> int:
     """How many problems decode at once at most: as many as fill every teacher's engines twice."""
     if recipe.decode.problems_in_flight:
         return recipe.decode.problems_in_flight
-    engines = [model.engine for model in ensemble.teachers] if ensemble else [None] * len(recipe.teachers)
-    most = max(slots_of(*pair) for pair in zip(recipe.teachers, engines, strict=True))
+    teachers = zip(recipe.teachers, ensemble.teachers, strict=True)
+    most = max(slots_of(section, model.engine) for section, model in teachers)
     return math.ceil(2 * most / width(recipe.decode))
 
 

@@ -22,7 +22,7 @@ THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 
 @dataclass(frozen=True, slots=True)
 class AnswerFacts:
-    """Of one trace. rule: how its final answer came about. gradable: the grader found an answer.
+    """What one trace shows. rule: how its final answer came about. gradable: the grader found an answer.
 
     leap: the step that gained most in S is the first that holds the known answer's text; None where steps have no S.
     inside: it holds it only as a part of something longer, as 180 holds 18. margin: S of the known answer, less that of
@@ -49,7 +49,7 @@ class MarginFigures:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFigures:
-    """Of the traces that ended, failed and given-up ones left out. rules: traces per way of the final answer.
+    """The figures of all finished traces; failed and given-up ones are left out. rules: traces per `answer_rule`.
 
     leaps, inside: shares of the `traced` traces, those whose steps have S. margins: per group that has any.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cord_distill.common.errors import CordError, faults_in
@@ -30,8 +32,8 @@ LONGEST = 3
 
 
 def decoding_faults(recipe: Recipe, gpus: int | None = None, read: Read = load_candidates) -> list[str]:
-    """One sentence per mistake. gpus: those of the machine that decodes; None = another machine than this one. read:
-    gives the problems."""
+    """Returns one sentence per mistake, for `cord check`. gpus: of the machine that decodes; None = another machine
+    than this one. read: gives the problems."""
     if not recipe.teachers:
         wanted = recipe.problems is not None and not recipe.data.sources
         return ["teachers: the recipe names none for its problems; give at least one model"] if wanted else []
@@ -42,12 +44,10 @@ def decoding_faults(recipe: Recipe, gpus: int | None = None, read: Read = load_c
             problems = read(recipe)
         except CordError as error:
             found.append(str(error))
-    for call in (check_selector, check_baselines):
-        found += faults_in(call, recipe)
-    for check in (check_hooks, check_own, pipeline_of):
-        found += faults_in(check, recipe.decode)
-    found += plugin_faults(recipe)
+    for check in _checks(recipe):
+        found += faults_in(check)
     sections = started_sections(recipe)
+    found += _plugin_faults(recipe, sections)
     for key, section in sections.items():
         found += model_faults(recipe, section, key, problems)
     found += device_faults(sections, gpus)
@@ -55,17 +55,21 @@ def decoding_faults(recipe: Recipe, gpus: int | None = None, read: Read = load_c
 
 
 def check_decode(recipe: Recipe) -> None:
-    """What `cord generate` asks of a recipe's settings before it builds or loads a model. Raises CordError."""
+    """Checks a recipe's settings for `cord generate`, before a model is built or loaded. Raises CordError."""
     if not recipe.teachers:
         raise CordError("teachers: the recipe names none; give at least one model")
-    check_selector(recipe)
-    check_baselines(recipe)
-    for check in (check_hooks, check_own, pipeline_of):
-        check(recipe.decode)
+    for check in _checks(recipe):
+        check()
 
 
-def plugin_faults(recipe: Recipe) -> list[str]:
-    """Graders, checks and scripts that cannot be loaded."""
+def _checks(recipe: Recipe) -> list[Callable[[], object]]:
+    """The checks of the settings alone. Each raises CordError."""
+    of_recipe = [partial(check, recipe) for check in (check_selector, check_baselines)]
+    return [*of_recipe, *(partial(check, recipe.decode) for check in (check_hooks, check_own, pipeline_of))]
+
+
+def _plugin_faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
+    """Names graders, checks and scripts that cannot be loaded."""
     found = []
     if recipe.models:
         found += faults_in(model_builder, recipe.models)
@@ -75,7 +79,7 @@ def plugin_faults(recipe: Recipe) -> list[str]:
         found += faults_in(judge_of, recipe)
     if recipe.problems and recipe.problems.process_check:
         found += faults_in(load_plugin, recipe.problems.process_check, "problems.process_check")
-    for key, section in started_sections(recipe).items():
+    for key, section in sections.items():
         if section.engine == "scripted" and section.script:
             found += faults_in(load_plugin, section.script, f"{key}.script")
     return found
@@ -109,7 +113,8 @@ def started_sections(recipe: Recipe) -> dict[str, ModelConfig]:
 
 
 def model_faults(recipe: Recipe, section: ModelConfig, key: str, problems: list[Problem]) -> list[str]:
-    """A model's folder, engine arguments and context. Hub ids and models that are yet to be built are not looked at."""
+    """Checks a model's folder, engine arguments and context. Hub ids and models that are yet to be built are
+    skipped."""
     found = []
     if section.engine == "vllm":
         found += engine_args_faults(section.engine_args, f"{key}.engine_args")

@@ -23,12 +23,13 @@ CHATS = ("decode.integration", "evaluate.judge")
 
 
 def template_faults(recipe: Recipe) -> list[str]:
-    """One sentence per local model whose chat template cannot be used, with its key; hub ids are not looked up."""
+    """Returns a sentence, with its key, for each local model whose chat template cannot be used; hub ids are
+    skipped."""
     return _faults(recipe, rendering_sections(recipe))
 
 
 def check_templates(recipe: Recipe) -> None:
-    """Raises CordError with the first of those that decoding would meet."""
+    """Raises CordError for the first model of decoding whose chat template cannot be used."""
     faults = _faults(recipe, decoding_sections(recipe))
     if faults:
         raise CordError(faults[0])
@@ -99,7 +100,7 @@ def _faults(recipe: Recipe, sections: dict[str, ModelConfig]) -> list[str]:
 
 
 def _tokenizer_fault(folder: Path, section: ModelConfig, *, writes: bool) -> str | None:
-    """What tokenizer.json says that no trace would survive, or that leaves a model `writes` without an end."""
+    """Names what in tokenizer.json would change every trace, or leave a model that `writes` without an end of turn."""
     head = tokenizer_head(folder)
     changes = changes_text(head)
     if changes:

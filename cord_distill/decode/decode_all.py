@@ -43,7 +43,7 @@ LOOK_AGAIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """The problems of a recipe that are left, and all that decoding them takes. wait: until other processes have ended
+    """All that decoding the unfinished problems (`todo`) of a recipe takes. wait: stay until other processes have ended
     theirs too."""
 
     recipe: Recipe
@@ -57,7 +57,7 @@ class Decoding:
 
 
 def open_journal(recipe: Recipe, *, overwrite: bool = False) -> Journal:
-    """The journal of decoding `recipe`, locked. Raises CordError: another recipe's, another process's."""
+    """Opens the journal of decoding `recipe`. Raises CordError: another recipe's, another process's."""
     run = RunFolder.of(recipe)
     inputs = decode_inputs(recipe)
     return Journal(
@@ -72,57 +72,53 @@ def open_journal(recipe: Recipe, *, overwrite: bool = False) -> Journal:
 async def decode_all(
     work: Decoding, *, note: DecodeNote | None = None, share: EngineShare = WHOLE_ENGINES
 ) -> tuple[dict[str, Any], int]:
-    """The figures of admission, and how many problems other processes still hold.
+    """Decodes; returns the figures of admission, and how many problems other processes still hold.
 
-    note: is told of each row; None = one of its own. share: what of the engines' room this process may use.
+    note: as for finish_all. share: what of the engines' room this process may use.
     """
-    recipe, todo, ensemble, pool = work.recipe, work.todo, work.ensemble, work.pool
+    recipe, pool = work.recipe, work.pool
     pipeline = pipeline_of(recipe.decode)
-    admission = Admission.of(recipe, ensemble, share)
-    finish = RowMaker.of(recipe, work.journal.fingerprint)
+    admission = Admission.of(recipe, work.ensemble, share)
+    make_row = RowMaker.of(recipe, work.journal.fingerprint)
     # Of a share of the run it could not say what the run will cost.
-    correction = Correction(recipe, len(todo), pool.meters) if share == WHOLE_ENGINES else None
+    correction = Correction(recipe, len(work.todo), pool.meters) if share == WHOLE_ENGINES else None
 
     async def attempt(problem: Problem) -> dict[str, Any]:
-        here = journaled(ensemble, problem, work.journal, pool, recipe, admission)
+        here = journaled(work, problem, admission)
         try:
             outcome = await with_rivals(problem, here, await pipeline(problem, here))
-            row = await off_the_loop(finish, problem, outcome, graders=finish.graders)
+            row = await off_the_loop(make_row, problem, outcome, graders=make_row.graders)
         finally:
             pool.leave(problem.id)
         if correction and (said := correction.after(row)):
             work.display.say(said)
         return row
 
-    note = note or DecodeNote(pool.meters, ensemble.live)
-    in_flight = share.part(problems_in_flight(recipe, ensemble))
-    held = await finish_all(
-        todo, attempt, finish, in_flight, work.journal, work.display, note, work.live, admission.inside, work.wait
-    )
+    in_flight = share.part(problems_in_flight(recipe, work.ensemble))
+    held = await finish_all(work, attempt, make_row, in_flight, note=note, door=admission.inside)
     return admission.figures(), held
 
 
 async def finish_all(
-    todo: list[Problem],
+    work: Decoding,
     attempt: Callable[[Problem], Awaitable[dict[str, Any]]],
     failed: Callable[[Problem, Exception], dict[str, Any]],
     in_flight: int,
-    journal: Journal,
-    display: Progress,
-    note: DecodeNote,
-    live: Live,
+    *,
+    note: DecodeNote | None = None,
     door: Callable[[str], AbstractAsyncContextManager[Any]] = lambda problem: nullcontext(),
-    wait: bool = False,
 ) -> int:
     """Makes the row of every problem that no other process has, `in_flight` at once, and writes it to the journal as
     soon as it is there. Returns how many problems other processes still hold.
 
     attempt gives a problem's row; when that fails, whatever the reason, `failed` does: one problem never takes the
-    others along. door: entered by its id before a problem is claimed, left when its row is written. wait: until the
-    others are done. Raises CordError when an engine is gone or too many fail one after the other (what is finished
-    stays), and whatever CordError an attempt raises: those are the recipe's and the disk's.
+    others along. note: is told of each row; None = one of its own. door: entered by its id before a problem is claimed,
+    left when its row is written. Raises CordError when an engine is gone or too many fail one after the other (what is
+    finished stays), and whatever CordError an attempt raises: those are the recipe's and the disk's.
     """
-    waiting = iter(todo)
+    journal, display, live = work.journal, work.display, work.live
+    note = note or DecodeNote(work.pool.meters, work.ensemble.live)
+    waiting = iter(work.todo)
     held: dict[str, Problem] = {}
     failures = 0
     dead: EngineDead | None = None
@@ -148,7 +144,7 @@ async def finish_all(
             )
 
     async def take(problem: Problem) -> bool:
-        """Whether the problem was to be had, and is decoded now."""
+        """Decodes the problem if it can be claimed; returns whether it was."""
         claim = Claim.FINISHED
         if not journal.is_finished(problem):
             # Claimed behind the door: what waits for room here may be decoded by another process.
@@ -178,7 +174,7 @@ async def finish_all(
     async with tasks_cancelled_on_exit() as beside:
         beside.add(asyncio.create_task(keep_showing(display, note, live)))
         await gather_or_cancel([next_problems() for _ in range(in_flight)])
-        while wait and held and not dead:
+        while work.wait and held and not dead:
             await asyncio.sleep(LOOK_AGAIN)
             await gather_or_cancel([next_problems() for _ in range(in_flight)])
     live.log(note.figures(time.monotonic(), display.done))
@@ -187,21 +183,16 @@ async def finish_all(
     return len(held)
 
 
-def journaled(
-    ensemble: Ensemble,
-    problem: Problem,
-    journal: Journal,
-    pool: EnginePool,
-    recipe: Recipe,
-    admission: Admission | None = None,
-) -> Ensemble:
-    """The ensemble for one problem: each of its models behind a `ReplayEngine` of the problem's journal."""
+def journaled(work: Decoding, problem: Problem, admission: Admission | None = None) -> Ensemble:
+    """Returns the ensemble for one problem, with a `ReplayEngine` of its journal in front of each model's engine."""
+    ensemble = work.ensemble
 
     def replay(name: str, engine: Any, identity: str, vocabulary: int | None = None) -> ReplayEngine:
         own = engine.for_problem(problem.id) if hasattr(engine, "for_problem") else engine
         # Some watch the time themselves, since they must tell a slow request from an engine that hangs.
-        timeout = None if getattr(own, "keeps_time", False) else recipe.decode.request_timeout
-        return ReplayEngine(own, journal, problem.id, identity, pool.meters[name], timeout, admission, vocabulary)
+        timeout = None if getattr(own, "keeps_time", False) else work.recipe.decode.request_timeout
+        meter = work.pool.meters[name]
+        return ReplayEngine(own, work.journal, problem.id, identity, meter, timeout, admission, vocabulary)
 
     def bound(model: Model) -> Model:
         return model.for_problem(replay(model.name, model.engine, model.vocabulary, model.renderer.num_ids))

@@ -15,26 +15,26 @@ from cord_distill.common.jsonl import read_json
 
 
 def clear_stats(folder: Path) -> None:
-    """Forgets what earlier processes did. For the first process that has something to decode."""
+    """Deletes the figures of earlier runs. The first process of a run calls it when it has something to decode."""
     for file in folder.glob("*.json"):
         file.unlink(missing_ok=True)
 
 
 def keep_stats(folder: Path, stats: dict[str, Any]) -> None:
-    """Leaves what this process did for the last one, which writes the figures of all."""
+    """Writes the figures of this process into `folder`; the last process of a run sums them up (`write_stats`)."""
     name = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
     write_atomic(folder / name, json.dumps(stats) + "\n")
 
 
 def write_stats(folder: Path, path: Path) -> None:
-    """Writes `path`, the figures of all processes in `folder`; nothing where there are none."""
+    """Writes the summed figures of all processes in `folder` to `path`; nothing where there are none."""
     found = [stats for file in sorted(folder.glob("*.json")) if (stats := read_json(file))]
     if found:
         write_atomic(path, json.dumps(summed(found), indent=1) + "\n")
 
 
 def summed(stats: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of several processes as those of one: seconds of all of them together, and what each model did."""
+    """Sums up the figures of several processes: their seconds, and what each model did."""
     if len(stats) == 1:
         return stats[0]
     models: dict[str, dict[str, float]] = {}

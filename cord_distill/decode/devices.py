@@ -6,18 +6,17 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from cord_distill.decode.engine_pool import PER_REQUEST
-from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.models import ModelConfig
 
 
-def engines_of(sections: Mapping[str, ModelConfig]) -> dict[str, tuple[list[str], ModelConfig]]:
-    """The engines that run in this process, by their settings: (keys that share one, its section)."""
-    found: dict[str, tuple[list[str], ModelConfig]] = {}
+def vllm_engines(sections: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """The engines that vLLM starts, each under the first of the keys that share it."""
+    engines: dict[str, tuple[str, ModelConfig]] = {}
     for key, section in sections.items():
         if section.engine == "vllm":
-            identity = recipe_hash(section.model_dump(exclude=PER_REQUEST, include=set(ModelConfig.model_fields)))
-            found.setdefault(identity, ([], section))[0].append(key)
-    return found
+            settings = section.model_dump_json(exclude=PER_REQUEST, include=set(ModelConfig.model_fields))
+            engines.setdefault(settings, (key, section))
+    return dict(engines.values())
 
 
 def gpus_of(section: ModelConfig) -> list[int]:
@@ -26,11 +25,12 @@ def gpus_of(section: ModelConfig) -> list[int]:
 
 
 def device_faults(sections: Mapping[str, ModelConfig], gpus: int | None) -> list[str]:
-    """One sentence per engine that cannot be placed. gpus: of the machine; None = unknown, nothing is counted."""
+    """Returns one sentence per engine that cannot be placed. gpus: of the machine; None = unknown, nothing is
+    counted."""
     found = []
     shares: defaultdict[int, list[tuple[str, float]]] = defaultdict(list)
-    for keys, section in engines_of(sections).values():
-        key, parts, devices = keys[0], section.tensor_parallel_size, section.devices
+    for key, section in vllm_engines(sections).items():
+        parts, devices = section.tensor_parallel_size, section.devices
         if devices is not None and (len(set(devices)) < len(devices) or min(devices, default=-1) < 0):
             found.append(f"{key}.devices {devices}: name each GPU once, by its number from 0 on, or remove the key")
         elif devices is not None and parts > len(devices):

@@ -26,7 +26,7 @@ from cord_distill.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DriverOrder:
     """What a driver is to do. sign: a file that the command put into the run folder, which the driver must see too.
     failures: how many rows with an error the command found, by problem: those it is to try again."""
 
@@ -39,8 +39,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What one process of a driver has done so far: a message to the command, each in place of the one before.
+class DriverReport:
+    """What one process of a driver has done so far. Each report to the command takes the place of the one before.
 
     driver: its number. written: rows. meters: by model. live: live beams by problem under way.
     """
@@ -56,8 +56,8 @@ class Done:
     admission: dict[str, Any] = field(default_factory=dict)
 
 
-def drive(order: Order, todo: list[Problem], board: Any) -> Done | Failure:
-    """Runs as a task of Ray, in the main thread of its process: a user's grader may set an alarm there."""
+def drive(order: DriverOrder, todo: list[Problem], board: Any) -> DriverReport | Failure:
+    """Decodes as a task of Ray, in the main thread of its process, where a user's grader may set an alarm."""
     order.surroundings.enter()
     prepare_environment()
     keep_private()
@@ -67,7 +67,7 @@ def drive(order: Order, todo: list[Problem], board: Any) -> Done | Failure:
         return Failure("settings", str(error))
 
 
-async def _drive(order: Order, todo: list[Problem], board: Any) -> Done:
+async def _drive(order: DriverOrder, todo: list[Problem], board: Any) -> DriverReport:
     recipe, share = order.recipe, order.share
     if not os.path.exists(order.sign):
         raise CordError(
@@ -82,10 +82,10 @@ async def _drive(order: Order, todo: list[Problem], board: Any) -> Done:
         ensemble = await start_ensemble(recipe, todo, pool)
         note = DecodeNote(pool.meters, ensemble.live)
 
-        def done(**more: Any) -> Done:
+        def done(**more: Any) -> DriverReport:
             meters = {name: asdict(meter) for name, meter in pool.meters.items()}
             rows = (journal.written, note.failed, note.scored, note.scores)
-            return Done(share.number, os.getpid(), *rows, meters=meters, live=dict(ensemble.live), **more)
+            return DriverReport(share.number, os.getpid(), *rows, meters=meters, live=dict(ensemble.live), **more)
 
         async def keep_telling() -> None:
             while True:

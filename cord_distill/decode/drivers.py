@@ -19,7 +19,7 @@ from cord_distill.common.task_group import gather_or_cancel, tasks_cancelled_on_
 from cord_distill.common.terminal import warn
 from cord_distill.decode.admission import EngineShare, problems_in_flight
 from cord_distill.decode.decode_all import Decoding
-from cord_distill.decode.driver import Done, Order, drive
+from cord_distill.decode.driver import DriverOrder, DriverReport, drive
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.progress_note import DecodeNote, keep_showing
 from cord_distill.decode.replay import Meter
@@ -32,7 +32,7 @@ from cord_distill.types import Problem
 
 
 async def decode_with_drivers(work: Decoding) -> tuple[dict[str, Any], int]:
-    """As `decode_all`, in `cluster.drivers` processes. Raises CordError where one of them cannot go on."""
+    """Decodes as `decode_all` does, in `cluster.drivers` processes. Raises CordError where one of them cannot go on."""
     recipe, todo, journal, pool, display = work.recipe, work.todo, work.journal, work.pool, work.display
     assert recipe.cluster is not None and isinstance(pool.cluster, Cluster)
     # Each has at least one problem and room for it.
@@ -49,10 +49,12 @@ async def decode_with_drivers(work: Decoding) -> tuple[dict[str, Any], int]:
             beside.add(asyncio.create_task(pool.cluster.lend(board)))
             beside.add(asyncio.create_task(drivers.listen(board)))
             orders = [
-                Order(recipe, EngineShare(i, of), str(sign), journal.failures_before, work.wait, Surroundings.here())
+                DriverOrder(
+                    recipe, EngineShare(i, of), str(sign), journal.failures_before, work.wait, Surroundings.here()
+                )
                 for i in range(of)
             ]
-            ended = await gather_or_cancel([_kept(order, todo, board) for order in orders])
+            ended = await gather_or_cancel([_run_driver(order, todo, board) for order in orders])
     finally:
         sign.unlink(missing_ok=True)
     for done in ended:
@@ -78,7 +80,7 @@ class Drivers:
     written: int = 0
 
     def __post_init__(self) -> None:
-        self._done: dict[tuple[int, int], Done] = {}
+        self._done: dict[tuple[int, int], DriverReport] = {}
 
     async def listen(self, board: Any) -> None:
         assert isinstance(self.pool.cluster, Cluster)
@@ -89,9 +91,9 @@ class Drivers:
                 else:
                     self.hear(message)
 
-    def hear(self, message: Done) -> None:
-        """A driver's newest message; one that died keeps its last."""
-        self._done[message.driver, message.pid] = message
+    def hear(self, report: DriverReport) -> None:
+        """Takes a driver's newest report; that of one that died keeps counting."""
+        self._done[report.driver, report.pid] = report
         everybody = self._done.values()
         for name, meter in self.pool.meters.items():
             for key in (one.name for one in fields(Meter)):
@@ -107,8 +109,8 @@ class Drivers:
         self.written = written
 
 
-async def _kept(order: Order, todo: list[Problem], board: Any) -> Done:
-    """What a driver has done at its end. One that dies is started anew, at most three times within an hour."""
+async def _run_driver(order: DriverOrder, todo: list[Problem], board: Any) -> DriverReport:
+    """Runs a driver to its end. One that dies is started anew, at most three times within an hour."""
     import ray
     from ray.exceptions import RayError
 
@@ -118,7 +120,7 @@ async def _kept(order: Order, todo: list[Problem], board: Any) -> Done:
     while True:
         ref = task.remote(order, todo, board)
         try:
-            done: Done | Failure = await ref
+            done: DriverReport | Failure = await ref
         except RayError as error:
             if starts.next_wait() is None:
                 raise CordError(
@@ -137,7 +139,7 @@ async def _kept(order: Order, todo: list[Problem], board: Any) -> Done:
 
 
 def _summed(admission: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of several parts of the engines as those of the whole."""
+    """Adds up the admission figures of all drivers."""
     known = [one for one in admission if one]
     return {
         key: sum(one[key] for one in known) if all(one[key] is not None for one in known) else None

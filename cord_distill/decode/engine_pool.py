@@ -185,7 +185,8 @@ class EnginePool:
 
 @contextlib.contextmanager
 def named(key: str) -> Iterator[None]:
-    """What is wrong with a model is said with its key in the recipe. A subclass keeps its own words and exit code."""
+    """Puts the model's key in the recipe before the text of a CordError. A subclass keeps its own words and exit
+    code."""
     try:
         yield
     except CordError as error:
@@ -213,7 +214,8 @@ def decoding_sections(recipe: Recipe) -> dict[str, ModelConfig]:
 
 
 def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem]) -> int:
-    """Tokens of the longest prompt, plus the budgets, plus the known answer behind its suffix."""
+    """Returns the tokens that a model must hold: the longest prompt, the budgets, and the known answer with its
+    suffix."""
     budgets = recipe.decode.budgets
     suffix = recipe.decode.answer_suffix
     longest = 0
@@ -233,7 +235,7 @@ def longest_context(renderer: Renderer, recipe: Recipe, problems: list[Problem])
 
 
 def step_instructions(recipe: Recipe) -> str:
-    """What stands behind every question that a teacher, the meta-prover or a judge reads: "" for none."""
+    """Returns `decode.step_instructions` as it stands behind every question that a model reads; "" for none."""
     said = recipe.decode.step_instructions.strip()
     return f"\n\n{said}" if said else ""
 

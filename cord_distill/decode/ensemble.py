@@ -46,6 +46,11 @@ class Ensemble:
     def segmentation(self) -> Segmentation:
         return segmentation_of(self.decode)
 
+    @property
+    def searching(self) -> tuple[Model, ...]:
+        """The models that read every prefix, so that their caches hold it: the teachers and the meta-prover."""
+        return (*self.teachers, self.meta_prover) if self.meta_prover else self.teachers
+
     def seed_for(self, problem: Problem, *parts: Any) -> int:
         return keyed_seed(self.seed, problem.id, *parts)
 
@@ -53,7 +58,8 @@ class Ensemble:
         return next(model for model in self.teachers if model.name == name)
 
     async def score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int, int]:
-        """(S, None without a meta-prover or known answer; tokens of the last step in the budget's unit; tokens fed)."""
+        """Returns (S, None without a meta-prover or known answer; tokens of the last step in the budget's unit; tokens
+        fed)."""
         if self.meta_prover is None or not problem.answer:
             return None, self.num_tokens(steps[-1]), 0
         scored = await self.meta_prover.score(problem.question, steps, self.decode.answer_suffix, problem.answer)
@@ -64,7 +70,7 @@ class Ensemble:
         return await self.selector.rate(problem, self, steps, key)
 
     async def final_score(self, problem: Problem, steps: tuple[Step, ...]) -> tuple[float | None, int]:
-        """(S of a finished trace, tokens fed for it), whatever it was selected by. No steps: (None, 0)."""
+        """Returns (S of a finished trace, tokens fed for it), whatever it was selected by; (None, 0) without steps."""
         if not steps:
             return None, 0
         if self.decode.selector == "predictive_perplexity":

@@ -22,7 +22,7 @@ EXPECTED = (EngineError, PluginError)
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """failed of total problems of a run ended with an error; reason: the commonest one."""
+    """How many problems of a run ended with an error. reason: the most frequent one."""
 
     failed: int
     total: int

@@ -41,7 +41,7 @@ class ModelCost:
 
     @classmethod
     def of(cls, meter: Mapping[str, Any]) -> ModelCost:
-        """Of its meter in generate_stats.json."""
+        """Makes it of the model's meter in generate_stats.json."""
         requests, prompts = meter.get("requests", 0), meter.get("prompt_tokens", 0)
         return cls(
             requests=requests,
@@ -116,8 +116,9 @@ def method_figures(trajectories: Iterable[dict[str, Any]], stats: Mapping[str, A
 
 
 def hit_rate(traces: Sequence[Sequence[str]]) -> HitRate:
-    """traces: the teacher of each step, per trace. Step i of n covers the part (i/n, (i+1)/n) of its trace, and counts
-    in every decile by the part that lies in it: so each trace weighs the same, and a short one leaves no hole."""
+    """Counts which teacher wrote which part of the traces (the teacher of each step, per trace). Step i of n covers the
+    part (i/n, (i+1)/n) of its trace, and counts in every decile by the part that lies in it: so each trace weighs the
+    same, and a short one leaves no hole."""
     names = sorted({teacher for trace in traces for teacher in trace})
     total = sum(map(len, traces))
     weight = [dict.fromkeys(names, 0.0) for _ in range(DECILES)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from cord_distill.decode.admission import width
 from cord_distill.decode.engine_pool import PER_REQUEST, meta_prover_section
 from cord_distill.decode.pipelines.cord import first_step_proposals
 from cord_distill.decode.replay import Meter
-from cord_distill.decode.simulate import Cost, Machine, Said, Seen, Setup, simulate
+from cord_distill.decode.simulate import Cost, Machine, PastProblem, PastProposal, Setup, simulate
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.types import Stop
@@ -24,59 +24,38 @@ from cord_distill.types import Stop
 # So many finished problems say what the others will cost.
 ENOUGH = 8
 # More of them say no more, and reading them takes longer.
-MOST_SEEN = 200
+MOST_READ = 200
 # At least so many problems, and so many times those in flight, are played through; more cost in proportion.
 PLAYED, WAVES = 64, 3
 TRIED_LAG = 4.0
 STEPWISE, WHOLE = ("cord",), ("curation", "single")
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a decoding will cost. cost: of all problems. seen: how many finished problems it was read off."""
-
-    cost: Cost
-    seen: int
-
-    @property
-    def requests(self) -> int:
-        return sum(self.cost.requests.values())
-
-    @property
-    def generated(self) -> int:
-        return sum(self.cost.generated.values())
+def past_problems(rows: Iterable[Mapping[str, Any]]) -> list[PastProblem]:
+    """What the first MOST_READ finished rows say; no further row is read, since a large run has gigabytes of them."""
+    return list(islice(filter(None, map(_past_problem, rows)), MOST_READ))
 
 
-def seen_of(rows: Iterable[Mapping[str, Any]]) -> list[Seen]:
-    """What the first MOST_SEEN finished rows say; no further row is read, since a large run has gigabytes of them."""
-    return list(islice(_each_seen(rows), MOST_SEEN))
+def _past_problem(row: Mapping[str, Any]) -> PastProblem | None:
+    """None for a failed row. A row says how many tokens were generated in all; each candidate's share goes by its
+    text."""
+    tokens, levels = row.get("num_tokens") or {}, row.get("candidates") or []
+    if row.get("error") or not levels or "generated_total" not in tokens:
+        return None
+    answer, whole = tokens.get("answer", 0), row.get("pipeline") in WHOLE
+    # A carried beam (sample -1) took no tokens.
+    written = [[candidate for candidate in level if candidate["sample"] >= 0] for level in levels]
+    length = sum(len(candidate["text"]) for level in written for candidate in level) or 1
+    answers = answer * len(written[0]) if whole else answer
+    tokens_per_letter = max(0, tokens["generated_total"] - answers) / length
 
+    def proposal(candidate: Mapping[str, Any]) -> PastProposal:
+        count = max(1, round(tokens_per_letter * len(candidate["text"])))
+        score = candidate["score"]
+        return PastProposal(candidate["teacher"], count, score, Stop(candidate["stop"]), usable=score is not None)
 
-def _each_seen(rows: Iterable[Mapping[str, Any]]) -> Iterator[Seen]:
-    """Failed rows are left out. A row says how many tokens were generated in all, and each candidate's share goes by
-    its text."""
-    for row in rows:
-        tokens, levels = row.get("num_tokens") or {}, row.get("candidates") or []
-        if row.get("error") or not levels or "generated_total" not in tokens:
-            continue
-        answer, whole = tokens.get("answer", 0), row.get("pipeline") in WHOLE
-        made = [[said for said in level if said["sample"] >= 0] for level in levels]  # a carried beam made nothing
-        written = sum(len(said["text"]) for level in made for said in level) or 1
-        answers = answer * len(made[0]) if whole else answer
-        rate = max(0, tokens["generated_total"] - answers) / written
-        steps = tuple(
-            tuple(
-                Said(
-                    said["teacher"], max(1, round(rate * len(said["text"]))), said["score"], Stop(said["stop"]),
-                    usable=said["score"] is not None,
-                )
-                for said in level
-            )
-            for level in made
-            if level
-        )  # fmt: skip
-        if steps:
-            yield Seen(steps, max(1, answer))
+    steps = tuple(tuple(map(proposal, level)) for level in written if level)
+    return PastProblem(steps, max(1, answer)) if steps else None
 
 
 def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> Setup | None:
@@ -114,30 +93,28 @@ def setup_of(recipe: Recipe, *, on_gpu: bool | None = None, times: int = 1) -> S
     )
 
 
-def forecast(recipe: Recipe, seen: list[Seen], problems: int, *, lag: float = 0.0, **machines: Any) -> Forecast | None:
-    """What `problems` will cost, by those that were `seen`; None where these are too few, or nothing can be said of the
-    recipe. machines: as setup_of."""
+def forecast(
+    recipe: Recipe, seen: list[PastProblem], problems: int, *, lag: float = 0.0, **machines: Any
+) -> Cost | None:
+    """What so many problems will cost, predicted from those that were `seen`. None where these are too few, or where
+    nothing can be said of the recipe. machines: keywords of setup_of."""
     setup = setup_of(recipe, **machines)
     if setup is None or len(seen) < ENOUGH:
         return None
-    return Forecast(_played(setup, seen, problems, lag), len(seen))
+    return _played(setup, seen, problems, lag)
 
 
-def _played(setup: Setup, seen: list[Seen], problems: int, lag: float) -> Cost:
-    """What so many problems cost, of which only as many are played through as say it."""
+def _played(setup: Setup, seen: list[PastProblem], problems: int, lag: float) -> Cost:
+    """The cost of so many problems. Of a large number only a part is simulated, and the rest costs in proportion."""
     played = min(problems, max(PLAYED, WAVES * setup.in_flight))
-    return in_proportion(simulate(setup, seen, played, lag=lag), problems)
+    cost, by = simulate(setup, seen, played, lag=lag), problems / played
 
+    def more(counts: Mapping[str, int]) -> Counter[str]:
+        return Counter({name: round(count * by) for name, count in counts.items()})
 
-def in_proportion(cost: Cost, problems: int) -> Cost:
-    """The cost of so many problems, from that of fewer."""
-    by = problems / cost.problems
-
-    def more(counts: Mapping[str, int]) -> dict[str, int]:
-        return {name: round(count * by) for name, count in counts.items()}
-
-    requests, generated = Counter(more(cost.requests)), Counter(more(cost.generated))
-    return Cost(problems, requests, generated, round(cost.scores * by), more(cost.steps), round(cost.ticks * by))
+    return Cost(
+        more(cost.requests), more(cost.generated), round(cost.scores * by), more(cost.steps), round(cost.ticks * by)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +125,9 @@ class Pace:
     lag: float = 0.0
 
 
-def pace(recipe: Recipe, seen: list[Seen], stats: Mapping[str, Any]) -> Pace | None:
-    """Read off a decoding under `recipe`; None where it says too little. stats: generate_stats.json, which counts the
-    steps of engines that run in its process: those beyond what the requests need are the lag."""
+def pace(recipe: Recipe, seen: list[PastProblem], stats: Mapping[str, Any]) -> Pace | None:
+    """Reads the pace off a finished decoding under `recipe`; None where it says too little. stats: generate_stats.json,
+    which counts the steps of engines that run in its process: those beyond what the requests need are the lag."""
     setup, problems = setup_of(recipe), int(stats.get("decoded_now", 0))
     seconds = stats.get("seconds", 0.0) - stats.get("start_seconds", 0.0)
     if setup is None or problems < ENOUGH or seconds <= 0 or len(seen) < ENOUGH:
@@ -189,13 +166,14 @@ class Correction:
         if len(self.rows) < ENOUGH or self.todo < 2 * ENOUGH:
             return None
         made, seconds = self._made() - self._before, time.monotonic() - self._begun
-        found = forecast(self.recipe, seen_of(self.rows), self.todo)
+        found = forecast(self.recipe, past_problems(self.rows), self.todo)
         if found is None:
             return None
-        left = max(0, found.generated - made)
+        generated = found.generated.total()
+        left = max(0, generated - made)
         rate = made / seconds if made and seconds > 0 else None
         return (
-            f"from {ENOUGH} finished problems: about {found.requests:,} requests and {found.generated:,} generated "
+            f"from {ENOUGH} finished problems: about {found.requests.total():,} requests and {generated:,} generated "
             f"tokens for {self.todo} problems"
             + (f", {short_time(left / rate)} left at {rate:,.0f} tokens/s" if rate else "")
         )

@@ -45,7 +45,7 @@ def unwatched(recipe: Recipe) -> AbstractContextManager[Live]:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one call of `generate` did.
+    """The result of one call of `generate`.
 
     recipes: those whose files it wrote after something was decoded. held: problems that other processes were still
     decoding at its end, in all recipes; the last of those processes writes the files.
@@ -100,7 +100,7 @@ class Work:
 
 
 def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None:
-    """What to say of known answers that no completion could match; their rows count as wrong."""
+    """Returns a sentence about known answers that no completion could match; None where there are none."""
     grader = recipe.problems.grader if recipe.problems else "judge"
     return check_known_answers(problems, "problems", grader)
 
@@ -181,7 +181,7 @@ async def _generate_one(
 
 
 def _take_over(twin: Recipe, recipe: Recipe, journal: Journal, problems: Sequence[Problem]) -> int:
-    """How many rows of its twin the recipe's journal takes."""
+    """Copies the rows of the twin into the recipe's journal; returns how many."""
     source = open_journal(twin)
     try:
         taken = take_over(source, journal, problems)
@@ -193,7 +193,7 @@ def _take_over(twin: Recipe, recipe: Recipe, journal: Journal, problems: Sequenc
 
 
 def _unfinished(work: Work) -> int:
-    """How many problems have no row: other processes may have ended while this one decoded another recipe."""
+    """How many of the chosen problems have no row by now: other processes may have ended since."""
     journal = open_journal(work.recipe)
     try:
         return _without_row(journal, work.chosen)
@@ -206,9 +206,8 @@ def _without_row(journal: Journal, problems: Sequence[Problem]) -> int:
 
 
 def engine_steps(ensemble: Ensemble) -> dict[str, int]:
-    """Forward passes of each model's engine so far, where the engine counts them."""
-    models = [*ensemble.teachers, *([ensemble.meta_prover] if ensemble.meta_prover else [])]
-    counted = {model.name: getattr(model.engine, "steps", None) for model in models}
+    """Returns the forward passes of each model's engine so far, where the engine counts them."""
+    counted = {model.name: getattr(model.engine, "steps", None) for model in ensemble.searching}
     return {name: count for name, count in counted.items() if count is not None}
 
 

@@ -84,15 +84,15 @@ def filter_fingerprint(recipe: Recipe) -> str:
 
 
 def required(recipe: Recipe) -> HardForConfig:
-    """`problems.hard_for`, for `cord problems`. Raises CordError where the recipe has none."""
+    """Returns `problems.hard_for`. Raises CordError where the recipe has none."""
     if recipe.problems is None or recipe.problems.hard_for is None:
         raise CordError("problems.hard_for: the recipe has none; give the small model, e.g. problems.hard_for.model=ID")
     return recipe.problems.hard_for
 
 
 def hard_ids(recipe: Recipe, candidates: Sequence[Problem]) -> set[str]:
-    """Ids that `cord problems` kept. Raises CordError: not run yet, run under other settings, on fewer problems, or on
-    others under the same ids."""
+    """Returns the ids that `cord problems` kept. Raises CordError: not run yet, run under other settings, on fewer
+    problems, or on others under the same ids."""
     run = RunFolder.of(recipe)
     stats = read_json(run.problem_filter / "stats.json")
     make = "find them: cord problems RECIPE"
@@ -103,27 +103,29 @@ def hard_ids(recipe: Recipe, candidates: Sequence[Problem]) -> set[str]:
     tried, wanted = stats.get("limit"), recipe.problems and recipe.problems.limit
     if tried is not None and (wanted is None or wanted > tried):
         raise CordError(f"problems.hard_for: only the first {tried} problems were tried; {make}")
-    if tried == wanted and stats.get("content", "") not in ("", contents(candidates)):
+    if tried == wanted and stats.get("content") != contents(candidates):
         raise CordError(f"problems.hard_for: {run.hard_problems} was found among other questions or answers; {make}")
     rows = [row for _, row in read_jsonl(run.hard_problems, key="problems.hard_for", columns="id, question and answer")]
     if not rows:
         raise CordError("problems.hard_for: no problem was hard enough; lower min_reasoning_tokens, or add problems")
-    said = {problem.id: (problem.question, problem.answer) for problem in candidates}
+    now = {problem.id: (problem.question, problem.answer) for problem in candidates}
+    ids = set()
     for number, row in enumerate(rows, start=1):
         if not {"id", "question", "answer"} <= row.keys():
             raise CordError(
                 f"problems.hard_for: {run.hard_problems}, row {number}: lacks id, question or answer; {make}"
             )
-        problem_id = str(row["id"])
-        if said.get(problem_id, (row["question"], row["answer"])) != (row["question"], row["answer"]):
+        ids.add(problem_id := str(row["id"]))
+        tried_with = (row["question"], row["answer"])
+        if now.get(problem_id, tried_with) != tried_with:
             raise CordError(
                 f"problems.hard_for: {problem_id!r} has another question or answer than it was tried with; {make}"
             )
-    return {str(row["id"]) for row in rows}
+    return ids
 
 
 def contents(problems: Sequence[Problem]) -> str:
-    """One hash of what all the candidates say."""
+    """Returns one hash of what all the candidates say."""
     return recipe_hash({"problems": [[problem.id, problem.content] for problem in problems]})
 
 

@@ -68,7 +68,8 @@ class Model:
     segments: dict[str, list[int]] = field(default_factory=dict)
 
     def for_problem(self, engine: Engine) -> Model:
-        """The same model behind `engine` (a replay of the problem's journal) with its own memory of segments."""
+        """Returns the same model behind `engine` (a replay of the problem's journal) with its own memory of
+        segments."""
         return replace(self, engine=engine, segments={})
 
     @cached_property
@@ -85,7 +86,8 @@ class Model:
         return tuple(i for i in dict.fromkeys(self.renderer.encode(THINK_CLOSE)) if i in control)
 
     async def _generate(self, ids: list[int], sampling: Sampling) -> Generation:
-        """The engine's answer with the thought closed as ours is: the model is stopped by its own closing text."""
+        """Asks the engine. A model that closes its thought by another text is stopped by that one, and it is read as
+        `</think>`."""
         thought = self.renderer.thought
         if thought.ours or not sampling.stop:
             return await self.engine.generate(ids, sampling)
@@ -101,7 +103,8 @@ class Model:
         return self.segments[text]
 
     def context_ids(self, question: str, steps: tuple[Step, ...]) -> list[int]:
-        """Prompt and steps as this model reads them: its own vocabulary's steps as generated, others' encoded."""
+        """Returns prompt and steps as this model reads them: steps of its own vocabulary as generated, others
+        encoded."""
         ids = list(self._prompt_ids(question))
         for step in steps:
             ids.extend(self.step_ids(step))
@@ -112,7 +115,7 @@ class Model:
         return step.ids if own and step.ids else self.encode(self.renderer.step(step.text))
 
     def open_ids(self, step: Step) -> list[int]:
-        """The step's ids with the thought still open: cut before its `</think>`, where it has one."""
+        """Returns the step's ids with the thought still open: cut before its `</think>`, where it has one."""
         open_text = step.text.removesuffix(THINK_CLOSE)
         return list(self.step_ids(step)) if open_text == step.text else self._foreign_ids(open_text)
 
@@ -131,7 +134,8 @@ class Model:
     async def propose(
         self, question: str, steps: tuple[Step, ...], segmentation: Segmentation, *, max_tokens: int, seed: int
     ) -> Completion:
-        """One next step after `steps`: our opening, then what the model writes up to the step's end or `</think>`.
+        """Writes one next step after `steps`: our opening, then what the model writes up to the step's end or
+        `</think>`.
 
         A stop string that ends no step (a marker in the middle of a line) is text: generation goes on behind it.
         """
@@ -179,21 +183,21 @@ class Model:
     async def write(
         self, question: str, steps: tuple[Step, ...], opening: str, *, max_tokens: int, seed: int
     ) -> Completion:
-        """Free reasoning after `steps` and `opening`, up to `</think>`, the end of the turn or the budget."""
+        """Reasons freely after `steps` and `opening`, up to `</think>`, the end of the turn or the budget."""
         context = self.context_ids(question, steps) + self.renderer.encode(opening)
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=(THINK_CLOSE,))
 
     async def answer(
         self, question: str, steps: tuple[Step, ...], opening: str = "", *, max_tokens: int, seed: int
     ) -> Completion:
-        """The final answer after the closed thought and `opening`, up to the end of the turn or the budget."""
+        """Writes the final answer after the closed thought and `opening`, up to the end of the turn or the budget."""
         context = self.context_ids(question, steps) + (self.encode(opening) if opening else [])
         return await self._run(context, opening, max_tokens=max_tokens, seed=seed, stop=())
 
     async def conclude(
         self, question: str, steps: tuple[Step, ...], conclusion: str, *, max_tokens: int, seed: int
     ) -> Completion:
-        """What this model writes behind `steps` (the thought cut open) and `conclusion`, up to the end of the turn.
+        """Writes on behind `steps` (the thought cut open) and `conclusion`, up to the end of the turn.
 
         The text begins with `conclusion`: told that time is up, the model finishes.
         """
@@ -223,7 +227,7 @@ class Model:
         return Completion(text, tuple(ids), out.stop, len(out.ids))
 
     def _before_stop(self, out: Generation) -> tuple[int, ...] | None:
-        """The ids of `out.text`, where a step's stop string begins with a token of its own: nearly always.
+        """Returns the ids of `out.text`, where a step's stop string begins with a token of its own: nearly always.
 
         One decoding in place of the two that the general way needs; long runs feel it.
         """
@@ -232,13 +236,14 @@ class Model:
         return self._without(out.ids, out.matched, out.text)
 
     def _without(self, ids: Ids, tail: str, text: str) -> Ids | None:
-        """The ids of `text`, where `ids` are of `text + tail` and the tail's tokens are those it has on its own."""
+        """Returns the ids of `text`, where `ids` are of `text + tail` and the tail's tokens are those it has on its
+        own."""
         keep = len(ids) - len(self.encode(tail))
         return ids[:keep] if keep >= 0 and self.renderer.decode(ids[:keep]) == text else None
 
     @staticmethod
     def _end(full: str, out: Generation, begun: int = 0) -> int:
-        """Where the text of a generation ends in `full`: before the stop string, or behind `</think>`.
+        """Finds where the text of a generation ends in `full`: before the stop string, or behind `</think>`.
 
         begun: where the text of this request begins in `full`; a stop string before it did not stop anything.
         """
@@ -249,7 +254,7 @@ class Model:
         return len(full.rstrip(REPLACEMENT)) if out.stop.cut_off else len(full)
 
     def _cut(self, ids: list[int], full: str, end: int) -> tuple[str, list[int] | None]:
-        """(full[:end], its ids), where `ids` decode to `full`.
+        """Returns (full[:end], its ids), where `ids` decode to `full`.
 
         The ids are None when the text ends inside a token: then the text has to be encoded anew.
         """
@@ -266,20 +271,21 @@ class Model:
         return full[:end], ids[:keep] if exact else None
 
     async def fit(self, question: str, steps: tuple[Step, ...]) -> Scored:
-        """How likely this model finds the last of `steps` behind the others: `score` is the geometric mean probability
-        of the step's tokens, in [0, 1]."""
+        """Says how likely this model finds the last of `steps` behind the others: `score` is the geometric mean
+        probability of the step's tokens, in [0, 1]."""
         ids, target = self.context_ids(question, steps[:-1]), list(self.step_ids(steps[-1]))
         logprobs = await self.engine.logprobs(ids, target)
         return Scored(predictive_perplexity(logprobs), len(target), len(ids) + len(target))
 
     async def ranked(self, question: str, steps: tuple[Step, ...]) -> tuple[list[tuple[float, int]], int]:
-        """(log p and rank, 1 = the likeliest, that this model gives each token of `steps`; how many tokens it read)."""
+        """Returns (log p and rank, 1 = the likeliest, that this model gives each token of `steps`; how many tokens it
+        read)."""
         ids, target = self.context_ids(question, ()), [token for step in steps for token in self.step_ids(step)]
         return await self.engine.ranked(ids, target), len(ids) + len(target)
 
     async def score(self, question: str, steps: tuple[Step, ...], suffix: str, answer: str) -> Scored:
-        """S of the known answer after `steps` (eq. 3). A closed thought is cut before its `</think>`; no steps: of the
-        bare question.
+        """Scores the known answer after `steps` by S (eq. 3). A closed thought is cut before its `</think>`; no steps:
+        of the bare question.
 
         suffix holds `{A}`. The string from the suffix to the end of A is encoded in one go, without what follows A (but
         with it, and an end of turn, under `score_ending`); the answer's tokens are all from the first that overlaps A.
@@ -291,7 +297,7 @@ class Model:
         return Scored(predictive_perplexity(logprobs), length, len(ids) + len(target))
 
     def reading(self, question: str, steps: tuple[Step, ...], following: str) -> tuple[list[int], int]:
-        """(ids of the prompt and the steps with the thought still open, how many of them are the last step's).
+        """Returns (ids of the prompt and the steps with the thought still open, how many of them are the last step's).
 
         Every step is encoded from its text, whoever wrote it and in whichever tokens, so that equal texts have equal
         scores. following: what will stand behind them.
@@ -306,7 +312,8 @@ class Model:
         return ids, len(last)
 
     def _in_context(self, text: str, following: str) -> list[int]:
-        """Ids of `text` as it is read before `following`: GPT-2's kind cuts white space by what comes behind it."""
+        """Returns the ids of `text` as it is read before `following`: GPT-2's kind cuts white space by what comes
+        behind it."""
         key = f"\0before {following[:AHEAD]}\0{text}"
         if key not in self.segments:
             own = self.renderer.foreign(text)
@@ -317,7 +324,7 @@ class Model:
         return self.segments[key]
 
     def answer_ids(self, suffix: str, answer: str) -> tuple[list[int], list[int]]:
-        """(ids before the answer, ids of the answer) of the scoring suffix."""
+        """Returns (ids before the answer, ids of the answer) of the scoring suffix."""
         head, _, tail = self.renderer.written(suffix).partition("{A}")
         key = ("\0before\0" + head + answer, "\0target\0" + head + answer)
         if key[1] not in self.segments:

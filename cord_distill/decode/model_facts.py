@@ -41,7 +41,8 @@ def model_facts(
     folder: Path, *, chat_template: str | None = None, template_args: dict[str, Any] | None = None, system: str = "",
     thought: Thought | None = None,
 ) -> ModelFacts:  # fmt: skip
-    """Arguments as for template_check.template_fault; a template that fails leaves its facts out."""
+    """Reads the facts from a model's folder. Arguments as for template_check.template_fault; a template that fails
+    leaves its facts out."""
     config = read_object(folder / "config.json") or {}
     known = read_object(folder / "tokenizer_config.json") or {}
     head = tokenizer_head(folder)
@@ -73,7 +74,8 @@ def model_facts(
 
 
 def facts_line(facts: ModelFacts) -> str:
-    """`llama, vocabulary 49,152, context 8,192; BOS <|im_start|> (1), ends a turn with <|im_end|> (2); ...`"""
+    """Returns the line of `cord check`: `llama, vocabulary 49,152, context 8,192; BOS <|im_start|> (1), ends a turn
+    with <|im_end|> (2); ...`"""
     context = facts.context
     length = "not stated" if context.positions is None else f"{context.positions:,}"
     if context.stated and context.positions and context.positions > context.stated:
@@ -101,7 +103,7 @@ def _token(facts: ModelFacts, token: str) -> str:
 
 
 def _tried(template: str, turns: list[dict[str, str]], config: dict[str, Any], told: Any, *, asks: bool = True) -> str:
-    """The rendering, "" where the template fails: that is a fault of its own, which template_check names."""
+    """Renders the turns; "" where the template fails: that is a fault of its own, which template_check names."""
     try:
         return rendered(template, turns, config, told, asks=asks)
     except Exception:
@@ -109,7 +111,7 @@ def _tried(template: str, turns: list[dict[str, str]], config: dict[str, Any], t
 
 
 def _system(template: str, user: dict[str, str], config: dict[str, Any], told: Any, system: str) -> str:
-    """What becomes of the recipe's system message, or of one that a user might give."""
+    """Says what the template makes of the recipe's system message, or of one that a user might give."""
     sent = system or SYSTEM
     found = _tried(template, [{"role": "system", "content": sent}, user], config, told)
     does = "refused" if not found else "kept" if sent.strip() in found else "left out"

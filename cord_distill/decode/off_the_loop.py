@@ -15,7 +15,7 @@ _thread = ThreadPoolExecutor(1, "grading")
 
 
 async def off_the_loop(work: Callable[..., Result], *args: Any, graders: tuple[Any, ...]) -> Result:
-    """`work(*args)`, in a thread of its own where all graders that it calls are the package's.
+    """Runs `work(*args)`, in a thread of its own where all graders that it calls are the package's.
 
     A plug-in runs on the loop: it may set an alarm, which Python allows in the main thread only.
     """

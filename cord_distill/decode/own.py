@@ -18,7 +18,7 @@ from cord_distill.search.segment import Segmentation, StepMarker
 
 
 def selector_of(decode: DecodeConfig) -> Selector:
-    """The selector that the recipe names. A plug-in is a `rate` function, or a `Selector` of one."""
+    """Returns the selector that the recipe names. A plug-in is a `rate` function, or a `Selector` of one."""
     if decode.selector in SELECTORS:
         return SELECTORS[decode.selector]
     key, spec, given = "decode.selector", decode.selector, decode.selector_args
@@ -38,7 +38,7 @@ def selector_of(decode: DecodeConfig) -> Selector:
 
 
 def segmentation_of(decode: DecodeConfig) -> Segmentation:
-    """Where steps begin and end, by `decode.segmentation`."""
+    """Returns what says where steps begin and end, by `decode.segmentation`."""
     if decode.segmentation == "step_marker":
         return StepMarker(decode.step_marker)
     if decode.segmentation == "line_break":
@@ -66,6 +66,6 @@ def check_own(decode: DecodeConfig) -> None:
 async def called(
     function: Callable[..., Awaitable[Any]], key: str, spec: str, problem: str, *asked: Any, **given: Any
 ) -> Any:
-    """What the function gives. Its own mistakes are CordErrors that name the key; an engine's stay what they are."""
+    """Calls a user's function. Its own mistakes become CordErrors that name the key; an engine's stay what they are."""
     with plugin_call(f"{key}: {spec!r} on problem {problem!r}", EngineError):
         return await function(*asked, **given)

@@ -29,7 +29,7 @@ UNIQUE = "make ids unique, or set problems.id to another column"
 
 
 def load_candidates(recipe: Recipe) -> list[Problem]:
-    """All problems of the recipe's source, in their order, ids unique, the first `limit` of them.
+    """Reads the problems of the recipe's source in their order, at most `limit` of them, with unique ids.
 
     Raises CordError naming file and row: a missing column, an empty question, an answer that is neither string nor
     number or (AIME) no integer, an id that occurs twice, a question with two different answers.
@@ -65,7 +65,7 @@ class Readings:
         self._read: dict[str, list[Problem] | CordError] = {}
 
     def __call__(self, recipe: Recipe) -> list[Problem]:
-        """As `load_candidates`; what a source raised, it raises again."""
+        """Reads as `load_candidates` does; what a source raised is raised again."""
         key = recipe.problems.model_dump_json() if recipe.problems else ""
         if key not in self._read:
             try:
@@ -147,8 +147,8 @@ def _is_chat(value: Any) -> bool:
 
 
 def column_of(row: dict[str, Any], name: str, *, joined: bool = True) -> Any:
-    """A row's value; `a.b` is the field b of the column a. joined: a list of texts is one text, with blank lines
-    between; several known answers are not one.
+    """Returns a row's value; `a.b` is the field b of the column a. joined: a list of texts is one text, with blank
+    lines between; several known answers are not one.
 
     Raises KeyError where there is no such column or field.
     """
@@ -163,7 +163,7 @@ def column_of(row: dict[str, Any], name: str, *, joined: bool = True) -> Any:
 
 
 def column_names(row: dict[str, Any]) -> list[str]:
-    """What can be named: the columns, and the fields of those that have some."""
+    """Returns the names that `column_of` takes: the columns, and the fields of those that have some."""
     return [
         name
         for column, value in row.items()

@@ -33,7 +33,8 @@ class DecodeNote:
         self._seen: deque[tuple[float, dict[str, int]]] = deque()
 
     def text(self, now: float) -> str:
-        """`34 live beams of 9 problems, r1 210 qwq 190 tokens/s, cache 93 %`; what is not known is left out.
+        """Returns the note: `34 live beams of 9 problems, r1 210 qwq 190 tokens/s, cache 93 %`, without what is not
+        known.
 
         now: seconds, of any clock."""
         rates, cached = self._rates(now), self._cached()
@@ -46,7 +47,7 @@ class DecodeNote:
         return ", ".join(filter(None, parts))
 
     def finished(self, problem: str, row: Mapping[str, Any]) -> None:
-        """One more problem is done: its row."""
+        """Counts a finished problem by its row."""
         self.live.pop(problem, None)
         self.failed += bool(row.get("error"))
         if isinstance(row.get("score"), float):
@@ -54,7 +55,7 @@ class DecodeNote:
             self.scores += row["score"]
 
     def figures(self, now: float, done: int) -> dict[str, float]:
-        """The same for a chart: problems done and failed, the mean S, tokens/s of each model, cache hits."""
+        """Returns the figures of a chart: problems done and failed, the mean S, tokens/s of each model, cache hits."""
         rates = {f"tokens_per_second/{name}": rate for name, rate in self._rates(now).items()}
         found: dict[str, float] = {"problems": done, "failed": self.failed, **rates, "cache_hit_share": self._cached()}
         return {**found, **({"S": self.scores / self.scored} if self.scored else {})}

@@ -139,7 +139,7 @@ class ReplayEngine:
         return await self._once(request_key(self.identity, "reply", [], (prompt, sampling)), ask, read)
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Any]], read: Callable[[Any], Answer]) -> Answer:
-        """The journal's answer, or that of a request under way, or a new one, written before it is given back.
+        """Returns the journal's answer, or that of a request under way, or a new one, written before it is given back.
 
         read: makes of a value what the caller gets. Raises EngineError on a bad one, which is then not written.
         """
@@ -193,7 +193,8 @@ class ReplayEngine:
 
 
 def request_key(identity: str, kind: str, ids: list[int], rest: Any) -> str:
-    """Names a request. rest: what decides the answer besides the ids, with a `repr` that says it all."""
+    """Returns the key of a request in the journal. rest: what decides the answer besides the ids, with a `repr` that
+    says it all."""
     digest = hashlib.sha256(f"{identity}\0{kind}\0{len(ids)}\0".encode())
     # Raw numbers: as text, a prompt of 16k tokens costs a millisecond and more for each request.
     digest.update(array("q", ids).tobytes())

@@ -35,12 +35,13 @@ class RewardModel:
     segments: dict[str, list[int]] = field(default_factory=dict)
 
     def for_problem(self, engine: RewardEngine) -> RewardModel:
-        """The same model behind `engine` (a replay of the problem's journal) with its own memory of segments."""
+        """Returns the same model behind `engine` (a replay of the problem's journal) with its own memory of
+        segments."""
         return replace(self, engine=engine, segments={})
 
     async def rewards(self, question: str, steps: list[str]) -> tuple[list[float], int]:
-        """(one reward per step, tokens fed). A trace that is too long for the model loses its first steps, and these
-        have no reward.
+        """Returns (one reward per step, tokens fed). A trace that is too long for the model loses its first steps, and
+        these have no reward.
 
         steps: their texts, the last one possibly with `</think>`.
         """
@@ -48,7 +49,8 @@ class RewardModel:
         return await self.engine.reward(ids, at), len(ids)
 
     def reading(self, question: str, steps: list[str]) -> tuple[list[int], list[int]]:
-        """(ids, position of each step's reward): the question, then as many of the last steps as the model holds."""
+        """Returns (ids, position of each step's reward): the question, then as many of the last steps as the model
+        holds."""
         prompt = self._prompt(question)
         pieces = [self._encode(self._piece(step)) for step in steps]
         if self.longest is not None:
@@ -77,7 +79,7 @@ class RewardModel:
 
 
 def last_that_fit(pieces: list[list[int]], room: int) -> list[list[int]]:
-    """The last pieces whose lengths sum to at most `room`; of a last piece that alone is longer, its end."""
+    """Returns the last pieces whose lengths sum to at most `room`; of a last piece that alone is longer, its end."""
     first, total = len(pieces), 0
     while first > 0 and total + len(pieces[first - 1]) <= room:
         first -= 1
@@ -86,5 +88,5 @@ def last_that_fit(pieces: list[list[int]], room: int) -> list[list[int]]:
 
 
 def separator_of(renderer: Renderer, given: str | None) -> str:
-    """The recipe's `step_separator`, or what the tokenizer suggests."""
+    """Returns the recipe's `step_separator`, or what the tokenizer suggests."""
     return given if given is not None else EXTRA if EXTRA in renderer.tokenizer.get_added_vocab() else ""

@@ -39,7 +39,7 @@ def validate_row(row: dict[str, Any]) -> None:
 
 
 def schema_text() -> str:
-    """The JSON Schema (2020-12) of a row, as `trajectory.schema.json` holds it."""
+    """Returns the JSON Schema (2020-12) of a row, as `trajectory.schema.json` holds it."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter().json_schema()}
     return json.dumps({**schema, "title": "A row of trajectories.jsonl"}, indent=2, ensure_ascii=False) + "\n"
 

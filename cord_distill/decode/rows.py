@@ -19,13 +19,13 @@ from cord_distill.decode.row_schema import validate_row
 from cord_distill.grading import Grader, load_grader, ungraded
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import Journal
-from cord_distill.run_folder.row_shape import odd_part
+from cord_distill.run_folder.shapes import odd_part
 from cord_distill.types import Problem, Stop, Trajectory
 
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Called with a problem and what came of it (an Outcome, or the error that ended it); gives the row, validated."""
+    """Makes the validated row of a problem from what came of it: an Outcome, or the error that ended it."""
 
     recipe: Recipe
     fingerprint: str
@@ -59,8 +59,7 @@ class RowMaker:
                 num_tokens=empty, error=error_text(outcome),
             )  # fmt: skip
             return trajectory.to_row()
-        text = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
-        prediction, correct = self._graded(text, problem)
+        prediction, correct = self._graded(outcome.text, problem)
         trajectory = Trajectory(
             **base,
             steps=outcome.steps,
@@ -85,7 +84,7 @@ class RowMaker:
         return made
 
     def _graded(self, text: str, problem: Problem) -> tuple[str | None, bool | None]:
-        """What the grader says. A plug-in's fault costs this problem alone."""
+        """Asks the grader. A plug-in's fault costs this problem alone."""
         said = f"problems.grader: {self.recipe.problems and self.recipe.problems.grader!r}"
         with plugin_call(said, raises=PluginError):
             made = self.grade(text, problem)
@@ -113,7 +112,7 @@ class RowMaker:
 
 
 def write_rows(journal: Journal, problems: list[Problem], path: Path) -> None:
-    """Writes trajectories.jsonl: the row of each problem, in the problems' order."""
+    """Writes trajectories.jsonl: the row of each problem that has one, in the problems' order."""
     with replacing(path) as file:
         for row in journal.rows(problems):
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

@@ -37,7 +37,7 @@ def refuse_two_answers(problems: Sequence[Problem], source: str, grader: str) ->
 
 
 def repeated_line(problems: Sequence[Problem]) -> str | None:
-    """One sentence that counts the repeated questions and names the first ones; None where there are none."""
+    """Returns a sentence that counts the repeated questions and names the first ones; None where there are none."""
     found = [problems[again].id for _, again in _pairs(problems)]
     if not found:
         return None
@@ -46,7 +46,7 @@ def repeated_line(problems: Sequence[Problem]) -> str | None:
 
 
 def _pairs(problems: Sequence[Problem]) -> list[tuple[int, int]]:
-    """(first, later) places of each question that was there before; blanks do not count."""
+    """Returns the (first, later) places of each question that was there before; blanks do not count."""
     seen: dict[str, int] = {}
     found = []
     for place, problem in enumerate(problems):

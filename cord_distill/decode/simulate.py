@@ -1,5 +1,5 @@
-"""A decoding on numbers alone: the search and the scheduler as they are, the models' answers drawn from finished
-problems. It says what other settings would cost ("what would B = 8 cost?") in requests, tokens and engine steps.
+"""Simulates a decoding without models, to say what other settings would cost ("what would B = 8 cost?") in requests,
+tokens and engine steps. The search is the real one; the models' answers are drawn from finished problems.
 
 Every engine steps at one pace: a step gives each of its running requests a token, and a score takes one step. `lag` is
 how many steps pass between an answer and the request that follows it. Prompts are not counted, nor is waiting for room
@@ -14,15 +14,14 @@ import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cord_distill.search.beam import Ask, BeamSearch, Proposal
 from cord_distill.types import Step, Stop
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a teacher proposed, or a whole thought. usable: it said something and was rated."""
+class PastProposal:
+    """A step that a teacher proposed, or a whole thought. usable: it said something and was rated."""
 
     teacher: str
     tokens: int
@@ -32,16 +31,18 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A finished problem. steps: per step all that was proposed; whole traces are one step. answer: tokens of one."""
+class PastProblem:
+    """A finished problem. steps: all proposals of each step; a whole trace is one step. answer: tokens of its final
+    answer."""
 
-    steps: tuple[tuple[Said, ...], ...]
+    steps: tuple[tuple[PastProposal, ...], ...]
     answer: int
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a model runs. engine: models of one engine name it alike. slots: requests that one replica runs at once."""
+    """Where a model runs. engine: its name, the same for all models that share it. slots: requests that one replica
+    runs at once."""
 
     engine: str
     slots: int
@@ -50,8 +51,9 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings that cost something. search: keys of BeamSearch, None = whole traces. traces: per teacher. prover: a
-    name among `machines`, None = nothing is scored. first: proposals per teacher at step 1."""
+    """The settings that decide what a decoding costs. prover: a name among `machines`, None = nothing is scored.
+    beam_size: None = whole traces, of which each teacher writes `traces`. proposals, first: per teacher, at any step
+    and at step 1."""
 
     teachers: tuple[str, ...]
     prover: str | None
@@ -68,10 +70,9 @@ class Setup:
 
 @dataclass(slots=True)
 class Cost:
-    """Of `problems`. requests, generated: per teacher. steps: per engine, of its busiest replica. ticks: steps from the
-    first request to the last answer."""
+    """What a decoding costs. requests, generated: by teacher. steps: of each engine's busiest replica. ticks: steps
+    from the first request to the last answer."""
 
-    problems: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     generated: Counter[str] = field(default_factory=Counter)
     scores: int = 0
@@ -81,7 +82,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request. ticks: steps that it runs. what: its problem's note of why it asked."""
+    """One request. ticks: steps that it runs. what: why its search asked, for the search alone."""
 
     model: str
     ticks: int
@@ -89,18 +90,10 @@ class Job:
     score: bool = False
 
 
-class Search(Protocol):
-    """One problem's search: gives the requests to begin with, and those that follow a finished one."""
-
-    def begin(self) -> list[Job]: ...
-
-    def go_on(self, done: Job) -> list[Job]: ...
-
-
 class StepwiseSearch:
-    """One problem of `pipeline: cord`."""
+    """One problem of `pipeline: cord`: the requests to begin with, and those that follow a finished one."""
 
-    def __init__(self, setup: Setup, seen: Seen, rng: random.Random) -> None:
+    def __init__(self, setup: Setup, seen: PastProblem, rng: random.Random) -> None:
         self.setup, self.seen, self.rng = setup, seen, rng
         assert setup.beam_size is not None
         self.search = BeamSearch(
@@ -122,44 +115,45 @@ class StepwiseSearch:
             return [Job(self.setup.prover, 1, done.what, score=True)]
         self.search.absorb(ask, proposal)
         if not self.search.done:
-            return [self._proposal(one) for one in self.search.expand()]
+            return self.begin()
         best = self.search.best
         return [Job(best.steps[-1].teacher, self.seen.answer, None)] if best.stop is not Stop.ABORT else []
 
     def _proposal(self, ask: Ask) -> Job:
         setup, teacher = self.setup, self.setup.teachers[ask.teacher]
-        said = self._drawn(ask.step, teacher)
+        past = drawn(self.seen, ask.step, teacher, self.rng)
         spent = ask.beam.num_tokens
-        tokens = max(1, min(said.tokens, setup.max_step_tokens, setup.reasoning_tokens - spent))
-        ended = said.stop in (Stop.THINK_END, Stop.EOS, Stop.REPETITION) and tokens >= said.tokens
-        ends = said.stop if ended else Stop.LENGTH if spent + tokens >= setup.reasoning_tokens else None
-        step = Step(ask.step, teacher, "", (), tokens, said.score if said.usable else None, ends or Stop.STEP)
-        return Job(teacher, tokens, (ask, Proposal(step, ends, usable=said.usable)))
-
-    def _drawn(self, number: int, teacher: str) -> Said:
-        """Of the same teacher at the same step where it proposed something; behind the last step, of the last."""
-        there = self.seen.steps[min(number, len(self.seen.steps)) - 1]
-        return self.rng.choice([said for said in there if said.teacher == teacher] or there)
+        tokens = max(1, min(past.tokens, setup.max_step_tokens, setup.reasoning_tokens - spent))
+        ended = past.stop in (Stop.THINK_END, Stop.EOS, Stop.REPETITION) and tokens >= past.tokens
+        ends = past.stop if ended else Stop.LENGTH if spent + tokens >= setup.reasoning_tokens else None
+        step = Step(ask.step, teacher, "", (), tokens, past.score if past.usable else None, ends or Stop.STEP)
+        return Job(teacher, tokens, (ask, Proposal(step, ends, usable=past.usable)))
 
 
 class WholeTraces:
-    """One problem of `pipeline: curation` or `single`."""
+    """One problem of `pipeline: curation` or `single`, as StepwiseSearch."""
 
-    def __init__(self, setup: Setup, seen: Seen, rng: random.Random) -> None:
+    def __init__(self, setup: Setup, seen: PastProblem, rng: random.Random) -> None:
         self.setup, self.seen, self.rng = setup, seen, rng
 
     def begin(self) -> list[Job]:
         asked = [name for name in self.setup.teachers for _ in range(self.setup.traces)]
-        return [Job(name, min(self._thought(name), self.setup.reasoning_tokens), "thought") for name in asked]
+        return [Job(name, self._length(name), "thought") for name in asked]
 
     def go_on(self, done: Job) -> list[Job]:
         if done.what == "thought":
             return [Job(done.model, self.seen.answer, "answer")]
         return [Job(self.setup.prover, 1, "score", score=True)] if done.what == "answer" and self.setup.prover else []
 
-    def _thought(self, teacher: str) -> int:
-        there = self.seen.steps[0]
-        return max(1, self.rng.choice([said for said in there if said.teacher == teacher] or there).tokens)
+    def _length(self, teacher: str) -> int:
+        return max(1, min(drawn(self.seen, 1, teacher, self.rng).tokens, self.setup.reasoning_tokens))
+
+
+def drawn(seen: PastProblem, step: int, teacher: str, rng: random.Random) -> PastProposal:
+    """A proposal of this teacher at this step, of another teacher where it made none; behind the last step, of the
+    last."""
+    proposals = seen.steps[min(step, len(seen.steps)) - 1]
+    return rng.choice([one for one in proposals if one.teacher == teacher] or proposals)
 
 
 class Replica:
@@ -180,12 +174,12 @@ class Replica:
             self.busy += now - self._since
 
 
-def simulate(setup: Setup, seen: Sequence[Seen], problems: int, *, lag: float = 0.0) -> Cost:
-    """What `problems` like those that were seen cost under `setup`. The same arguments give the same cost."""
+def simulate(setup: Setup, seen: Sequence[PastProblem], problems: int, *, lag: float = 0.0) -> Cost:
+    """The cost of so many problems like those that were seen, under `setup`. The same arguments give the same cost."""
     rng = random.Random(0)
-    cost, order = Cost(problems), itertools.count()
+    cost, order = Cost(), itertools.count()
     engines = {one.engine: [Replica(one.slots) for _ in range(one.replicas)] for one in setup.machines.values()}
-    searches: dict[int, Search] = {}
+    searches: dict[int, StepwiseSearch | WholeTraces] = {}
     open_jobs: Counter[int] = Counter()
     events: list[tuple[float, int, int, Job, Replica, bool]] = []  # the last: it arrives, and is not over
     waiting = iter(range(problems))

@@ -14,7 +14,7 @@ from cord_distill.types import Problem
 
 
 def earlier_twins(recipes: Sequence[Recipe]) -> list[Recipe | None]:
-    """Of each recipe the first one before it that decodes the same, with the same code and seeds; None without one."""
+    """Returns, for each recipe, the first one before it that decodes the same with the same seeds; None without one."""
     first: dict[str, Recipe] = {}
     twins = [first.setdefault(recipe_hash(decode_inputs(recipe)), recipe) for recipe in recipes]
     return [twin if twin is not recipe else None for twin, recipe in zip(twins, recipes, strict=True)]
@@ -33,7 +33,7 @@ def take_over(source: Journal, journal: Journal, problems: Sequence[Problem]) ->
 
 
 def _copy_figures(source: Path, target: Path) -> None:
-    """Seconds and tokens of the decoding that made the rows, where this journal has none of its own."""
+    """Copies the seconds and tokens of the decoding that made the rows, where this journal has none of its own."""
     if not any(target.glob("*.json")):
         for file in source.glob("*.json"):
             shutil.copy2(file, target / file.name)

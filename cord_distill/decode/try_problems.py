@@ -22,14 +22,13 @@ from cord_distill.common.progress import progress
 from cord_distill.common.task_group import gather_or_cancel
 from cord_distill.decode.admission import slots_of
 from cord_distill.decode.check import judge_of
-from cord_distill.decode.decode_all import finish_all, journaled
+from cord_distill.decode.decode_all import Decoding, finish_all, journaled
 from cord_distill.decode.engine_pool import EnginePool
 from cord_distill.decode.failures import count_failures, error_text
 from cord_distill.decode.hard_problems import Try, contents, filter_fingerprint, required, try_inputs, why_not_hard
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import Ensemble
 from cord_distill.decode.problems import load_candidates
-from cord_distill.decode.progress_note import DecodeNote
 from cord_distill.grading import load_grader
 from cord_distill.grading.extract import after_thought
 from cord_distill.grading.judge import Judge
@@ -74,11 +73,17 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
         rows = {row["id"]: row for row in journal.rows(problems)}
     finally:
         journal.close()
-    tries = {p.id: [_read(one) for one in rows[p.id]["tries"]] for p in problems if not rows[p.id].get("error")}
-    verdicts = asyncio.run(grade_all([(p, one) for p in problems for one in tries.get(p.id, []) if _whole(one)]))
+    tried = [problem for problem in problems if not rows[problem.id].get("error")]
+    tries = {problem.id: [_read(one) for one in rows[problem.id]["tries"]] for problem in tried}
+    whole = [(problem, one) for problem in tried for one in tries[problem.id] if not one.stop.cut_off]
+    verdicts = asyncio.run(grade_all(whole))
     right = {name: [verdicts.get((name, one.text)) is True for one in many] for name, many in tries.items()}
     reasons = {p.id: why_not_hard(tries[p.id], right[p.id], hard_for) if p.id in tries else "failed" for p in problems}
-    kept = [_row(problem, tries[problem.id]) for problem in problems if reasons[problem.id] is None]
+    kept = [
+        {**asdict(p), "reasoning_tokens": [one.reasoning_tokens for one in tries[p.id]]}
+        for p in problems
+        if reasons[p.id] is None
+    ]
     dropped = Counter(reason for reason in reasons.values() if reason)
     made = [(name, one) for name, many in tries.items() for one in many]
     stats = {
@@ -92,7 +97,7 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
         "tries": {
             "all": len(made),
             "right": sum(map(sum, right.values())),
-            "cut_off": sum(not _whole(one) for _, one in made),
+            "cut_off": sum(one.stop.cut_off for _, one in made),
             "unjudged": sum(verdicts.get((name, one.text), False) is None for name, one in made),
         },
         "seconds": round(time.monotonic() - begun, 3),
@@ -106,7 +111,7 @@ def filter_problems(recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any
 async def _try_all(
     recipe: Recipe, hard_for: HardForConfig, problems: list[Problem], journal: Journal
 ) -> dict[str, Any]:
-    """Every problem's tries into the journal; returns what the model did for them in this process."""
+    """Writes every problem's tries into the journal; returns what the model did for them in this process."""
     todo = [problem for problem in problems if not journal.is_finished(problem)]
     if not todo:
         return {}
@@ -121,7 +126,7 @@ async def _try_all(
         alone = Ensemble((model,), None, recipe.decode, hard_for.seed)
 
         async def attempt(problem: Problem) -> dict[str, Any]:
-            (asked,) = journaled(alone, problem, journal, pool, recipe).teachers
+            (asked,) = journaled(work, problem).teachers
             try:
                 made = await gather_or_cancel([_try(asked, problem, hard_for, i) for i in range(hard_for.tries)])
             finally:
@@ -133,15 +138,15 @@ async def _try_all(
 
         in_flight = math.ceil(2 * slots_of(section, model.engine) / hard_for.tries)
         with progress("try problems", len(problems), len(problems) - len(todo)) as display:
-            note = DecodeNote(pool.meters, {})
-            await finish_all(todo, attempt, failed, in_flight, journal, display, note, Live())
+            work = Decoding(recipe, todo, alone, journal, pool, display, Live(), wait=False)
+            await finish_all(work, attempt, failed, in_flight)
         return {name: asdict(meter) for name, meter in pool.meters.items()}
     finally:
         await pool.close()
 
 
 async def _try(model: Model, problem: Problem, hard_for: HardForConfig, sample: int) -> Try:
-    """One thought and, where it was closed, the answer behind it, as the model writes them by itself."""
+    """Asks for one thought and, where it was closed, for the answer behind it."""
     seed = keyed_seed(hard_for.seed, problem.id, "try", sample)
     thought = await model.write(problem.question, (), "", max_tokens=hard_for.reasoning_tokens, seed=seed)
     length = len(thought.ids)
@@ -155,7 +160,7 @@ async def _try(model: Model, problem: Problem, hard_for: HardForConfig, sample: 
 
 
 def _grading(recipe: Recipe) -> GradeAll:
-    """How whole tries are graded; cut-off ones are wrong whatever they hold. Raises CordError before any is made."""
+    """Returns the function that grades finished tries; cut-off ones are wrong whatever they hold. Raises CordError."""
     assert recipe.problems is not None
     if recipe.problems.grader == "judge":
         return partial(_judged, RunFolder.of(recipe).problem_filter, judge_of(recipe))
@@ -168,7 +173,7 @@ def _grading(recipe: Recipe) -> GradeAll:
 
 
 async def _judged(folder: Path, section: JudgeConfig, whole: Whole) -> Verdicts:
-    """Verdicts on open-ended answers, kept in `judgements.jsonl`; one without a verdict, or no answer, is wrong."""
+    """Asks the judge about open-ended answers and keeps its verdicts in `judgements.jsonl`."""
     from cord_distill.grading.judge_engines import asker, identity
 
     judge = Judge(identity(section, folder / ".weights.json"), folder / "judgements.jsonl", asker(section))
@@ -182,16 +187,8 @@ async def _judged(folder: Path, section: JudgeConfig, whole: Whole) -> Verdicts:
     return {key: judge.verdict(prompt) for key, prompt in prompts.items()}
 
 
-def _whole(one: Try) -> bool:
-    return not one.stop.cut_off
-
-
 def _read(one: dict[str, Any]) -> Try:
     return Try(one["text"], one["reasoning_tokens"], Stop(one["stop"]))
-
-
-def _row(problem: Problem, tries: list[Try]) -> dict[str, Any]:
-    return {**asdict(problem), "reasoning_tokens": [one.reasoning_tokens for one in tries]}
 
 
 def counts_line(stats: dict[str, Any]) -> str:

@@ -16,10 +16,10 @@ from cord_distill.common.paths import short_path
 from cord_distill.common.progress import short_time
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.admission import width
-from cord_distill.decode.devices import engines_of
+from cord_distill.decode.devices import vllm_engines
 from cord_distill.decode.engine_pool import decoding_sections
-from cord_distill.decode.forecast import Forecast, Pace, forecast, pace, seen_of
-from cord_distill.decode.simulate import Seen
+from cord_distill.decode.forecast import Pace, forecast, pace, past_problems
+from cord_distill.decode.simulate import Cost, PastProblem
 from cord_distill.decode.take_over import earlier_twins
 from cord_distill.engines.ray.spec import gpus_of
 from cord_distill.recipe.file import load_recipe
@@ -80,7 +80,7 @@ def _probably(recipe: Recipe, problems: int, machine: Machine | None) -> str | N
     without `tokens_per_second` the pace is that at which the finished problems were decoded."""
     run = RunFolder.of(recipe)
     try:
-        seen = seen_of(read_rows(run.trajectories)) if run.trajectories.is_file() else []
+        seen = past_problems(read_rows(run.trajectories)) if run.trajectories.is_file() else []
     except CordError:  # a damaged file is the stage's own to name
         return None
     measured = _measured(recipe, run, seen)
@@ -90,31 +90,31 @@ def _probably(recipe: Recipe, problems: int, machine: Machine | None) -> str | N
     found = forecast(recipe, seen, problems, lag=lag, times=times, on_gpu=has_gpu() or bool(needed and gpus))
     if found is None:
         return None
-    line = f"decode {run.method}, predicted from {found.seen} finished problems: {_counts(found)}"
+    line = f"decode {run.method}, predicted from {len(seen)} finished problems: {_counts(found)}"
     line += f"; {times} engines of each model" if times > 1 else ""
     if machine and machine.tokens_per_second:
-        seconds = found.generated / machine.tokens_per_second
+        seconds = found.generated.total() / machine.tokens_per_second
         how = f"at {machine.tokens_per_second:,.0f} tokens/s"
     elif measured is None:
         return line
     else:
-        seconds, how = measured.seconds_per_step * found.cost.ticks, f"at the pace of {short_path(run.folder)}"
+        seconds, how = measured.seconds_per_step * found.ticks, f"at the pace of {short_path(run.folder)}"
     return f"{line}; {short_time(seconds)} {how}{machine.spent(seconds) if machine else ''}"
 
 
-def _counts(found: Forecast) -> str:
-    by_model = ", ".join(f"{name} {count:,}" for name, count in found.cost.generated.items())
-    longest = max(found.cost.steps.values())
+def _counts(cost: Cost) -> str:
+    by_model = ", ".join(f"{name} {count:,}" for name, count in cost.generated.items())
+    longest = max(cost.steps.values())
     return (
-        f"{found.requests:,} requests, {found.generated:,} generated tokens ({by_model}), "
-        f"{found.cost.scores:,} scores, {longest:,} steps of the busiest engine"
+        f"{cost.requests.total():,} requests, {cost.generated.total():,} generated tokens ({by_model}), "
+        f"{cost.scores:,} scores, {longest:,} steps of the busiest engine"
     )
 
 
 def gpus_needed(recipe: Recipe) -> int:
     """GPUs that the recipe's engines take, each engine and each device counted once; 0 where none names a device and
     none is spread over several."""
-    engines = [section for _, section in engines_of(decoding_sections(recipe)).values()]
+    engines = vllm_engines(decoding_sections(recipe)).values()
     placed = {gpu for section in engines for gpu in section.devices or ()}
     free = [section for section in engines if not section.devices]
     if recipe.cluster is None and not placed and all(section.tensor_parallel_size == 1 for section in free):
@@ -122,7 +122,7 @@ def gpus_needed(recipe: Recipe) -> int:
     return len(placed) + sum(gpus_of(section) * section.replicas for section in free)
 
 
-def _measured(recipe: Recipe, run: RunFolder, seen: list[Seen]) -> Pace | None:
+def _measured(recipe: Recipe, run: RunFolder, seen: list[PastProblem]) -> Pace | None:
     """The pace of the decoding that the folder tells of, under the recipe that it was made with."""
     stats = read_json(run.generate_stats) if run.generate_stats.is_file() else {}
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cord_distill.common.errors import CordError
 from cord_distill.common.quiet import has_gpu
 from cord_distill.decode.check import budget_tokens
-from cord_distill.decode.devices import engines_of
+from cord_distill.decode.devices import vllm_engines
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.engines.vllm.engine import CPU_KV_GIB
 from cord_distill.model_files.locate import model_path, yet_to_build
@@ -82,7 +82,7 @@ def decode_memory(recipe: Recipe, gpu_memory: float | None, *, on_gpu: bool | No
 
 def _engines(recipe: Recipe, on_gpu: bool) -> list[EngineMemory]:
     there = {key: one for key, one in decoding_sections(recipe).items() if not yet_to_build(recipe, one.model)}
-    return [_engine(recipe, section, keys[0], on_gpu) for keys, section in engines_of(there).values()]
+    return [_engine(recipe, section, key, on_gpu) for key, section in vllm_engines(there).items()]
 
 
 def _engine(recipe: Recipe, section: ModelConfig, key: str, on_gpu: bool) -> EngineMemory:

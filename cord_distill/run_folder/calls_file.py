@@ -24,13 +24,13 @@ ROOM = 64
 
 
 def calls_name(problem_id: str) -> str:
-    """The file's name: the id, as far as it is plain, and its hash."""
+    """Returns the file's name: the plain characters of the id, and its hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", problem_id)[:40].strip("._-")
     return f"{plain}-{hashlib.sha256(problem_id.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.jsonl"
 
 
 class CallsFile:
-    """Open and locked until `discard` or `release`. calls: the answers so far, by request key."""
+    """The file of one problem, locked until `discard` or `release`. calls: the answers so far, by request key."""
 
     def __init__(self, path: Path, problem_id: str, file: int) -> None:
         self.path = path
@@ -41,7 +41,7 @@ class CallsFile:
 
     @classmethod
     def claim(cls, folder: Path, problem_id: str) -> CallsFile | None:
-        """The problem's file, or None where another process holds it."""
+        """Opens and locks the problem's file; None where another process holds it."""
         path = folder / calls_name(problem_id)
         while True:
             file = _opened(path)
@@ -93,7 +93,7 @@ class CallsFile:
         os.close(self._file)
 
     def _load(self) -> None:
-        """Takes every whole line, in whatever order they stand; a damaged one is an answer that is asked for again."""
+        """Reads every whole line, in any order; a damaged one is an answer that is asked for again."""
         whole = size = 0
         with open(self.path, "rb") as file:
             for line in file:

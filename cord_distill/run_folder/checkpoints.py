@@ -27,8 +27,8 @@ Inputs = dict[str, Any]
 
 
 def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None, **further: Any) -> Inputs:
-    """Everything that the trained weights depend on. section: the stage's resolved keys; data: the file that it reads;
-    further: of a later stage, its teacher and the training before it.
+    """Returns everything that the trained weights depend on. section: the stage's resolved keys; data: the file that it
+    reads; further: of a later stage, its teacher and the training before it.
 
     Accumulation is left out (it follows from the batch and the ranks), a DeepSpeed file counts by its content.
     """
@@ -51,7 +51,7 @@ def file_hash(path: Path) -> str:
 
 
 def student_hash(folder: Path) -> str:
-    """Of a local model: its files by name and content; files over 64 MiB by name and size."""
+    """Returns the hash of a local model: its files by name and content; files over 64 MiB by name and size."""
     parts: list[Any] = []
     for path in sorted(folder.glob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt"):

@@ -42,7 +42,7 @@ class Claim(enum.Enum):
 
 
 class Journal:
-    """Open for this process, beside others. alone: refused while another process has it open, and refuses others.
+    """The journal, open for this process beside others. alone: no other process may have it open.
 
     inputs: the recipe values that decide the results, by dotted key; a journal of other values is refused. beside:
     files made of this journal, which move with it. overwrite: a journal of other inputs is set aside (`stale/`) instead
@@ -155,12 +155,12 @@ class Journal:
             (calls.release if row.get("error") else calls.discard)()
 
     def rows(self, problems: Iterable[Problem]) -> Iterator[dict[str, Any]]:
-        """The row that counts of each problem that has one, in this order, read one by one."""
+        """Yields the row that counts of each problem that has one, in this order."""
         return self._rows.rows(problems)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """For making files of all rows: one process at a time, with what the others have written."""
+        """Lets one process at a time make files of all rows, with what the others have written."""
         with _turn(self.path.parent):
             self._rows.refresh()
             yield
@@ -183,7 +183,8 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def _joined(folder: Path, alone: bool) -> tuple[int, bool]:
-    """The folder's lock, held alone where no other process has a share of it, else shared; and which of the two."""
+    """Locks the folder, alone where no other process has it open, else shared; returns the lock and whether it is
+    alone."""
     try:
         return lock_folder(folder), True
     except Taken:
@@ -209,7 +210,7 @@ def _exchange(path: Path, header: Header, beside: Sequence[Path], overwrite: boo
 
 
 def _check_whose(path: Path, header: Header, *, may_write: bool) -> None:
-    """Makes the folder where there is none. Raises CordError where it is another recipe's, or nothing of ours."""
+    """Makes the folder where there is none. Raises CordError where it is another recipe's, or no journal."""
     if header.is_of(path):
         return
     found, answers = Header.read(path), _has_answers(path)
@@ -230,7 +231,7 @@ def _check_whose(path: Path, header: Header, *, may_write: bool) -> None:
 
 
 def _refuse_foreign(path: Path, answers: bool) -> None:
-    """Raises CordError unless the folder, whose header cannot be read, is what a kill leaves of our own."""
+    """Raises CordError unless the folder, whose header cannot be read, is what a killed process leaves of a journal."""
     if os.path.lexists(path) and not path.is_dir():
         raise CordError(f"{path}: not a folder; move it away, or choose another output_dir")
     ours = {FILE, ROWS, OPEN, FIGURES}

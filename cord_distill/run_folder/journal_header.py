@@ -16,26 +16,25 @@ FILE = "header.json"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """inputs: the recipe values that decide the results, by dotted key. fingerprint: their hash."""
+    """What a journal was made of. inputs: the recipe values that decide the results, by dotted key. fingerprint: their
+    hash."""
 
     fingerprint: str
     inputs: Mapping[str, Any]
-    journal: int = SCHEMA
 
     @classmethod
     def read(cls, folder: Path) -> Header | None:
-        """The header in a journal's folder; None where there is none, or one that is damaged or of another schema."""
+        """Reads the header in a journal's folder; None where there is none, or one that is damaged or of another
+        schema."""
         try:
             entry = parsed((folder / FILE).read_bytes())
         except OSError:
             return None
-        if entry is None or entry.pop("journal", None) != SCHEMA:
-            return None
-        return cls(entry["fingerprint"], entry["inputs"])
+        return cls(entry["fingerprint"], entry["inputs"]) if entry and entry.get("journal") == SCHEMA else None
 
     def write(self, folder: Path) -> None:
         with replacing(folder / FILE) as file:
-            file.write(encoded(asdict(self)))
+            file.write(encoded({"journal": SCHEMA, **asdict(self)}))
 
     def is_of(self, folder: Path) -> bool:
         """Whether the journal in this folder was made of the same inputs."""

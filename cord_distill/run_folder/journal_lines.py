@@ -20,19 +20,19 @@ _ROW = b',"row":'
 
 
 def encoded(entry: dict[str, Any]) -> bytes:
-    """The entry as a line, `"c"` last: the CRC-32 of the line without it."""
+    """Returns the entry as a line with `"c"` at its end: the CRC-32 of the line without it."""
     body = _encode(entry).encode("utf-8", "surrogatepass")
     return body[:-1] + b',"c":"%08x"}\n' % zlib.crc32(body)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line; None where it is torn or damaged."""
+    """Returns the entry of a line; None where it is torn or damaged."""
     entry: dict[str, Any] | None = json.loads(line) if _is_whole(line) else None
     return entry
 
 
 def row_head(line: bytes) -> dict[str, Any] | None:
-    """What stands before the row in a line that holds one: the row itself, which is long, is not parsed.
+    """Returns what stands before the row in a line; the row itself, which is long, is not parsed.
 
     None where the line is torn, damaged, or holds no row.
     """
@@ -54,7 +54,7 @@ def append_line(file: int, line: bytes, path: Path) -> None:
 
 
 def lost(path: Path, error: OSError) -> str:
-    """The sentence for an answer or a row that could not be written."""
+    """Returns the sentence for an answer or a row that could not be written."""
     said = error.strerror or str(error)
     return f"{path}: {said}: what was finished is safe; make room and run the same command again"
 

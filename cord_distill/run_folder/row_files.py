@@ -23,7 +23,7 @@ from cord_distill.run_folder.journal_lines import append_line, encoded, lost, pa
 from cord_distill.types import Problem
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """Where one row stands. failed: it has an error."""
 
     failed: bool
@@ -43,31 +43,32 @@ class RowFiles:
         # How many rows with an error were seen, by problem.
         self.failures: Counter[str] = Counter()
         # By the problem's id and the hash of what it says.
-        self._places: dict[tuple[str, str], Place] = {}
+        self._places: dict[tuple[str, str], RowPlace] = {}
         self._read: dict[str, int] = {}
         self._own: int | None = None
         self._own_name = ""
 
-    def find(self, problem: Problem) -> Place | None:
-        """The row that counts of this problem, as it reads now."""
+    def find(self, problem: Problem) -> RowPlace | None:
+        """Finds the row that counts of this problem, as it reads now."""
         return self._places.get((problem.id, problem.content))
 
     def failed_by_id(self) -> dict[str, bool]:
-        """Whether a problem has rows with errors alone, by the id of each problem that has a row."""
+        """Returns, for the id of each problem that has a row, whether all its rows have errors."""
         found: dict[str, bool] = {}
         for (problem_id, _), place in self._places.items():
             found[problem_id] = place.failed and found.get(problem_id, True)
         return found
 
     def refresh(self, *, strict: bool = False) -> None:
-        """Reads on in every file, other writers' too. strict: raises CordError on damage with rows behind it; without
-        it such a place is left for later, since another machine may not see yet all of what was written."""
+        """Reads what was written to every file since the last call. strict: raises CordError on damage with rows behind
+        it; without it such a place is left for later, since another machine may not see yet all of what was
+        written."""
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(".jsonl") and name != self._own_name:
                 self._read_on(name, strict)
 
     def append(self, problem: Problem, row: dict[str, Any]) -> None:
-        """Writes a row behind this process's others, on the disk when it returns."""
+        """Writes a row to this process's file; it is on the disk when this returns."""
         if self._own is None:
             self._own = self._open_own()
         path, at = self.folder / self._own_name, self._read[self._own_name]
@@ -84,10 +85,10 @@ class RowFiles:
         except OSError as error:
             raise CordError(lost(path, error)) from error
         self._read[self._own_name] = at + len(line)
-        self._add(problem.id, content, Place(failed, self._own_name, at))
+        self._add(problem.id, content, RowPlace(failed, self._own_name, at))
 
     def rows(self, problems: Iterable[Problem]) -> Iterator[dict[str, Any]]:
-        """The row that counts of each problem, in this order, read one by one; a problem without one is left out."""
+        """Yields the row that counts of each problem, in this order; a problem without one is left out."""
         with ExitStack() as opened:
             files: dict[str, IO[bytes]] = {}
             for problem in problems:
@@ -108,7 +109,7 @@ class RowFiles:
         if self._own is not None:
             os.close(self._own)
 
-    def _add(self, problem_id: str, content: str, place: Place) -> None:
+    def _add(self, problem_id: str, content: str, place: RowPlace) -> None:
         if place.failed:
             self.failures[problem_id] += 1
         known = self._places.get((problem_id, content), place)
@@ -129,7 +130,7 @@ class RowFiles:
                 if head is None:
                     damaged = damaged or number
                 elif damaged is None:
-                    self._add(head["p"], head["h"], Place(head["failed"], name, at))
+                    self._add(head["p"], head["h"], RowPlace(head["failed"], name, at))
                     self._read[name] = at + len(line)
                 elif strict:
                     raise CordError(
@@ -141,7 +142,7 @@ class RowFiles:
                 at += len(line)
 
     def _open_own(self) -> int:
-        """The first file of this machine's name that no process holds, mended at its end."""
+        """Opens the first file of this machine's name that no process holds, and cuts a torn line off its end."""
         host = re.sub(r"[^A-Za-z0-9._-]+", "_", socket.gethostname().partition(".")[0]) or "host"
         for number in itertools.count(1):
             name = f"{host}.jsonl" if number == 1 else f"{host}-{number}.jsonl"

@@ -69,7 +69,7 @@ class TrainingFolder:
 
     @classmethod
     def of(cls, recipe: Recipe) -> TrainingFolder:
-        """Of the stage and the seed that `recipe` picks."""
+        """Returns the folder of the stage and the seed that `recipe` picks."""
         return cls(RunFolder.of(recipe), training_folder(recipe))
 
     @property
@@ -82,13 +82,13 @@ class TrainingFolder:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the inputs of the training that writes, or wrote, this folder; None before its first step."""
+        """The hash of the inputs of the training that writes, or wrote, this folder; None before its first step."""
         begun = read_object(self.path / STATE_FILE)
         return None if begun is None else begun.get("fingerprint")
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What the training said of itself at its end: steps, seconds, losses. {} before."""
+        """The figures that the training wrote at its end: steps, seconds, losses; {} before."""
         return read_json(self.path / DONE_FILE)
 
     @property
@@ -104,7 +104,7 @@ class TrainingFolder:
         return sorted((path for path in self.path.glob("checkpoint-*") if is_complete(path)), key=step_of)
 
     def state(self, inputs: Inputs) -> TrainingState:
-        """inputs: of the training that is to write here."""
+        """Compares the folder with the inputs of the training that is to write here."""
         written = read_object(self.path / STATE_FILE)
         if written is None:
             return TrainingState("absent")
@@ -122,7 +122,7 @@ class TrainingFolder:
         return self.has_model or any(end.is_file() for end in ends) or any(self.path.glob("checkpoint-*"))
 
     def begin(self, inputs: Inputs, world_size: int, zero_stage: int) -> None:
-        """Written before the first step, over what killed saves have left."""
+        """Writes `training.json` before the first step, and removes what killed saves have left."""
         for path in self.path.glob("checkpoint-*"):
             if path.is_dir() and not (path / "trainer_state.json").is_file():
                 shutil.rmtree(path, ignore_errors=True)
@@ -130,11 +130,11 @@ class TrainingFolder:
         _write(self.path / STATE_FILE, {"inputs": inputs, "fingerprint": recipe_hash(inputs), **about})
 
     def finish(self, inputs: Inputs, **figures: Any) -> None:
-        """The last thing that a training writes, once its model is in its place."""
+        """Writes `done.json`, the last file of a training, once its model is in its place."""
         _write(self.path / DONE_FILE, {"fingerprint": recipe_hash(inputs), **figures})
 
     def publish(self, model: Path) -> None:
-        """The folder `model` becomes the finished model."""
+        """Makes the folder `model` the finished model."""
         replace_folder(model, self.final)
 
     def set_aside(self) -> Path | None:

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from cord_distill.common.errors import CordError
-from cord_distill.run_folder.row_shape import NO_ROW, odd_part
+from cord_distill.run_folder.shapes import NO_ROW, odd_part
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the rows of a trajectories.jsonl, one at a time, for tables, figures and pages.
 
     A torn last line (a killed run) is left out; any other damage is a CordError, and so is a row whose parts are of
-    other types than ours (row_shape.py).
+    other types than ours (shapes.py).
     """
     return (row for _, row in numbered_rows(path))
 
 
 def numbered_rows(path: Path, torn: Counter[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """As `read_rows`, each row with its place (`FILE, line 3`) for errors. torn: counts a torn last line."""
+    """Yields the rows as `read_rows` does, each with its place (`FILE, line 3`) for errors. torn: counts a torn last
+    line."""
     try:
         with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, start=1):
@@ -45,7 +46,7 @@ def numbered_rows(path: Path, torn: Counter[str] | None = None) -> Iterator[tupl
 
 
 def row_facts(row: dict[str, Any]) -> dict[str, Any]:
-    """What one row says of its problem; null or empty where the row says nothing."""
+    """Returns what one row says of its problem; null or empty where the row says nothing."""
     checks, tokens = row.get("checks") or {}, row.get("num_tokens") or {}
     trace = [tokens[key] for key in ("reasoning", "answer") if key in tokens]
     return {

@@ -159,8 +159,9 @@ def test_growth_is_two_steps_for_each_beam_and_a_whole_trace_for_the_rest():
 
 def test_at_most_twice_the_slots_of_the_widest_teacher_are_under_way():
     recipe = load_recipe("r1_qwen_14b")
-    assert problems_in_flight(recipe) == 2 * 128 // 4
-    assert problems_in_flight(load_recipe("r1_qwen_14b", ["decode.problems_in_flight=3"])) == 3
+    ensemble = SimpleNamespace(teachers=[SimpleNamespace(engine=None)] * len(recipe.teachers))
+    assert problems_in_flight(recipe, ensemble) == 2 * 128 // 4
+    assert problems_in_flight(load_recipe("r1_qwen_14b", ["decode.problems_in_flight=3"]), ensemble) == 3
 
 
 def test_two_replicas_hold_twice_as_many_and_a_full_one_stops_only_its_own():
@@ -209,7 +210,7 @@ def test_drivers_of_one_run_divide_the_caches_and_the_problems_in_flight():
     """Fails the version in which each driver believes that the engines are its own: three would fill them threefold."""
     recipe = load_recipe("r1_qwen_14b")
     model = SimpleNamespace(engine=SimpleNamespace(kv_tokens=100_001))
-    ensemble = SimpleNamespace(teachers=(model,), meta_prover=None)
+    ensemble = SimpleNamespace(searching=(model,))
     shares = [EngineShare(number, 3) for number in range(3)]
     capacities = [Admission.of(recipe, ensemble, share).caches[0].capacity for share in shares]
     assert capacities == [26_667, 26_667, 26_666] and sum(capacities) == int(0.8 * 100_001)

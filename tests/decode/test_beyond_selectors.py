@@ -4,25 +4,19 @@ import asyncio
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from scripted_world import write_recipe
+from test_selectors import PROBLEM, decoded, ensemble
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import check_decode, generate
-from cord_distill.decode.model import Model
-from cord_distill.decode.pipelines import PIPELINES, Ensemble
-from cord_distill.engines.base import Generation, Sampling, stop_of
-from cord_distill.prompts.render import load_renderer
-from cord_distill.recipe.decode import DecodeConfig
+from cord_distill.engines.base import Generation, stop_of
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.beam import BeamSearch, Proposal
 from cord_distill.search.particles import draw
-from cord_distill.types import Problem, Step, Stop
-
-PROBLEM = Problem("p", "What is $1+1$?", "2")
+from cord_distill.types import Step, Stop
 
 
 class Reader:
@@ -49,31 +43,6 @@ class Reader:
         return [value] * len(target_ids)
 
 
-@pytest.fixture(scope="module")
-def renderer(random_models):
-    return load_renderer(str(random_models["r1"]), name="r1")
-
-
-def ensemble(renderer, readers, prover=None, student=None, **decode):
-    names = {f"t{i}": "r1" for i in range(len(readers))}
-
-    def model(name, reader):
-        return Model(name, "r1", reader, renderer, Sampling(0, 0), None, names)
-
-    budgets = {"reasoning_tokens": 300, "answer_tokens": 20, "max_step_tokens": 60}
-    return Ensemble(
-        tuple(model(f"t{i}", reader) for i, reader in enumerate(readers)),
-        prover and model("prover", prover),
-        DecodeConfig(**{"beam_size": 1, "curation": {"traces_per_teacher": 1}, "budgets": budgets, **decode}),
-        0,
-        student=student and model("student", student),
-    )
-
-
-def decoded(pipeline, made):
-    return asyncio.run(PIPELINES[pipeline](PROBLEM, made))
-
-
 @pytest.mark.parametrize("pipeline", ["cord", "curation"])
 def test_consensus_chooses_the_step_that_the_others_find_likely(renderer, pipeline):
     """Each teacher is sure of its own step. Fails the version that asks the step's own teacher too, or it alone."""
@@ -83,7 +52,7 @@ def test_consensus_chooses_the_step_that_the_others_find_likely(renderer, pipeli
         Reader(renderer, "beta", {"alpha": doubts, "beta": sure, "gamma": doubts}),
         Reader(renderer, "gamma", {"alpha": doubts, "beta": math.log(0.4), "gamma": sure}),
     ]
-    made = decoded(pipeline, ensemble(renderer, readers, selector="consensus"))
+    made = decoded(pipeline, ensemble(renderer, readers, prover=None, selector="consensus"))
     assert [step.teacher for step in made.steps] == ["t1"] and made.score is None
     (column,) = made.candidates
     assert [(c.teacher, round(c.score, 6)) for c in column] == [("t1", 0.5), ("t0", 0.2), ("t2", 0.2)]
@@ -99,7 +68,9 @@ def test_student_fit_adds_the_students_probability_to_s(renderer, settings, chos
     prover = Reader(renderer, scores={"alpha": math.log(0.8), "beta": math.log(0.7)})
     student = Reader(renderer, likes={"alpha": math.log(0.2), "beta": math.log(0.6)})
     fit = {"model": "./student", **settings}
-    made = decoded("cord", ensemble(renderer, readers, prover, student, selector="student_fit", student_fit=fit))
+    made = decoded(
+        "cord", ensemble(renderer, readers, prover=prover, student=student, selector="student_fit", student_fit=fit)
+    )
     assert [step.teacher for step in made.steps] == [chosen]
     assert made.steps[-1].score == pytest.approx(score)
     assert made.score == pytest.approx({"t0": 0.8, "t1": 0.7}[chosen]), "S stays S"
@@ -119,7 +90,7 @@ def test_rank_surprisal_prefers_unlikely_tokens_of_a_high_rank(renderer):
 
     student = Student(renderer)
     settings = {"selector": "rank_surprisal", "student_fit": {"model": "./student"}}
-    made = decoded("curation", ensemble(renderer, readers, student=student, **settings))
+    made = decoded("curation", ensemble(renderer, readers, prover=None, student=student, **settings))
     assert [step.teacher for step in made.steps] == ["t1"] and len(student.asked) == 3
     (column,) = made.candidates
     assert [(c.teacher, round(c.score, 6)) for c in column] == [("t1", -1.5), ("t0", -10.0), ("t2", -12.5)]
@@ -129,7 +100,7 @@ def test_gain_is_the_rise_of_log_s_above_its_highest_value_so_far(renderer):
     """Three steps with S 0.8, 0.2, 0.4 after a bare question of 0.5. Fails the difference to the step before, which
     would reward the third step for climbing back, and the version that scores every prefix again at every step."""
     prover = Reader(renderer, scores={"one": math.log(0.8), "two": math.log(0.2), "three": math.log(0.4)})
-    made = ensemble(renderer, [Reader(renderer, "x")], prover, selector="gain")
+    made = ensemble(renderer, [Reader(renderer, "x")], prover=prover, selector="gain")
     texts = ["### Step 1. one\n\n", "### Step 2. two\n\n", "### Step 3. three\n\n"]
     steps: tuple[Step, ...] = ()
     for n, text in enumerate(texts, 1):
@@ -203,9 +174,8 @@ def unlabelled(tmp_path, random_models, **decode):
     return load_recipe(path, ["problems.answer=null"])
 
 
-def test_consensus_searches_problems_without_an_answer(tmp_path, random_models, monkeypatch):
+def test_consensus_searches_problems_without_an_answer(tmp_path, random_models):
     """Rows are whole, without S and without a verdict. Fails a version that scores the empty answer."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     recipe = unlabelled(tmp_path, random_models, selector="consensus", survivors="sampled")
     generate([recipe])
     rows = [json.loads(line) for line in RunFolder.of(recipe).trajectories.read_text().splitlines()]

@@ -18,9 +18,8 @@ from cord_distill.run_folder.paths import RunFolder
 
 
 @pytest.fixture
-def project(tmp_path, random_models, monkeypatch):
+def project(tmp_path, random_models):
     """A folder with a recipe, its problems and copies of its models."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     folder = tmp_path / "project"
     folder.mkdir()
     copies = {name: folder / "models" / name for name in random_models}
@@ -40,24 +39,19 @@ def run(folder, *overrides):
     return decoded, [json.loads(line) for line in RunFolder.of(recipe).trajectories.read_text().splitlines()]
 
 
-def test_a_project_that_was_moved_goes_on(project, tmp_path):
-    """Another mount point, a second clone. Fails the fingerprint that holds absolute paths."""
+def test_a_project_that_was_moved_goes_on_and_asks_nothing_twice(project, tmp_path, kept_calls):
+    """Another mount point, a second clone; finished, or cut in the middle. Fails the fingerprint that holds absolute
+    paths, and keys of calls that do."""
     decoded, rows = run(project)
-    assert decoded
+    made = sorted(calls(project / "run" / "journal"))
+    assert decoded and len(made) == len(set(made))
     moved = project.rename(tmp_path / "elsewhere")
     assert run(moved) == (False, rows)
-    (moved / "problems.jsonl").rename(tmp_path / "other.jsonl")
-    assert run(moved, f"problems.path={tmp_path}/other.jsonl") == (False, rows)
-
-
-def test_a_moved_project_in_the_middle_asks_nothing_twice(project, tmp_path, kept_calls):
-    """The keys of calls hold no path either."""
-    _, rows = run(project)
-    made = sorted(calls(project / "run" / "journal"))
-    cut_anywhere(project / "run" / "journal", random.Random(0))
-    moved = project.rename(tmp_path / "elsewhere")
-    assert run(moved) == (True, rows)
-    assert sorted(calls(moved / "run" / "journal")) == made and len(made) == len(set(made))
+    cut_anywhere(moved / "run" / "journal", random.Random(0))
+    again = moved.rename(tmp_path / "yonder")
+    assert run(again) == (True, rows) and sorted(calls(again / "run" / "journal")) == made
+    (again / "problems.jsonl").rename(tmp_path / "other.jsonl")
+    assert run(again, f"problems.path={tmp_path}/other.jsonl") == (False, rows)
 
 
 @pytest.mark.parametrize("change", [{"question": "What is 2 mod 5?"}, {"answer": 7}, {"meta": {"a": 1}}])

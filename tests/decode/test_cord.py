@@ -8,11 +8,11 @@ import pytest
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.engines.base import Generation, Sampling, stop_of
-from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.types import Problem, Stop
 
 PROBLEM = Problem("p", "What is $1+1$?", "2")
+STEPWISE = ["cord", "mcts"]
 
 
 class Teacher:
@@ -39,11 +39,6 @@ class Teacher:
         return [-0.5] * len(target_ids)
 
 
-@pytest.fixture(scope="module")
-def renderer(random_models):
-    return load_renderer(str(random_models["r1"]), name="r1")
-
-
 def outcome(renderer, say, pipeline="cord", **budgets):
     model = Model("r1", "r1", Teacher(renderer, say), renderer, Sampling(0, 0), None, {"r1": "r1"})
     limits = {"reasoning_tokens": 200, "answer_tokens": 20, "max_step_tokens": 50, **budgets}
@@ -68,9 +63,10 @@ def test_a_teacher_that_closes_its_thought_ends_as_think_end(renderer):
     assert [s.stop for s in made.steps] == [Stop.STEP, Stop.STEP, Stop.THINK_END]
 
 
-def test_a_step_that_repeats_for_ever_ends_as_length_within_the_budget(renderer):
+@pytest.mark.parametrize("pipeline", STEPWISE)
+def test_a_step_that_repeats_for_ever_ends_as_length_within_the_budget(renderer, pipeline):
     """Fails the search that stops only when a teacher wants to."""
-    made = outcome(renderer, answering(lambda n: (" again and again.\n\n### Step", "### Step")))
+    made = outcome(renderer, answering(lambda n: (" again and again.\n\n### Step", "### Step")), pipeline)
     assert made.stop is Stop.LENGTH
     assert made.steps[-1].text.endswith("</think>") and len(made.steps) > 5
     spent = sum(step.num_tokens for step in made.steps)
@@ -101,17 +97,19 @@ def test_a_teacher_that_never_writes_the_marker_is_cut_continued_and_closed(rend
     assert made.steps[-1].text.endswith("</think>")
 
 
-def test_an_end_of_turn_without_a_closed_thought_is_eos_and_not_think_end(renderer):
+@pytest.mark.parametrize("pipeline", STEPWISE)
+def test_an_end_of_turn_without_a_closed_thought_is_eos_and_not_think_end(renderer, pipeline):
     """Fails the version that takes the end of the turn for a finished trace."""
-    made = outcome(renderer, answering(lambda n: (" I stop here.", "eos")))
+    made = outcome(renderer, answering(lambda n: (" I stop here.", "eos")), pipeline)
     assert made.stop is Stop.EOS
     assert made.steps[-1].stop is Stop.EOS
     assert made.steps[-1].text == "### Step 1. I stop here.</think>"
     assert made.candidates[0][0].text == "### Step 1. I stop here."
 
 
-def test_empty_steps_end_as_abort_with_their_reason_and_no_answer(renderer):
-    made = outcome(renderer, answering(lambda n: ("\n\n### Step", "### Step")))
+@pytest.mark.parametrize("pipeline", STEPWISE)
+def test_empty_steps_end_as_abort_with_their_reason_and_no_answer(renderer, pipeline):
+    made = outcome(renderer, answering(lambda n: ("\n\n### Step", "### Step")), pipeline)
     assert made.stop is Stop.ABORT
     assert made.steps == () and made.final_answer_text == ""
     assert [c.error for c in made.candidates[0]] == ["empty step"]
@@ -136,9 +134,10 @@ def test_a_budget_too_short_for_another_step_ends_as_length_with_its_answer(rend
     assert [c.error for c in made.candidates[1]] == ["empty step"]
 
 
-def test_max_steps_bounds_a_search_of_short_steps(renderer):
-    made = outcome(renderer, answering(lambda n: (" a.\n\n### Step", "### Step")), max_steps=3)
-    assert made.stop is Stop.LENGTH and len(made.steps) == 3
+@pytest.mark.parametrize("pipeline", STEPWISE)
+def test_max_steps_bounds_a_search_of_short_steps(renderer, pipeline):
+    made = outcome(renderer, answering(lambda n: (" a.\n\n### Step", "### Step")), pipeline, max_steps=3)
+    assert made.stop is Stop.LENGTH and len(made.steps) == 3 and made.score is not None
 
 
 def test_curation_keeps_a_whole_trace_and_splits_it_at_its_markers(renderer):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from doubles import RandomEngine
-from scripted_world import write_recipe
+from scripted_world import run, write_recipe
 
 from cord_distill.cli import main
 from cord_distill.common.errors import CordError
@@ -36,8 +36,7 @@ SAMPLING = Sampling(8, 0, stop=("### Step",))
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+def recipe_path(tmp_path, random_models):
     return write_recipe(tmp_path, random_models)
 
 
@@ -46,10 +45,8 @@ def write_problems(folder, questions):
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-def run(path, *overrides):
-    recipe = load_recipe(path, overrides)
-    generate([recipe])
-    return [json.loads(line) for line in RunFolder.of(recipe).trajectories.read_text().splitlines()]
+def rows_of(path, *overrides):
+    return [json.loads(line) for line in run(path, *overrides).splitlines()]
 
 
 class Says:
@@ -159,7 +156,7 @@ def test_a_stop_without_a_token_ends_the_proposal(random_models):
 @pytest.mark.parametrize("word", ["nan", "positive", "huge", "true", "text"])
 def test_an_odd_score_costs_its_problem_alone(recipe_path, tmp_path, word):
     write_problems(tmp_path, ["fine", f"odd {word}", "fine too", "also fine"])
-    rows = run(recipe_path, "meta_prover.script=scripted_world:odd")
+    rows = rows_of(recipe_path, "meta_prover.script=scripted_world:odd")
     assert [bool(row["error"]) for row in rows] == [False, True, False, False]
     assert "log-probs" in rows[1]["error"]
 
@@ -167,7 +164,7 @@ def test_an_odd_score_costs_its_problem_alone(recipe_path, tmp_path, word):
 def test_any_exception_of_one_problem_is_its_own_row(recipe_path, tmp_path):
     """Fails the version that lets a TypeError end the run at that problem for ever, the 39 behind it never decoded."""
     write_problems(tmp_path, ["fine", "raises", "fine too"])
-    rows = run(recipe_path, "meta_prover.script=scripted_world:odd")
+    rows = rows_of(recipe_path, "meta_prover.script=scripted_world:odd")
     at = f"scripted_world.py, line {line_of_the_raise()}"
     assert [row["error"] for row in rows if row["error"]] == [
         f"EngineError: the script failed ({at}): TypeError: half a surrogate pair"

@@ -9,16 +9,16 @@ import pytest
 from scripted_world import write_recipe
 
 from cord_distill.cli import main
-from cord_distill.decode.forecast import Correction, forecast, pace, seen_of, setup_of
+from cord_distill.decode.forecast import Correction, forecast, pace, past_problems, setup_of
 from cord_distill.decode.replay import Meter
-from cord_distill.decode.simulate import Machine, Said, Seen, Setup, simulate
+from cord_distill.decode.simulate import Machine, PastProblem, PastProposal, Setup, simulate
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
 from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.types import Stop
 
 QUIET = "track.wandb.mode=disabled"
-TWO = Seen(((Said("a", 10, 0.5, Stop.THINK_END), Said("b", 30, 0.4, Stop.THINK_END)),), answer=5)
+TWO = PastProblem(((PastProposal("a", 10, 0.5, Stop.THINK_END), PastProposal("b", 30, 0.4, Stop.THINK_END)),), answer=5)
 
 
 def whole(slots: int, *, engines: tuple[str, str] = ("x", "y"), replicas: int = 1, in_flight: int = 9) -> Setup:
@@ -45,7 +45,7 @@ def test_requests_wait_for_a_place_and_the_engines_for_each_other():
 
 
 def test_a_budget_ends_a_trace_and_a_cap_a_step():
-    seen = Seen(((Said("a", 10, 0.5, Stop.STEP),),), answer=2)
+    seen = PastProblem(((PastProposal("a", 10, 0.5, Stop.STEP),),), answer=2)
     setup = Setup(("a",), None, {"a": Machine("x", 4)}, 4, 35, 8, beam_size=1)
     cost = simulate(setup, [seen], 1)
     assert dict(cost.generated) == {"a": 8 + 8 + 8 + 8 + 3 + 2} and cost.requests["a"] == 6 and cost.scores == 0
@@ -72,13 +72,17 @@ def test_what_eight_problems_say_of_a_run_that_then_happens(tmp_path, weightless
     looked = load_recipe(write_recipe(first, weightless_models, problems=8, **before))
     asked = write_recipe(then, weightless_models, problems=24, **after)
     assert not main(["generate", str(first / "recipe.yaml"), QUIET, "--no-check"])
-    seen = seen_of(read_rows(RunFolder.of(looked).trajectories))
+    seen = past_problems(read_rows(RunFolder.of(looked).trajectories))
     said = forecast(load_recipe(asked), seen, 24)
     assert not main(["generate", str(asked), QUIET, "--no-check"])
     stats = json.loads((then / "run/generate_stats.json").read_text())
     requests = sum(model["requests"] for model in stats["models"].values() if model["generated_tokens"])
     generated = sum(model["generated_tokens"] for model in stats["models"].values())
-    assert close(said.requests, requests) and close(said.generated, generated), (said, requests, generated)
+    assert close(said.requests.total(), requests) and close(said.generated.total(), generated), (
+        said,
+        requests,
+        generated,
+    )
 
 
 def test_check_says_what_other_settings_would_cost_and_generate_corrects_itself(
@@ -112,10 +116,10 @@ def test_the_lag_is_read_off_the_steps_that_were_counted(weightless_models, tmp_
     rng = random.Random(0)
     ends = [Stop.STEP] * 5 + [Stop.THINK_END]
 
-    def step(end: Stop) -> tuple[Said, ...]:
-        return tuple(Said(name, rng.randint(5, 40), rng.random(), end) for name in ("r1", "qwq", "phi4"))
+    def step(end: Stop) -> tuple[PastProposal, ...]:
+        return tuple(PastProposal(name, rng.randint(5, 40), rng.random(), end) for name in ("r1", "qwq", "phi4"))
 
-    seen = [Seen(tuple(map(step, ends)), 5) for _ in range(8)]
+    seen = [PastProblem(tuple(map(step, ends)), 5) for _ in range(8)]
     setup = setup_of(recipe)
     counted = simulate(setup, seen, 8, lag=5).steps
     stats = {"decoded_now": 8, "seconds": 12.0, "start_seconds": 2.0}
@@ -132,6 +136,6 @@ def test_nothing_is_said_where_nothing_is_known(tmp_path, weightless_models):
     assert forecast(recipe, [TWO] * 7, 40) is None and forecast(recipe, [TWO] * 8, 40) is not None
     for changed in ("decode.selector=longest", "decode.pipeline=mcts"):
         assert setup_of(load_recipe(path, [changed])) is None
-    assert seen_of([{"error": "gone", "candidates": []}, {"num_tokens": {}}]) == []
+    assert past_problems([{"error": "gone", "candidates": []}, {"num_tokens": {}}]) == []
     correction = Correction(recipe, 15, {"r1": Meter()})
     assert [correction.after({"error": None}) for _ in range(9)] == [None] * 9  # 15 problems are nearly done by then

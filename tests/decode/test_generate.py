@@ -4,11 +4,11 @@ work."""
 import json
 import random
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 from journals import calls, cut_anywhere, entries
+from scripted_world import run, write_recipe
 
 from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
@@ -21,28 +21,8 @@ from cord_distill.types import Stop, Trajectory
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, monkeypatch):
-    """A recipe of three scripted teachers with three vocabularies, a scripted meta-prover and nine problems."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    rows = [{"id": f"p{i}", "question": f"What is {i} mod 3? {'$x$ ' * i}", "answer": i % 3} for i in range(9)]
-    (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    scripted = {"engine": "scripted", "script": "scripted_world:script"}
-    recipe = {
-        "output_dir": "run",
-        "teachers": [{"model": str(random_models[name]), "name": name, **scripted} for name in ("r1", "qwq", "phi4")],
-        "meta_prover": {"model": str(random_models["prover"]), **scripted},
-        "problems": {"path": "problems.jsonl", "grader": "exact"},
-        "decode": {"beam_size": 3, "budgets": {"reasoning_tokens": 400, "answer_tokens": 40, "max_step_tokens": 60}},
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
-
-
-def run(path, *overrides, **options) -> str:
-    recipe = load_recipe(path, overrides)
-    generate([recipe], **options)
-    return RunFolder.of(recipe).trajectories.read_text()
+def recipe_path(tmp_path, random_models):
+    return write_recipe(tmp_path, random_models, problems=9, beam_size=3)
 
 
 def rows_without_recipe(text: str) -> list[dict]:
@@ -173,16 +153,6 @@ def test_more_problems_go_on_in_the_same_journal(recipe_path):
     three = run(recipe_path, "problems.limit=3")
     nine = run(recipe_path)
     assert nine.startswith(three) and len(nine.splitlines()) == 9
-
-
-def test_a_changed_recipe_is_refused_and_overwrite_sets_the_old_aside(recipe_path):
-    first = run(recipe_path)
-    with pytest.raises(CordError, match=r"decode\.beam_size"):
-        run(recipe_path, "decode.beam_size=2")
-    assert run(recipe_path, "decode.beam_size=2", overwrite=True) != first
-    run_folder = RunFolder.of(load_recipe(recipe_path)).folder
-    (kept,) = run_folder.glob("stale/*/trajectories.jsonl")
-    assert kept.read_text() == first
 
 
 def test_keys_that_change_only_speed_do_not_change_the_fingerprint(recipe_path):

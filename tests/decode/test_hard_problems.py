@@ -3,7 +3,6 @@
 import json
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -33,8 +32,7 @@ QUESTIONS = {
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+def recipe_path(tmp_path, random_models):
     rows = [{"id": name, "question": question, "answer": 7} for name, question in QUESTIONS.items()]
     (tmp_path / "candidates.jsonl").write_text("\n".join(map(json.dumps, rows)))
     small = {"model": str(random_models["qwq"]), "engine": "scripted", "script": "problem_scripts:student"}

@@ -4,16 +4,14 @@ import asyncio
 import json
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
 from journals import cut_anywhere, entries
-from scripted_world import write_recipe
+from scripted_world import run, write_recipe
 from test_cord import PROBLEM, Teacher, answering
 
 from cord_distill.common.errors import CordError
-from cord_distill.decode.generate import generate
 from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.decode.pipelines.integrator import integration_prompt, read_reply
@@ -21,7 +19,6 @@ from cord_distill.decode.row_schema import validate_row
 from cord_distill.engines.base import EngineError, Sampling
 from cord_distill.engines.chat import ChatModel, ScriptedChat
 from cord_distill.engines.server import http
-from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.file import load_recipe
 from cord_distill.run_folder.paths import RunFolder
@@ -130,11 +127,6 @@ def test_the_prompt_holds_question_and_solutions_as_they_are():
 # The pipeline, with an integrator that a function plays.
 
 
-@pytest.fixture(scope="module")
-def renderer(random_models):
-    return load_renderer(str(random_models["r1"]), name="r1")
-
-
 def outcome(renderer, say, reply, prover=True, **integration):
     """reply(prompt, attempt) is the integrator's text."""
     attempts = []
@@ -223,16 +215,9 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, server, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+def recipe_path(tmp_path, random_models, server):
     section = {"engine": "server", "url": f"{server.url}/v1", "model": "some/merger-70b", "max_tokens": 300}
     return write_recipe(tmp_path, random_models, pipeline="integration", integration=section)
-
-
-def run(path, *overrides) -> str:
-    recipe = load_recipe(path, overrides)
-    generate([recipe])
-    return RunFolder.of(recipe).trajectories.read_text()
 
 
 def test_a_served_integrator(recipe_path, server, monkeypatch):
@@ -326,16 +311,6 @@ def test_a_refusal_and_an_answer_that_is_none_are_records(recipe_path, server):
     server.answer = lambda path, body: (401, {"error": {"message": "bad key"}}, {})
     rows = [json.loads(line) for line in run(recipe_path, "problems.limit=2").splitlines()]
     assert all("HTTP 401: bad key" in row["error"] for row in rows)
-
-
-def test_recipes_that_lack_something_are_named_before_anything_starts(recipe_path, tmp_path):
-    with pytest.raises(CordError, match=r"decode\.integration: the pipeline needs a model"):
-        run(recipe_path, "decode.integration=null")
-    with pytest.raises(CordError, match=r"decode\.integration: a teacher is called 'qwq' too"):
-        run(recipe_path, "decode.integration.name=qwq")
-    with pytest.raises(CordError, match="has nothing to select"):
-        run(recipe_path, "decode.selector=random")
-    assert not (tmp_path / "run").exists()
 
 
 # The toy world's integrator.

@@ -6,18 +6,13 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from journals import calls, cut_anywhere
-from scripted_world import write_recipe
-from test_cord import answering, outcome, renderer  # noqa: F401
+from scripted_world import run, write_recipe
+from test_cord import answering, outcome
 
-from cord_distill.common.errors import CordError
-from cord_distill.decode.generate import generate
 from cord_distill.decode.row_schema import validate_row
-from cord_distill.recipe.file import load_recipe
-from cord_distill.run_folder.paths import RunFolder
 from cord_distill.search.beam import Ask, Proposal
 from cord_distill.search.mcts import Node, TreeSearch, upper_confidence_bound
 from cord_distill.types import Beam, Step, Stop, Trajectory
@@ -198,7 +193,7 @@ def test_the_search_loads_no_engine():
 # The pipeline, with a teacher that misbehaves.
 
 
-def test_the_best_rollout_gets_an_answer(renderer):  # noqa: F811
+def test_the_best_rollout_gets_an_answer(renderer):
     say = answering(lambda n: (" one.\n\n### Step", "### Step") if n < 3 else (" so 2.\n</think>", "</think>"))
     made = outcome(renderer, say, "mcts")
     assert made.stop is Stop.THINK_END and made.final_answer_text == " It is \\boxed{2}."
@@ -209,39 +204,12 @@ def test_the_best_rollout_gets_an_answer(renderer):  # noqa: F811
     assert made.score == made.steps[-1].score
 
 
-def test_budget_and_max_steps_end_a_rollout_as_length(renderer):  # noqa: F811
-    endless = answering(lambda n: (" again and again.\n\n### Step", "### Step"))
-    spent = outcome(renderer, endless, "mcts")
-    assert spent.stop is Stop.LENGTH and spent.steps[-1].text.endswith("</think>")
-    assert 200 <= sum(step.num_tokens for step in spent.steps) < 260
-    bounded = outcome(renderer, endless, "mcts", max_steps=3)
-    assert bounded.stop is Stop.LENGTH and len(bounded.steps) == 3 and bounded.score is not None
-
-
-def test_nothing_said_ends_as_abort(renderer):  # noqa: F811
-    made = outcome(renderer, answering(lambda n: ("\n\n### Step", "### Step")), "mcts")
-    assert made.stop is Stop.ABORT and made.steps == () and made.final_answer_text == ""
-    assert [c.error for c in made.candidates[0]] == ["empty step"]
-
-
-def test_an_end_of_turn_without_a_closed_thought_is_eos(renderer):  # noqa: F811
-    made = outcome(renderer, answering(lambda n: (" I stop here.", "eos")), "mcts")
-    assert made.stop is Stop.EOS and made.steps[-1].text == "### Step 1. I stop here.</think>"
-
-
 # Whole runs on the scripted engine.
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+def recipe_path(tmp_path, random_models):
     return write_recipe(tmp_path, random_models, pipeline="mcts")
-
-
-def run(path, *overrides) -> str:
-    recipe = load_recipe(path, overrides)
-    generate([recipe])
-    return RunFolder.of(recipe).trajectories.read_text()
 
 
 def test_rows_are_whole_and_hold_as_many_rollouts_as_the_beam_has_proposals_per_step(recipe_path):
@@ -284,19 +252,3 @@ def test_rollouts_and_exploration_are_keys_that_change_something(recipe_path, tm
         for c in (0.0, 9.0)
     )
     assert greedy != curious
-
-
-def test_a_failing_problem_is_a_record(recipe_path, tmp_path):
-    rows = [{"id": "a", "question": "fine", "answer": 1}, {"id": "b", "question": "bad", "answer": 1}]
-    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    broken = [f"teachers.{i}.script=scripted_world:broken" for i in range(3)]
-    made = [json.loads(line) for line in run(recipe_path, *broken).splitlines()]
-    assert [row["error"] for row in made] == [None, "EngineError: the engine fell over"]
-
-
-def test_mcts_without_a_meta_prover_or_with_another_selector_is_refused(recipe_path, tmp_path):
-    with pytest.raises(CordError, match=r"meta_prover: .*mcts needs one"):
-        run(recipe_path, "meta_prover=null")
-    with pytest.raises(CordError, match=r"decode\.selector: random: MCTS is led by S"):
-        run(recipe_path, "decode.selector=random")
-    assert not (tmp_path / "run").exists()

@@ -3,7 +3,6 @@ where it can be; while decoding it costs the problem, never the run."""
 
 import json
 import textwrap
-from pathlib import Path
 
 import pytest
 from scripted_world import write_recipe
@@ -20,7 +19,6 @@ QUIET = "track.wandb.mode=disabled"
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """Writes functions into a module of a fresh name; gives that name."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def write(text):

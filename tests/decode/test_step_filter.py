@@ -12,16 +12,10 @@ from cord_distill.decode.model import Model
 from cord_distill.decode.pipelines import PIPELINES, Ensemble
 from cord_distill.decode.pipelines.hooks import REFUSED
 from cord_distill.engines.base import Sampling
-from cord_distill.prompts.render import load_renderer
 from cord_distill.recipe.decode import DecodeConfig
 from cord_distill.recipe.file import load_recipe
 from cord_distill.types import Stop
 from cord_distill.worlds.ledger.world import make_problem, steps_are_right
-
-
-@pytest.fixture(scope="module")
-def renderer(random_models):
-    return load_renderer(str(random_models["r1"]), name="r1")
 
 
 def no_guessing(problem, step_texts):

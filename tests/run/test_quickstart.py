@@ -128,8 +128,8 @@ def test_the_final_model_loads_in_transformers_and_has_its_template(run):
 def within_15_percent(found, stats):
     made = [model for model in stats["models"].values() if model["generated_tokens"]]
     pairs = {
-        "requests": (found.requests, sum(model["requests"] for model in made)),
-        "tokens": (found.generated, sum(model["generated_tokens"] for model in made)),
+        "requests": (found.requests.total(), sum(model["requests"] for model in made)),
+        "tokens": (found.generated.total(), sum(model["generated_tokens"] for model in made)),
     }
     return {name: pair for name, pair in pairs.items() if abs(pair[0] / pair[1] - 1) > 0.15}
 
@@ -137,14 +137,14 @@ def within_15_percent(found, stats):
 def test_eight_problems_say_what_both_methods_and_another_beam_cost(run):
     """Requests and tokens of real engines within 15 %; their steps depend on how fast this machine answers. Fails a
     bound by budgets, and a beam that is a factor of all."""
-    from cord_distill.decode.forecast import forecast, pace, seen_of
+    from cord_distill.decode.forecast import forecast, pace, past_problems
     from cord_distill.recipe.file import load_recipe
     from cord_distill.run_folder.trajectories import read_rows
 
     folder = run[0]
     for method in ("cord", "curation"):
         there = folder / "outputs/quickstart" / method
-        seen, stats = seen_of(list(read_rows(there / "trajectories.jsonl"))[:8]), json.loads(
+        seen, stats = past_problems(list(read_rows(there / "trajectories.jsonl"))[:8]), json.loads(
             (there / "generate_stats.json").read_text()
         )  # fmt: skip
         recipe = load_recipe("quickstart", variant=method)

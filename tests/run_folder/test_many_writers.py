@@ -27,9 +27,8 @@ HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def recipe_path(tmp_path, random_models, monkeypatch):
+def recipe_path(tmp_path, random_models):
     """Two scripted teachers, a scripted meta-prover, 24 problems."""
-    monkeypatch.syspath_prepend(str(HERE))
     rows = [{"id": f"p{i}", "question": f"What is {i} mod 3?", "answer": i % 3} for i in range(PROBLEMS)]
     (tmp_path / "problems.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     scripted = {"engine": "scripted", "script": "scripted_world:script"}

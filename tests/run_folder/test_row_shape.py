@@ -14,7 +14,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.data.sources import incoming
 from cord_distill.decode.figures import method_figures
 from cord_distill.recipe.data import FiltersConfig, SourceConfig
-from cord_distill.run_folder.row_shape import odd_part
+from cord_distill.run_folder.shapes import odd_part
 from cord_distill.run_folder.trajectories import read_rows
 from cord_distill.view.gather import find_run, gather
 

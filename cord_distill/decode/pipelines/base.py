@@ -29,6 +29,11 @@ class Outcome:
     answer_rule: str | None = None
     rivals: tuple[Rival, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The whole trace: its steps and the final answer behind them."""
+        return "".join(step.text for step in self.steps) + self.final_answer_text
+
 
 # Values of a record's `answer_rule`.
 ANOTHER_SEED, OPENING, STATED = "another_seed", "answer_opening", "stated_in_thought"
@@ -37,7 +42,7 @@ Pipeline = Callable[[Problem, Ensemble], Awaitable[Outcome]]
 
 
 def with_closed_thought(beam: Beam, model: Model) -> tuple[Step, ...]:
-    """The beam's steps with the thought closed: where the teacher did not write `</think>`, it is appended."""
+    """Returns the beam's steps with the thought closed: where the teacher did not write `</think>`, it is appended."""
     last = beam.steps[-1]
     if last.text.endswith(THINK_CLOSE):
         return beam.steps
@@ -54,7 +59,7 @@ async def with_final_answer(
     scored: int,
     candidates: tuple[tuple[Candidate, ...], ...],
 ) -> Outcome:
-    """The end of a step-wise search: the final answer behind its best beam, or nothing behind one that was given up."""
+    """Ends a step-wise search with the final answer behind its best beam, or with none behind one that was given up."""
     if best.stop is Stop.ABORT or not best.steps:
         return Outcome(best.steps, "", Stop.ABORT, score, 0, generated, scored, candidates)
     model = ensemble.teacher(best.steps[-1].teacher)
@@ -89,7 +94,7 @@ class Answer:
 async def write_answer(
     problem: Problem, ensemble: Ensemble, model: Model, steps: tuple[Step, ...], *key: object
 ) -> Answer:
-    """`model` writes the final answer behind the closed `steps`. key: names the trace, for the seed.
+    """Lets `model` write the final answer behind the closed `steps`. key: names the trace, for the seed.
 
     A model that never learned `<think>` may end its turn at once. Then it is asked with another seed. An answer that is
     still missing is the one that the thought states, where the model had ended its turn there: it was done. Else it is

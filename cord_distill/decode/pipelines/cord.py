@@ -20,7 +20,7 @@ from cord_distill.types import Problem
 
 
 async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """One problem from question to final answer. Each candidate is rated as soon as it is there."""
+    """Decodes one problem from question to final answer. Each candidate is rated as soon as it is there."""
     decode = ensemble.decode
     search = BeamSearch(
         beam_size=decode.beam_size,
@@ -54,7 +54,8 @@ async def cord(problem: Problem, ensemble: Ensemble) -> Outcome:
 
 
 def first_step_proposals(decode: DecodeConfig, teachers: int) -> int:
-    """Proposals per teacher at step 1: enough to fill B slots from the one empty prefix if `fill_first_step`."""
+    """Returns the proposals per teacher at step 1: enough to fill B slots from the one empty prefix if
+    `fill_first_step`."""
     fill = math.ceil(decode.beam_size / teachers) if decode.fill_first_step else 1
     return max(decode.proposals_per_teacher, fill)
 

@@ -13,13 +13,13 @@ from cord_distill.types import Beam, Candidate, Problem, Step, Stop
 
 
 async def curation(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """The best of `curation.traces_per_teacher` complete traces of each teacher."""
+    """Keeps the best of `curation.traces_per_teacher` complete traces of each teacher."""
     traces = ensemble.decode.curation.traces_per_teacher
     return await best_trace(problem, ensemble, [(t, s) for t in range(len(ensemble.teachers)) for s in range(traces)])
 
 
 async def single(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """One trace by the first teacher."""
+    """Samples one trace of the first teacher."""
     return await best_trace(problem, ensemble, [(0, 0)])
 
 
@@ -35,7 +35,7 @@ async def best_trace(problem: Problem, ensemble: Ensemble, who: list[tuple[int, 
             parent=0,
             teacher=ensemble.teachers[who[i][0]].name,
             sample=who[i][1],
-            text="".join(step.text for step in outcomes[i].steps) + outcomes[i].final_answer_text,
+            text=outcomes[i].text,
             score=outcomes[i].score,
             kept=i == order[0],
             stop=outcomes[i].stop,
@@ -56,7 +56,7 @@ async def best_trace(problem: Problem, ensemble: Ensemble, who: list[tuple[int, 
 
 
 async def complete_trace(problem: Problem, ensemble: Ensemble, teacher_index: int, sample: int) -> Outcome:
-    """One complete trace with its answer; its `score` is what the selector says of it."""
+    """Samples one complete trace with its answer; its `score` is what the selector says of it."""
     teacher = ensemble.teachers[teacher_index]
     budgets = ensemble.decode.budgets
     seed = ensemble.seed_for(problem, "trace", teacher_index, sample)
@@ -81,7 +81,7 @@ async def complete_trace(problem: Problem, ensemble: Ensemble, teacher_index: in
 
 
 def split_steps(ensemble: Ensemble, teacher: Model, whole: Step, score: float | None) -> tuple[Step, ...]:
-    """A complete trace as Steps, split by the run's segmentation; only the last one carries the value of the whole."""
+    """Cuts a complete trace into Steps by the run's segmentation; only the last one carries the value of the whole."""
     counter = ensemble.meta_prover or teacher
     pieces = ensemble.segmentation.split(whole.text)
     last = len(pieces) - 1

@@ -17,7 +17,8 @@ from cord_distill.types import THINK_CLOSE, Candidate, Problem, Step, Stop
 
 
 async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """One problem. Candidates: the teachers' traces, then the integrator's replies, unusable ones with their reason.
+    """Merges the traces of one problem. Candidates: the teachers' traces, then the integrator's replies, unusable ones
+    with their reason.
 
     Raises EngineError when no reply could be used. With more `tries` the replies so far are read again, not paid again.
     """
@@ -25,7 +26,6 @@ async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
     assert settings is not None and integrator is not None  # check_decode
     who = [(t, s) for t in range(len(ensemble.teachers)) for s in range(settings.traces_per_teacher)]
     traces = await gather_or_cancel([complete_trace(problem, ensemble, *one) for one in who])
-    texts = ["".join(step.text for step in trace.steps) + trace.final_answer_text for trace in traces]
     usable = [any(ensemble.segmentation.said(step.text) for step in trace.steps) for trace in traces]
     generated, scored = sum(trace.generated for trace in traces), sum(trace.scored for trace in traces)
     first = tuple(
@@ -33,23 +33,19 @@ async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
             parent=0,
             teacher=ensemble.teachers[teacher].name,
             sample=sample,
-            text=text,
+            text=trace.text,
             score=trace.score,
             kept=good,
             stop=trace.stop,
             error=None if good else "empty trace",
         )
-        for (teacher, sample), trace, text, good in zip(who, traces, texts, usable, strict=True)
+        for (teacher, sample), trace, good in zip(who, traces, usable, strict=True)
     )
     if not any(usable):
         return Outcome((), "", Stop.ABORT, None, 0, generated, scored, (first,))
     marker = StepMarker(ensemble.decode.step_marker)
-    prompt = integration_prompt(
-        problem.question,
-        [text for text, good in zip(texts, usable, strict=True) if good],
-        marker,
-        settings.prompt,
-    )
+    texts = [trace.text for trace, good in zip(traces, usable, strict=True) if good]
+    prompt = integration_prompt(problem.question, texts, marker, settings.prompt)
     replies: list[Candidate] = []
     for attempt in range(settings.tries):
         reply = await integrator.ask(prompt, seed=ensemble.seed_for(problem, "integration", attempt))
@@ -79,7 +75,8 @@ async def integration(problem: Problem, ensemble: Ensemble) -> Outcome:
 
 
 def merged_steps(reply: Reply, ensemble: Ensemble, marker: StepMarker) -> tuple[tuple[Step, ...], str]:
-    """(the steps with `</think>`, the final answer's text). Raises ValueError for a reply that cannot be used."""
+    """Returns (the steps with `</think>`, the final answer's text). Raises ValueError for a reply that cannot be
+    used."""
     assert ensemble.integrator is not None
     if reply.stop.cut_off:
         raise ValueError("the reply is cut at decode.integration.max_tokens")

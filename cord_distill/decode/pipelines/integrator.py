@@ -57,8 +57,8 @@ class IntegratedTrace:
 
 
 def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker, prompt: str | None = None) -> str:
-    """What the integrator is sent. traces: complete completions (what follows `<think>`, answer included). prompt:
-    `decode.integration.prompt`."""
+    """Makes the prompt of the integrator. traces: complete completions (what follows `<think>`, answer included).
+    prompt: `decode.integration.prompt`."""
     parts = [trace.partition(THINK_CLOSE) for trace in traces]
     solutions = [f"{thought.strip()}\n\nFinal answer: {answer.strip()}" for thought, _, answer in parts]
     values = {
@@ -73,7 +73,8 @@ def integration_prompt(question: str, traces: Sequence[str], marker: StepMarker,
 
 
 def prompt_text(prompt: str | None) -> str:
-    """Our prompt, or that of a file. Raises CordError: not there, no UTF-8, without the place of question or traces."""
+    """Reads the template of our prompt, or that of a file. Raises CordError: not there, no UTF-8, without the place of
+    question or traces."""
     path = Path(prompt) if prompt else Path(__file__).parent / "integration.txt"
     try:
         template = path.read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def prompt_text(prompt: str | None) -> str:
 
 
 def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
-    """The trace in an integrator's reply. Raises ValueError saying what is wrong with one that cannot be used.
+    """Reads the trace in an integrator's reply. Raises ValueError saying what is wrong with one that cannot be used.
 
     Read all the same: code fences, words around the JSON, a thought before it, trailing commas, unescaped quotes and
     line breaks, single backslashes of LaTeX, unknown categories. Refused: no JSON, no steps or an empty one, no final
@@ -125,7 +126,7 @@ def read_reply(reply: str, marker: StepMarker) -> IntegratedTrace:
 
 
 def _loads(text: str) -> dict[str, Any]:
-    """The object, as it is where it is valid JSON whose writer doubles backslashes, else mended."""
+    """Parses the object, as it is where it is valid JSON whose writer doubles backslashes, else mended."""
     import json_repair
 
     try:
@@ -173,7 +174,7 @@ def _category(value: Any) -> str | None:
 
 
 def _marked(piece: str, number: int, marker: StepMarker) -> str:
-    """The step under our marker; what stood between its own marker and its words stays as it was."""
+    """Puts the step under our marker; what stood between its own marker and its words stays as it was."""
     said = marker.said(piece)
     head = piece[: piece.index(said)]
     gap = "" if head and not head[-1].isspace() else " "

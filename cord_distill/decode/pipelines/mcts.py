@@ -15,7 +15,7 @@ from cord_distill.types import Problem, Stop
 
 
 async def mcts(problem: Problem, ensemble: Ensemble) -> Outcome:
-    """One problem from question to final answer. The trajectory is the finished rollout of the highest S."""
+    """Decodes one problem from question to final answer. The trajectory is the finished rollout of the highest S."""
     decode = ensemble.decode
     search = TreeSearch(
         num_teachers=len(ensemble.teachers),
@@ -40,6 +40,6 @@ async def mcts(problem: Problem, ensemble: Ensemble) -> Outcome:
 
 
 def rollouts(ensemble: Ensemble) -> int:
-    """`decode.mcts.rollouts`, else as many traces as the beam proposes steps at every step: B x K."""
+    """Returns `decode.mcts.rollouts`, else as many traces as the beam proposes steps at every step: B x K."""
     decode = ensemble.decode
     return decode.mcts.rollouts or decode.beam_size * len(ensemble.teachers)

@@ -15,7 +15,7 @@ KEY = "decode.pipeline"
 
 
 def pipeline_of(decode: DecodeConfig) -> Pipeline:
-    """Raises CordError when the plug-in is not there, or does not take its arguments."""
+    """Returns the pipeline. Raises CordError when a plug-in is not there, or does not take its arguments."""
     if decode.pipeline in PIPELINES:
         return PIPELINES[decode.pipeline]
     spec, given = decode.pipeline, decode.pipeline_args

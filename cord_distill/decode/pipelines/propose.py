@@ -11,7 +11,8 @@ from cord_distill.types import Problem, Step, Stop
 
 
 async def propose(problem: Problem, ensemble: Ensemble, ask: Ask) -> tuple[Proposal, int]:
-    """(the proposal, without a score; tokens sampled for it). A step that says nothing, or is refused, is unusable."""
+    """Returns (the proposal, without a score; tokens sampled for it). A step that says nothing, or is refused, is
+    unusable."""
     teacher = ensemble.teachers[ask.teacher]
     budgets = ensemble.decode.budgets
     left = budgets.reasoning_tokens - ask.beam.num_tokens

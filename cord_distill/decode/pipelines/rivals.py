@@ -17,7 +17,8 @@ from cord_distill.types import THINK_CLOSE, Problem, Rival
 
 
 async def with_rivals(problem: Problem, ensemble: Ensemble, outcome: Outcome) -> Outcome:
-    """The outcome with its rivals, best scored first. As it was where none is asked for, or none was given."""
+    """Adds the rivals to an outcome, best scored first. It stays as it was where none is asked for, or none was
+    given."""
     answers = rival_answers(problem, ensemble, outcome)
     prover = ensemble.meta_prover
     if prover is None or not answers or not outcome.steps:
@@ -30,12 +31,12 @@ async def with_rivals(problem: Problem, ensemble: Ensemble, outcome: Outcome) ->
 
 
 def rival_answers(problem: Problem, ensemble: Ensemble, outcome: Outcome) -> list[str]:
-    """At most `decode.rival_answers` answers that the graders tell from the known one, the most frequent first."""
+    """Returns at most `decode.rival_answers` answers that the graders tell from the known one, the most frequent
+    first."""
     wanted, grade = ensemble.decode.rival_answers, ensemble.grade
     if not wanted or grade is None or not problem.answer:
         return []
-    own = "".join(step.text for step in outcome.steps) + outcome.final_answer_text
-    texts = [own, *(candidate.text for at_step in outcome.candidates for candidate in at_step)]
+    texts = [outcome.text, *(candidate.text for at_step in outcome.candidates for candidate in at_step)]
     given = Counter(answer for text in texts if (answer := _answer_in(text)) is not None)
     rivals = []
     for answer, _ in given.most_common():
@@ -48,5 +49,5 @@ def rival_answers(problem: Problem, ensemble: Ensemble, outcome: Outcome) -> lis
 
 
 def _answer_in(text: str) -> str | None:
-    """The final answer of a whole trace, or what a single step announces."""
+    """Returns the final answer of a whole trace, or the answer that a single step announces."""
     return answer_of(text, in_thought=True) if THINK_CLOSE in text else stated_answer(text)
