@@ -30,6 +30,11 @@ def by_content(value: str) -> str:
     return value
 
 
+def model_identity(path: str) -> str:
+    """What a training notes of its student and its teacher: the content of a local folder; a hub id as it is."""
+    return by_content(str(Path(path).absolute())) if Path(path).is_dir() else path
+
+
 def _model(folder: Path) -> str:
     files = files_of_model(folder)
     return hashlib.sha256("\n".join(f"{path.name} {_file(path)}" for path in files).encode()).hexdigest()[:16]

@@ -10,10 +10,8 @@ from typing import Any
 
 from cord_distill.common.jsonl import read_object
 from cord_distill.common.weights_file import is_cut_off
-from cord_distill.recipe.file import recipe_hash
 
 ADAPTER_FILE = "adapter_config.json"
-WHOLE_FILE_LIMIT = 64 * 2**20
 
 # Keys that change what is logged, kept or how fast it goes, but not the trained weights.
 WITHOUT_EFFECT = {
@@ -26,19 +24,21 @@ WITHOUT_EFFECT = {
 Inputs = dict[str, Any]
 
 
-def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None, **further: Any) -> Inputs:
+def training_inputs(
+    section: dict[str, Any], data: Path, max_tokens: int | None, student: str, **further: Any
+) -> Inputs:
     """Returns everything that the trained weights depend on. section: the stage's resolved keys; data: the file that it
-    reads; further: of a later stage, its teacher and the training before it.
+    reads; student: what identifies its weights; further: of a later stage, its teacher and the training before it.
 
     Accumulation is left out (it follows from the batch and the ranks), a DeepSpeed file counts by its content.
     """
     train = {k: v for k, v in section.items() if k not in WITHOUT_EFFECT and k != "gradient_accumulation_steps"}
     if isinstance(train.get("deepspeed"), str):
         train["deepspeed"] = hashlib.sha256(Path(train["deepspeed"]).read_bytes()).hexdigest()[:16]
-    student = str(train.pop("model_name_or_path"))
+    del train["model_name_or_path"]
     return {
         "train": train,
-        "student": student_hash(Path(student)) if Path(student).is_dir() else student,
+        "student": student,
         "dataset": file_hash(data),
         "max_tokens": max_tokens,
         **further,
@@ -48,16 +48,6 @@ def training_inputs(section: dict[str, Any], data: Path, max_tokens: int | None,
 def file_hash(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def student_hash(folder: Path) -> str:
-    """Returns the hash of a local model: its files by name and content; files over 64 MiB by name and size."""
-    parts: list[Any] = []
-    for path in sorted(folder.glob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt"):
-            size = path.stat().st_size
-            parts.append([path.name, size if size > WHOLE_FILE_LIMIT else file_hash(path)])
-    return recipe_hash({"files": parts})
 
 
 def adapter_base(folder: Path) -> str | None:

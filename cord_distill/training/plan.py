@@ -12,6 +12,7 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import short_path
+from cord_distill.model_files.content import model_identity
 from cord_distill.model_files.locate import model_path
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.recipe.training_stages import stage_before, stages_of
@@ -79,7 +80,7 @@ def plan_training(recipe: Recipe, source: str = "RECIPE") -> Plan:
         raise CordError(f"{stage}.chat_template_path: {template} is not there; give a local .jinja file")
     teacher = checked_teacher(recipe, section.pop("teacher", None), student) if stage == "distil" else None
     further = {**before, **({"teacher": teacher.identity} if teacher else {})}
-    inputs = training_inputs(section, data, recipe.data.filters.max_tokens, **further)
+    inputs = training_inputs(section, data, recipe.data.filters.max_tokens, model_identity(student), **further)
     found = folder.state(inputs)
     plan = Plan(recipe, folder, section, data, inputs, found, declared_stage(section), teacher)
     if not plan.anew and not plan.done:

@@ -8,9 +8,9 @@ from typing import Any
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.suggest import did_you_mean
+from cord_distill.model_files.content import model_identity
 from cord_distill.model_files.locate import is_on_the_hub, model_path
 from cord_distill.recipe.recipe import Recipe
-from cord_distill.run_folder.checkpoints import student_hash
 from cord_distill.training.vocabulary import difference, vocabulary
 
 
@@ -25,7 +25,7 @@ class Teacher:
     @property
     def identity(self) -> str:
         """Identifies the teacher by content: another value when its files change."""
-        return student_hash(Path(self.path)) if Path(self.path).is_dir() else f"{self.path}@{self.revision}"
+        return model_identity(self.path) if Path(self.path).is_dir() else f"{self.path}@{self.revision}"
 
 
 def checked_teacher(recipe: Recipe, name: Any, student: str) -> Teacher:

@@ -99,7 +99,7 @@ def test_the_key_is_part_of_every_fingerprint(folder: Path, tmp_path: Path) -> N
     assert decode_inputs(recipe_with(folder, url="a")) != decode_inputs(recipe_with(folder, url="b"))
     data = tmp_path / "train.jsonl"
     data.write_text("{}\n")
-    assert training_inputs(dict(told.train), data, None) != training_inputs(dict(plain.train), data, None)
+    assert training_inputs(dict(told.train), data, None, "s") != training_inputs(dict(plain.train), data, None, "s")
 
 
 def test_evaluation_and_judge_are_bound_to_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
