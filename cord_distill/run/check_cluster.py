@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cord_distill.common.errors import CordError
+from cord_distill.common.paths import short_path
 from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
 from cord_distill.decode.start import KEY as REWARD
 from cord_distill.engines.ray.capacity import Need, Node, summary
@@ -12,6 +13,7 @@ from cord_distill.engines.ray.connect import connect, imported
 from cord_distill.engines.ray.spec import gpus_of
 from cord_distill.recipe.models import ModelConfig
 from cord_distill.recipe.recipe import Recipe
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.training.launch import gpu_count
 
 
@@ -28,7 +30,17 @@ def cluster_page(variants: list[Recipe]) -> tuple[list[str], list[str]]:
         said, wrong = summary(nodes, needs_of(recipe))
         lines += said
         faults += wrong
+        lines += _drivers(recipe)
     return list(dict.fromkeys(lines)), list(dict.fromkeys(faults))
+
+
+def _drivers(recipe: Recipe) -> list[str]:
+    assert recipe.cluster is not None
+    count = recipe.cluster.drivers
+    if count == 1:
+        return []
+    folder = short_path(RunFolder.of(recipe).root)
+    return [f"cluster: {count} drivers search, each keeps about one core busy; all nodes must share {folder}"]
 
 
 def nodes_of(recipe: Recipe) -> list[Node]:

@@ -95,3 +95,15 @@ def test_without_ray_the_check_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["check", "quickstart", "cluster={address: auto}"]) == 2
     assert "missing: cluster: needs Ray on every node: pip install 'cord-distill[ray]'" in capsys.readouterr().err
+
+
+def test_the_check_says_what_several_drivers_need(monkeypatch, tmp_path):
+    from cord_distill.run import check_cluster
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(check_cluster, "nodes_of", lambda recipe: [Node("a", 0, 8)])
+    line = "cluster: 3 drivers search, each keeps about one core busy; all nodes must share outputs/quickstart"
+    for drivers, said in ((1, []), (3, [line])):
+        recipe = load_recipe("quickstart", [f"cluster={{drivers: {drivers}}}"])
+        lines, faults = check_cluster.cluster_page([recipe])
+        assert [one for one in lines if "drivers" in one] == said and not faults
