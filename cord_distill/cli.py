@@ -381,7 +381,15 @@ def _generate(arguments: argparse.Namespace) -> int:
         refuse(recipes, read=read)
     # The next stage of `cord run` reads what every process decodes.
     wait = started_by_run()
-    decoded = generate(recipes, overwrite=arguments.overwrite, part=part, wait=wait, watch=decoding_run, read=read)
+    decoded = generate(
+        recipes,
+        overwrite=arguments.overwrite,
+        part=part,
+        wait=wait,
+        watch=decoding_run,
+        read=read,
+        siblings=experiment.methods,
+    )
     if decoded.held:
         said = "1 problem is" if decoded.held == 1 else f"{decoded.held} problems are"
         print(f"{said} being decoded by other processes; the last of them to end writes trajectories.jsonl", flush=True)

@@ -53,7 +53,8 @@ def ablate(
         if run:
             from cord_distill.decode.generate import generate
 
-            generate([runs[name][seed] for seed in settings.seeds for name in wanted], wait=True)
+            siblings = [runs[name][seed] for seed in settings.seeds for name in runs]
+            generate([runs[name][seed] for seed in settings.seeds for name in wanted], wait=True, siblings=siblings)
         if students:
             from cord_distill.run.run import run as run_stages
 

@@ -26,7 +26,7 @@ from cord_distill.decode.problems import Read, load_candidates
 from cord_distill.decode.rows import write_rows
 from cord_distill.decode.start import start_ensemble
 from cord_distill.decode.subset import WHOLE, Subset
-from cord_distill.decode.take_over import earlier_twins, take_over
+from cord_distill.decode.take_over import take_over, twins_of
 from cord_distill.grading.golds import check_known_answers
 from cord_distill.model_files.build import build_models
 from cord_distill.recipe.recipe import Recipe
@@ -63,10 +63,12 @@ def generate(
     wait: bool = False,
     watch: Watch = unwatched,
     read: Read = load_candidates,
+    siblings: Sequence[Recipe] = (),
 ) -> Decoded:
     """Decodes every recipe (the variants of one file, usually) in this process, over shared engines.
 
-    Of recipes that decode the same only the first does; the others take its rows (take_over.py).
+    Of recipes that decode the same only the first does; the others take its rows (take_over.py). siblings: further
+    variants of the file, whose rows of earlier commands are taken likewise.
     overwrite: results of a changed recipe are set aside (under `stale/`) instead of refused. part: decode only these
     problems; what was decoded before stays. wait: stay until other processes have finished their problems too, and
     take over those of one that died. watch: is told how each recipe's decoding goes. read: gives the problems.
@@ -87,7 +89,7 @@ def generate(
         build_models(recipe)
     for recipe in recipes:
         open_journal(recipe, overwrite=overwrite).close()
-    return asyncio.run(_generate_all(work, wait, watch))
+    return asyncio.run(_generate_all(work, siblings, wait, watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,14 @@ def unmatched_answers(recipe: Recipe, problems: Sequence[Problem]) -> str | None
     return check_known_answers(problems, "problems", grader)
 
 
-async def _generate_all(work: list[Work], wait: bool, watch: Watch) -> Decoded:
+async def _generate_all(work: list[Work], siblings: Sequence[Recipe], wait: bool, watch: Watch) -> Decoded:
     for one in work:
         check_templates(one.recipe)
     pool = EnginePool()
     written: list[Recipe] = []
     left_to_others: list[Work] = []
     try:
-        for one, twin in zip(work, earlier_twins([one.recipe for one in work]), strict=True):
+        for one, twin in zip(work, twins_of([one.recipe for one in work], siblings), strict=True):
             changed, held = await _generate_one(one, twin, pool, wait, watch)
             if held:
                 left_to_others.append(one)

@@ -10,14 +10,28 @@ from cord_distill.decode.inputs import decode_inputs
 from cord_distill.recipe.file import recipe_hash
 from cord_distill.recipe.recipe import Recipe
 from cord_distill.run_folder.journal import FIGURES, Claim, Journal
+from cord_distill.run_folder.journal_header import Header
+from cord_distill.run_folder.paths import RunFolder
 from cord_distill.types import Problem
 
 
-def earlier_twins(recipes: Sequence[Recipe]) -> list[Recipe | None]:
-    """Returns, for each recipe, the first one before it that decodes the same with the same seeds; None without one."""
+def twins_of(recipes: Sequence[Recipe], siblings: Sequence[Recipe] = ()) -> list[Recipe | None]:
+    """Returns, for each recipe, the one whose rows it takes, since both decode the same with the same seeds: the first
+    of those before it, or else one of `siblings` that an earlier command decoded; None without one."""
+    keys = [recipe_hash(decode_inputs(recipe)) for recipe in recipes]
+    own = {RunFolder.of(recipe).journal for recipe in recipes}
+    decoded: dict[str, Recipe] = {}
+    for one in siblings:
+        folder = RunFolder.of(one).journal
+        header = None if folder in own else Header.read(folder)
+        if header and header.fingerprint in keys and header.fingerprint == recipe_hash(decode_inputs(one)):
+            decoded.setdefault(header.fingerprint, one)
     first: dict[str, Recipe] = {}
-    twins = [first.setdefault(recipe_hash(decode_inputs(recipe)), recipe) for recipe in recipes]
-    return [twin if twin is not recipe else None for twin, recipe in zip(twins, recipes, strict=True)]
+    twins = []
+    for key, recipe in zip(keys, recipes, strict=True):
+        twins.append(first.get(key) or decoded.get(key))
+        first.setdefault(key, recipe)
+    return twins
 
 
 def take_over(source: Journal, journal: Journal, problems: Sequence[Problem]) -> int:

@@ -20,7 +20,7 @@ from cord_distill.decode.devices import vllm_engines
 from cord_distill.decode.engine_pool import decoding_sections
 from cord_distill.decode.forecast import Pace, forecast, pace, past_problems
 from cord_distill.decode.simulate import Cost, PastProblem
-from cord_distill.decode.take_over import earlier_twins
+from cord_distill.decode.take_over import twins_of
 from cord_distill.engines.ray.spec import gpus_of
 from cord_distill.recipe.file import load_recipe
 from cord_distill.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ SHORTEST_STEP = 16
 def cost_lines(variants: list[Recipe], problems: int, machine: Machine | None) -> list[str]:
     """Of each method the most that its decoding can cost, then what it probably will. Variants that take another's rows
     cost nothing."""
-    twins = zip(variants, earlier_twins(variants), strict=True)
+    twins = zip(variants, twins_of(variants), strict=True)
     paid = [one for one, twin in twins if twin is None and one.teachers]
     lines = [_at_most(one, problems, machine) for one in paid] + [_probably(one, problems, machine) for one in paid]
     return [line for line in lines if line is not None]

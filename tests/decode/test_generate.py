@@ -14,6 +14,7 @@ from cord_distill.common.errors import CordError
 from cord_distill.decode.generate import generate
 from cord_distill.decode.inputs import decode_inputs
 from cord_distill.decode.row_schema import validate_row
+from cord_distill.decode.take_over import twins_of
 from cord_distill.engines.scripted import ScriptedEngine
 from cord_distill.recipe.file import load_recipe, recipe_hash
 from cord_distill.run_folder.paths import RunFolder
@@ -147,6 +148,32 @@ def test_variants_that_differ_behind_decoding_are_decoded_once(recipe_path, tmp_
     assert json.loads(cut.generate_stats.read_text())["decoded_now"] == 1
     generate(recipes)
     assert len(started) == 3
+
+
+def test_a_variant_takes_the_rows_that_an_earlier_command_decoded(recipe_path, monkeypatch):
+    """`cord generate variant=plain`, and later `variant=rows_2`: fails a version that looks among the variants of one
+    command alone, and one whose second variant takes the few rows of the earlier command and decodes the others again
+    in place of taking them from the first."""
+    from cord_distill.decode import generate as module
+
+    started = []
+    real = module.start_ensemble
+    monkeypatch.setattr(
+        module, "start_ensemble", lambda recipe, *rest: started.append(recipe.variant) or real(recipe, *rest)
+    )
+    file = yaml.safe_load(recipe_path.read_text())
+    file["variants"] = {"cut": {"data.cut_tail": 0.9}, "plain": {}, "rows_2": {"data.rows_per_problem": 2}}
+    recipe_path.write_text(yaml.safe_dump(file))
+    generate([load_recipe(recipe_path, ["problems.limit=1"], variant="cut")])
+    cut, plain, rows_2 = recipes = [load_recipe(recipe_path, variant=name) for name in file["variants"]]
+    generate([plain, rows_2], siblings=recipes)
+    assert started == ["cut", "plain"]
+    generate([cut], siblings=recipes)
+    assert started == ["cut", "plain"]
+    texts = {RunFolder.of(recipe).trajectories.read_text() for recipe in recipes}
+    assert len(texts) == 1 and len(texts.pop().splitlines()) == 9
+    other = load_recipe(recipe_path, ["decode.beam_size=2"], variant="rows_2")
+    assert twins_of([other], recipes) == twins_of([plain], [other]) == [None]
 
 
 def test_more_problems_go_on_in_the_same_journal(recipe_path):
