@@ -340,7 +340,7 @@ def test_the_list_of_the_quickstart_leaves_the_quickstart_as_it_is() -> None:
     assert len(set(hashes)) == len(hashes), "two variants are the same run"
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "selectors", "tails", "data_rules"])
+@pytest.mark.parametrize("recipe", ["quickstart", "selectors", "tails", "data_rules", "gsm8k_cpu"])
 def test_the_tables_in_benchmarks_are_those_of_the_figures_beside_them(recipe) -> None:
     """Fails a page whose figures were not kept with it, or were edited."""
     folder = Path(__file__).parents[2] / "benchmarks"
