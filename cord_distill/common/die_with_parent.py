@@ -21,7 +21,9 @@ def child_environment(environment: dict[str, str]) -> dict[str, str]:
 
 
 def signal_at_parents_end(number: int) -> None:
-    """Asks Linux to send this process a signal when its parent ends."""
+    """Asks Linux to send this process a signal when its parent ends; other systems know no such request."""
+    if not sys.platform.startswith("linux"):
+        return
     set_parent_death_signal = 1
     ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, number)
 

@@ -51,8 +51,7 @@ def _past_problem(row: Mapping[str, Any]) -> PastProblem | None:
 
     def proposal(candidate: Mapping[str, Any]) -> PastProposal:
         count = max(1, round(tokens_per_letter * len(candidate["text"])))
-        score = candidate["score"]
-        return PastProposal(candidate["teacher"], count, score, Stop(candidate["stop"]), usable=score is not None)
+        return PastProposal(candidate["teacher"], count, candidate["score"], Stop(candidate["stop"]))
 
     steps = tuple(tuple(map(proposal, level)) for level in written if level)
     return PastProblem(steps, max(1, answer)) if steps else None

@@ -21,13 +21,13 @@ from cord_distill.types import Step, Stop
 
 @dataclass(frozen=True, slots=True)
 class PastProposal:
-    """A step that a teacher proposed, or a whole thought. usable: it said something and was rated."""
+    """A step that a teacher proposed, or a whole thought. score: None where it said nothing or was not rated: the
+    search cannot use it."""
 
     teacher: str
     tokens: int
     score: float | None
     stop: Stop
-    usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,8 @@ class StepwiseSearch:
         tokens = max(1, min(past.tokens, setup.max_step_tokens, setup.reasoning_tokens - spent))
         ended = past.stop in (Stop.THINK_END, Stop.EOS, Stop.REPETITION) and tokens >= past.tokens
         ends = past.stop if ended else Stop.LENGTH if spent + tokens >= setup.reasoning_tokens else None
-        step = Step(ask.step, teacher, "", (), tokens, past.score if past.usable else None, ends or Stop.STEP)
-        return Job(teacher, tokens, (ask, Proposal(step, ends, usable=past.usable)))
+        step = Step(ask.step, teacher, "", (), tokens, past.score, ends or Stop.STEP)
+        return Job(teacher, tokens, (ask, Proposal(step, ends, usable=past.score is not None)))
 
 
 class WholeTraces:

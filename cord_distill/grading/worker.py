@@ -7,7 +7,6 @@ for certain. It answers one JSON request after the other over a pipe.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+from cord_distill.common.die_with_parent import signal_at_parents_end
 from cord_distill.common.errors import CordError
 from cord_distill.grading.compare import Mathematics, Rules, equivalent
 
@@ -27,7 +27,6 @@ SECONDS = 10.0
 WALL = 30
 START_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
-KILL_WITH_PARENT = 1
 # A fixed hash seed: sympy orders terms by hash here and there.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
 
@@ -109,9 +108,7 @@ def serve(pipe: Connection) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    signal_at_parents_end(signal.SIGKILL)
     from cord_distill.grading import leaves
 
     sys.set_int_max_str_digits(0)

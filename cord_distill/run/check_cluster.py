@@ -6,7 +6,8 @@ import os
 
 from cord_distill.common.errors import CordError
 from cord_distill.common.paths import short_path
-from cord_distill.decode.engine_pool import PER_REQUEST, decoding_sections
+from cord_distill.decode.check import started_sections
+from cord_distill.decode.engine_pool import PER_REQUEST
 from cord_distill.decode.start import KEY as REWARD
 from cord_distill.engines.ray.capacity import Need, Node, summary
 from cord_distill.engines.ray.connect import connect, imported
@@ -59,15 +60,10 @@ def nodes_of(recipe: Recipe) -> list[Node]:
 
 def needs_of(recipe: Recipe) -> list[Need]:
     """Each engine once: models with the same settings share it."""
-    sections: dict[str, ModelConfig] = dict(decoding_sections(recipe))
-    reward, integrator = recipe.decode.process_reward, recipe.decode.integration
-    if reward is not None and recipe.decode.selector == "process_reward":
-        sections[REWARD] = reward
-    if integrator is not None and recipe.decode.pipeline == "integration":
-        sections["decode.integration"] = integrator
     engines: dict[str, Need] = {}
-    for key, section in sections.items():
-        if section.engine in ("vllm", "scripted"):
+    # The model of problems.hard_for is started by `cord problems`, in its own process.
+    for key, section in started_sections(recipe).items():
+        if section.engine in ("vllm", "scripted") and key != "problems.hard_for":
             settings = f"{key == REWARD} {section.model_dump(include=set(ModelConfig.model_fields) - PER_REQUEST)}"
             engines.setdefault(settings, Need(key, section.label, gpus_of(section), section.replicas))
     return list(engines.values())

@@ -23,7 +23,7 @@ from cord_distill.run_folder.row_files import RowFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Decoding:
+class DecodingState:
     """One method's journal. problems: how many there are, None where the hub says. running: processes decode now.
 
     idle_seconds: since something was written; None before anything was."""
@@ -43,7 +43,7 @@ class Status:
     folder: str
     running: bool
     stages: dict[str, str]
-    decoding: tuple[Decoding, ...]
+    decoding: tuple[DecodingState, ...]
 
     def lines(self) -> list[str]:
         said = [f"{self.folder}: {'cord run is working here' if self.running else 'no cord run is working here'}"]
@@ -80,13 +80,13 @@ def status(source: str, overrides: Sequence[str] = ()) -> Status:
     return Status(str(root), _held(root / ".run.lock"), stages, found)
 
 
-def _decoding(run: RunFolder, problems: int | None) -> Decoding:
+def _decoding(run: RunFolder, problems: int | None) -> DecodingState:
     rows = RowFiles(run.journal / ROWS)
     rows.refresh()
     failed = rows.failed_by_id()
     written = [file.stat().st_mtime for name in (ROWS, OPEN) for file in (run.journal / name).glob("*.jsonl")]
     idle = round(time.time() - max(written), 1) if written else None
-    return Decoding(run.method, len(failed), sum(failed.values()), problems, _decoded_now(run.folder), idle)
+    return DecodingState(run.method, len(failed), sum(failed.values()), problems, _decoded_now(run.folder), idle)
 
 
 def _decoded_now(folder: Path) -> bool:
